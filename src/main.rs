@@ -1,0 +1,3 @@
+//! The `rollcall` binary.
+
+fn main() {}
