@@ -1,1 +1,3 @@
 //! Rollcall.
+
+pub mod rules;

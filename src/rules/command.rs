@@ -1,0 +1,202 @@
+//! Commands: one request that changes something, with every id and name already parsed or made.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ids::{AccountId, AppName, DisplayName, MemberId, OrganizationId, WorkspaceId},
+    roles::{MembershipState, OrganizationRole, WorkspaceRole},
+    tables::ActorKind,
+};
+
+/// What to do in one organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Create an organization with its first workspace and its owner (R01).
+    CreateOrganization(CreateOrganization),
+    /// Rename the organization.
+    RenameOrganization {
+        /// The new name.
+        display_name: DisplayName,
+    },
+    /// Create a workspace.
+    CreateWorkspace {
+        /// The id that it gets.
+        workspace: WorkspaceId,
+        /// The app that it belongs to.
+        app: AppName,
+        /// Its name.
+        display_name: DisplayName,
+    },
+    /// Rename a workspace.
+    RenameWorkspace {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// The new name.
+        display_name: DisplayName,
+    },
+    /// Delete a workspace and end its memberships.
+    DeleteWorkspace {
+        /// The workspace.
+        workspace: WorkspaceId,
+    },
+    /// Add an account, or bring a REMOVED member back.
+    AddMember {
+        /// The member that the account has here, or the id that it gets.
+        member: MemberId,
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: OrganizationRole,
+    },
+    /// Change the role, the profile or both.
+    UpdateMember {
+        /// The member.
+        member: MemberId,
+        /// The new role.
+        role: Option<OrganizationRole>,
+        /// Whether the profile, which the engine keeps, is another one.
+        profile_changes: bool,
+        /// Whether the request names the profile, changed or not.
+        profile_named: bool,
+    },
+    /// Deactivate in the organization and everywhere in it.
+    DeactivateMember {
+        /// The member.
+        member: MemberId,
+    },
+    /// Reactivate in the organization.
+    ReactivateMember {
+        /// The member.
+        member: MemberId,
+        /// Which workspaces to restore.
+        restore: Restore,
+    },
+    /// Remove from the organization and everywhere in it.
+    RemoveMember {
+        /// The member.
+        member: MemberId,
+    },
+    /// Add to a workspace, or bring back one REMOVED from it.
+    AddWorkspaceMember {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// The member.
+        member: MemberId,
+        /// The role.
+        role: WorkspaceRole,
+    },
+    /// Change the role in a workspace.
+    SetWorkspaceRole {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// The member.
+        member: MemberId,
+        /// The new role.
+        role: WorkspaceRole,
+    },
+    /// Deactivate in one workspace.
+    DeactivateWorkspaceMember {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// The member.
+        member: MemberId,
+    },
+    /// Reactivate in one workspace.
+    ReactivateWorkspaceMember {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// The member.
+        member: MemberId,
+    },
+    /// Remove from one workspace.
+    RemoveWorkspaceMember {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// The member.
+        member: MemberId,
+    },
+}
+
+/// A new organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateOrganization {
+    /// The id that the organization gets.
+    pub organization: OrganizationId,
+    /// Its name.
+    pub display_name: DisplayName,
+    /// The id that the owner's member gets.
+    pub owner: MemberId,
+    /// The owner's account.
+    pub account: AccountId,
+    /// The id that the first workspace gets.
+    pub workspace: WorkspaceId,
+    /// The app that the first workspace belongs to.
+    pub app: AppName,
+    /// The name of the first workspace.
+    pub workspace_name: DisplayName,
+    /// Whether the owner becomes ADMIN of the first workspace.
+    pub owner_joins: bool,
+}
+
+/// Which workspace memberships a reactivation restores (R33).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restore {
+    /// Exactly those that closed with the organization.
+    LastCascade,
+    /// All DEACTIVATED ones.
+    All,
+    /// These.
+    Listed(BTreeSet<WorkspaceId>),
+}
+
+/// For whom a command is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// The calling workload itself.
+    Workload,
+    /// A person.
+    Person {
+        /// The person's account.
+        account: AccountId,
+        /// The person's member in the organization, whatever its state.
+        member: Option<ActingMember>,
+        /// Whether the person is an ACTIVE admin of the workspace that the command is about.
+        workspace_admin: bool,
+    },
+}
+
+/// The acting person in the organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActingMember {
+    /// The member.
+    pub id: MemberId,
+    /// The role.
+    pub role: OrganizationRole,
+    /// The state.
+    pub state: MembershipState,
+}
+
+impl Actor {
+    /// What counts of the actor for the table of permissions.
+    pub fn kind(&self) -> ActorKind {
+        let Self::Person { member, workspace_admin, .. } = self else { return ActorKind::Workload };
+        match member {
+            Some(ActingMember { role, state: MembershipState::Active, .. }) => match role {
+                OrganizationRole::Owner => ActorKind::Owner,
+                OrganizationRole::Admin => ActorKind::Admin,
+                _ if *workspace_admin => ActorKind::WorkspaceAdmin,
+                OrganizationRole::Member => ActorKind::Member,
+                OrganizationRole::Guest => ActorKind::Guest,
+            },
+            _ => ActorKind::Outsider,
+        }
+    }
+
+    /// The acting person's member in the organization.
+    pub fn member_id(&self) -> Option<MemberId> {
+        match self {
+            Self::Workload => None,
+            Self::Person { member, .. } => member.map(|member| member.id),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a command does: [`decide`].
+
+use std::collections::BTreeSet;
+
+use super::{
+    change::{Change, Reason, Subject},
+    command::{Actor, Command, CreateOrganization},
+    draft::Draft,
+    ids::{AccountId, AppName, CommandId, DisplayName, MemberId, WorkspaceId},
+    members,
+    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+    state::{Member, Organization, State, Workspace, WorkspaceMember},
+    tables::{Action, ActorKind, Target, permitted},
+    violation::Violation,
+    workspace_members,
+};
+
+/// The most changes that one command may produce (C4): what a client can be asked to take as one whole.
+pub const MAX_CHANGES: usize = 5_000;
+
+/// Decides what a command does to a slice of the store: its changes in order, none where there is nothing to do.
+///
+/// A function of its arguments: no I/O, no clock, no randomness. It does not change `state`; the engine persists the
+/// changes and [`State::apply`] makes them true in a slice.
+pub fn decide(
+    state: &State,
+    actor: &Actor,
+    command: &Command,
+    id: CommandId,
+) -> Result<Vec<Change>, Violation> {
+    let mut draft = Draft::new(state, actor, id);
+    match command {
+        Command::CreateOrganization(command) => create_organization(&mut draft, command),
+        Command::RenameOrganization { display_name } => rename_organization(&mut draft, display_name),
+        Command::CreateWorkspace { workspace, app, display_name } => {
+            create_workspace(&mut draft, *workspace, app, display_name)
+        }
+        Command::RenameWorkspace { workspace, display_name } => {
+            rename_workspace(&mut draft, *workspace, display_name)
+        }
+        Command::DeleteWorkspace { workspace } => delete_workspace(&mut draft, *workspace),
+        Command::AddMember { member, account, role } => members::add(&mut draft, *member, *account, *role),
+        Command::UpdateMember { member, role, profile_changes, profile_named } => {
+            members::update(&mut draft, *member, *role, *profile_changes, *profile_named)
+        }
+        Command::DeactivateMember { member } => members::deactivate(&mut draft, *member),
+        Command::ReactivateMember { member, restore } => members::reactivate(&mut draft, *member, restore),
+        Command::RemoveMember { member } => members::remove(&mut draft, *member),
+        Command::AddWorkspaceMember { workspace, member, role } => {
+            workspace_members::add(&mut draft, *workspace, *member, *role)
+        }
+        Command::SetWorkspaceRole { workspace, member, role } => {
+            workspace_members::set_role(&mut draft, *workspace, *member, *role)
+        }
+        Command::DeactivateWorkspaceMember { workspace, member } => {
+            workspace_members::deactivate(&mut draft, *workspace, *member)
+        }
+        Command::ReactivateWorkspaceMember { workspace, member } => {
+            workspace_members::reactivate(&mut draft, *workspace, *member)
+        }
+        Command::RemoveWorkspaceMember { workspace, member } => {
+            workspace_members::remove(&mut draft, *workspace, *member)
+        }
+    }?;
+    if draft.changes.len() > MAX_CHANGES {
+        return Err(Violation::TooLarge { changes: draft.changes.len(), limit: MAX_CHANGES });
+    }
+    Ok(draft.changes)
+}
+
+/// Whether a person, or a workload as itself, may create an account or an organization for `account`, or change it.
+/// These commands stand outside of any organization, so that only "oneself" and "another" are told apart.
+pub fn permit_account(
+    action: Action,
+    acting: Option<AccountId>,
+    account: Option<AccountId>,
+) -> Result<(), Violation> {
+    let Some(acting) = acting else { return Ok(()) };
+    let target = if Some(acting) == account { Target::Own } else { Target::Other(OrganizationRole::Guest) };
+    permitted(action, ActorKind::Outsider, target).map_err(Violation::Denied)
+}
+
+/// The change that tells of new personal data of a member (R23). The data itself is in no change.
+pub fn profile_changed(member: &Member) -> Change {
+    let mut member = member.clone();
+    member.version += 1;
+    Change { apps: member.apps.clone(), subject: Subject::Member(member), reason: Reason::ProfileChanged }
+}
+
+fn create_organization(draft: &mut Draft<'_>, command: &CreateOrganization) -> Result<(), Violation> {
+    let CreateOrganization {
+        organization,
+        display_name,
+        owner,
+        account,
+        workspace,
+        app,
+        workspace_name,
+        owner_joins,
+    } = command;
+    let acting = match draft.actor {
+        Actor::Workload => None,
+        Actor::Person { account, .. } => Some(*account),
+    };
+    permit_account(Action::CreateOrganization, acting, Some(*account))?;
+    let apps = BTreeSet::from([app.clone()]);
+    let created = Organization {
+        id: *organization,
+        display_name: display_name.clone(),
+        apps: apps.clone(),
+        version: 1,
+    };
+    draft.push(Subject::Organization(created), Reason::Created, apps.clone());
+    let first = Workspace {
+        organization_id: *organization,
+        id: *workspace,
+        app: app.clone(),
+        display_name: workspace_name.clone(),
+        state: WorkspaceState::Active,
+        version: 1,
+    };
+    draft.push(Subject::Workspace(first), Reason::Created, apps.clone());
+    let member = Member {
+        organization_id: *organization,
+        id: *owner,
+        account_id: *account,
+        role: OrganizationRole::Owner,
+        state: MembershipState::Active,
+        revoked_by: None,
+        apps: if *owner_joins { apps } else { BTreeSet::new() },
+        version: 0,
+    };
+    draft.push_member(member, Reason::Created);
+    if *owner_joins {
+        let membership = WorkspaceMember {
+            organization_id: *organization,
+            workspace_id: *workspace,
+            member_id: *owner,
+            role: WorkspaceRole::Admin,
+            state: MembershipState::Active,
+            revoked_by: None,
+            version: 0,
+        };
+        draft.push_membership(membership, Reason::Created);
+    }
+    Ok(())
+}
+
+fn rename_organization(draft: &mut Draft<'_>, display_name: &DisplayName) -> Result<(), Violation> {
+    draft.permit_thing(Action::UpdateOrganization)?;
+    let Some(mut organization) = draft.state.organization.clone() else { return Ok(()) };
+    if organization.display_name != *display_name {
+        organization.display_name = display_name.clone();
+        organization.version += 1;
+        let apps = organization.apps.clone();
+        draft.push(Subject::Organization(organization), Reason::Renamed, apps);
+    }
+    Ok(())
+}
+
+fn create_workspace(
+    draft: &mut Draft<'_>,
+    id: WorkspaceId,
+    app: &AppName,
+    display_name: &DisplayName,
+) -> Result<(), Violation> {
+    draft.permit_thing(Action::CreateWorkspace)?;
+    let Some(mut organization) = draft.state.organization.clone() else { return Ok(()) };
+    let organization_id = organization.id;
+    let apps = BTreeSet::from([app.clone()]);
+    if organization.apps.insert(app.clone()) {
+        organization.version += 1;
+        draft.push(Subject::Organization(organization), Reason::ScopeEntered, apps.clone());
+    }
+    let workspace = Workspace {
+        organization_id,
+        id,
+        app: app.clone(),
+        display_name: display_name.clone(),
+        state: WorkspaceState::Active,
+        version: 1,
+    };
+    draft.push(Subject::Workspace(workspace), Reason::Created, apps);
+    Ok(())
+}
+
+fn rename_workspace(
+    draft: &mut Draft<'_>,
+    id: WorkspaceId,
+    display_name: &DisplayName,
+) -> Result<(), Violation> {
+    draft.permit_thing(Action::UpdateWorkspace)?;
+    let mut workspace = draft.workspace(id)?;
+    if workspace.state == WorkspaceState::Deleted {
+        return Err(Violation::WorkspaceDeleted(id));
+    }
+    if workspace.display_name != *display_name {
+        workspace.display_name = display_name.clone();
+        workspace.version += 1;
+        let apps = BTreeSet::from([workspace.app.clone()]);
+        draft.push(Subject::Workspace(workspace), Reason::Renamed, apps);
+    }
+    Ok(())
+}
+
+/// R01: the last workspace stays; members for whom it was the only ACTIVE one are deactivated as by R13.
+fn delete_workspace(draft: &mut Draft<'_>, id: WorkspaceId) -> Result<(), Violation> {
+    draft.permit_thing(Action::DeleteWorkspace)?;
+    let mut workspace = draft.workspace(id)?;
+    if workspace.state == WorkspaceState::Deleted {
+        return Ok(());
+    }
+    if draft.state.live_workspaces <= 1 {
+        return Err(Violation::LastWorkspace(id));
+    }
+    let memberships: Vec<WorkspaceMember> = draft
+        .state
+        .workspace_members
+        .values()
+        .filter(|membership| membership.workspace_id == id && membership.state != MembershipState::Removed)
+        .cloned()
+        .collect();
+    for membership in &memberships {
+        draft.revoke_membership(membership.clone(), MembershipState::Removed, Reason::RemovedWithWorkspace);
+    }
+    // Only who was ACTIVE in it loses the organization with it: a membership closed before took nothing along now.
+    let cascading: Vec<MemberId> = memberships
+        .iter()
+        .filter(|membership| membership.state == MembershipState::Active)
+        .map(|membership| membership.member_id)
+        .filter(|member| draft.is_without_workspace(*member))
+        .collect();
+    let leaving: Vec<Member> = cascading
+        .into_iter()
+        .filter_map(|member| draft.state.members.get(&member).cloned())
+        .filter(|member| member.state == MembershipState::Active)
+        .collect();
+    draft.keep_an_owner(&leaving.iter().collect::<Vec<_>>())?;
+    for member in leaving {
+        // An admin does not reach, by way of a workspace, an owner whom they could not deactivate (R61).
+        draft.permit(Action::DeactivateMember, &member)?;
+        draft.keep_an_organization(member.id)?;
+        draft.revoke_member(member, MembershipState::Deactivated, Reason::DeactivatedWithLastWorkspace);
+    }
+    workspace.state = WorkspaceState::Deleted;
+    workspace.version += 1;
+    let apps = BTreeSet::from([workspace.app.clone()]);
+    draft.push(Subject::Workspace(workspace), Reason::Deleted, apps);
+    Ok(())
+}

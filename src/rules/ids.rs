@@ -1,0 +1,280 @@
+//! Names and ids that cannot be wrong: parsed once at the edge, carried as types inside.
+
+use std::{fmt, str::FromStr};
+
+use email_address::{EmailAddress, Options};
+use uuid::Uuid;
+
+/// Why a name or id was refused. Says what is wrong with it, never what it was: it may be personal data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Nothing was given.
+    #[error("must not be empty")]
+    Empty,
+    /// Not a UUID in its hyphenated form.
+    #[error("must be a UUID, as in 0190b7a4-1111-7000-8000-000000000001")]
+    Uuid,
+    /// More characters than `max`.
+    #[error("must be at most {max} characters long")]
+    TooLong {
+        /// The most characters that are allowed.
+        max: usize,
+    },
+    /// A control character, among them NUL and line breaks.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+    /// White space at the beginning or the end.
+    #[error("must not begin or end with white space")]
+    SurroundingSpace,
+    /// Not `[a-z][a-z0-9-]*`.
+    #[error("must be a lower-case letter followed by lower-case letters, digits and hyphens")]
+    Name,
+    /// Not printable ASCII without spaces.
+    #[error("must be printable ASCII without spaces")]
+    Printable,
+    /// Not an e-mail address that mail can be sent to.
+    #[error("must be an e-mail address, as in ada@example.com")]
+    Email,
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new id: UUIDv7, so that ids made later sort later, and index pages fill from one side.
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                parse_uuid(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(/** The id of an account. */ AccountId);
+uuid_id!(/** The id of an organization. */ OrganizationId);
+uuid_id!(/** The id of a workspace. */ WorkspaceId);
+uuid_id!(/** The id of a member: of an account in an organization. */ MemberId);
+uuid_id!(/** The id of a command: names all changes that it produced. */ CommandId);
+uuid_id!(/** The id of a change. */ ChangeId);
+uuid_id!(/** The id of a subscription. */ SubscriptionId);
+uuid_id!(/** The id of a store: of one database with one log. */ StoreId);
+uuid_id!(/** What makes a write safe to repeat (AIP-155). */ RequestId);
+
+fn parse_uuid(text: &str) -> Result<Uuid, Malformed> {
+    if text.is_empty() {
+        return Err(Malformed::Empty);
+    }
+    // The hyphenated form alone: an id has one spelling, so that clients may compare the strings.
+    if text.len() != 36 {
+        return Err(Malformed::Uuid);
+    }
+    Uuid::try_parse(text).map_err(|_| Malformed::Uuid)
+}
+
+macro_rules! text_name {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The most characters that it can have.
+            pub const MAX: usize = $max;
+
+            /// The name itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                if text.is_empty() {
+                    return Err(Malformed::Empty);
+                }
+                if text.chars().nth(Self::MAX).is_some() {
+                    return Err(Malformed::TooLong { max: Self::MAX });
+                }
+                let check: fn(&str) -> Result<(), Malformed> = $check;
+                check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_name!(
+    /// The name of an app: a DNS label (RFC 1123), so that it also fits where names of services go.
+    AppName,
+    63,
+    check_label
+);
+text_name!(
+    /// The name of a calling workload.
+    CallerName,
+    63,
+    check_label
+);
+text_name!(
+    /// The name of a running process of an app, as a Kubernetes pod name.
+    InstanceName,
+    128,
+    |text| if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(Malformed::Printable) }
+);
+text_name!(
+    /// A name shown to people.
+    DisplayName,
+    200,
+    check_shown
+);
+
+fn check_label(text: &str) -> Result<(), Malformed> {
+    let mut bytes = text.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let rest = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if first && rest { Ok(()) } else { Err(Malformed::Name) }
+}
+
+fn check_shown(text: &str) -> Result<(), Malformed> {
+    if text.chars().any(char::is_control) {
+        return Err(Malformed::ControlCharacter);
+    }
+    if text.trim() != text {
+        return Err(Malformed::SurroundingSpace);
+    }
+    Ok(())
+}
+
+/// An e-mail address, as given and as compared.
+///
+/// Two addresses are the same when their `key`s are: the local part in lower case (RFC 5321 lets a host tell cases
+/// apart, none that people use does) and the domain in its lower-case ASCII form (RFC 5891).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Email {
+    address: String,
+    key: String,
+}
+
+impl Email {
+    /// The most characters of an address that mail can be sent to (RFC 3696, erratum 1690).
+    pub const MAX: usize = 254;
+
+    /// The address as it was given.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The form in which addresses are compared.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Email {
+    /// Shows nothing: an address is personal data, and a derived `Debug` would end up in a log line one day.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Email(..)")
+    }
+}
+
+impl FromStr for Email {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text.is_empty() {
+            return Err(Malformed::Empty);
+        }
+        if text.chars().nth(Self::MAX).is_some() {
+            return Err(Malformed::TooLong { max: Self::MAX });
+        }
+        if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
+            return Err(Malformed::Email);
+        }
+        let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
+        let parsed = EmailAddress::parse_with_options(text, options).map_err(|_| Malformed::Email)?;
+        let domain = idna::domain_to_ascii_strict(parsed.domain()).map_err(|_| Malformed::Email)?;
+        Ok(Self { key: format!("{}@{domain}", parsed.local_part().to_lowercase()), address: text.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Result<String, Malformed> {
+        text.parse::<Email>().map(|email| email.key().to_owned())
+    }
+
+    #[test]
+    fn one_address_in_many_spellings_has_one_key() {
+        assert_eq!(key("ada@example.com"), key("ADA@Example.COM"));
+        assert_eq!(key("jörg@bücher.example"), key("JÖRG@xn--bcher-kva.example"));
+        assert_ne!(key("ada@example.com"), key("ada@example.org"));
+    }
+
+    #[test]
+    fn malformed_addresses_are_refused() {
+        for text in [
+            "ada",
+            "ada@",
+            "@example.com",
+            "a b@example.com",
+            "ada@example..com",
+            "a\0@example.com",
+            "Ada <ada@example.com>",
+        ] {
+            assert_eq!(key(text), Err(Malformed::Email), "{text:?}");
+        }
+        assert_eq!(key(""), Err(Malformed::Empty));
+        assert_eq!(key(&format!("{}@example.com", "a".repeat(300))), Err(Malformed::TooLong { max: 254 }));
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        assert!("chat".parse::<AppName>().is_ok());
+        assert_eq!("Chat".parse::<AppName>(), Err(Malformed::Name));
+        assert_eq!("9chat".parse::<AppName>(), Err(Malformed::Name));
+        assert_eq!("a".repeat(64).parse::<AppName>(), Err(Malformed::TooLong { max: 63 }));
+        assert_eq!("a\u{0}b".parse::<DisplayName>(), Err(Malformed::ControlCharacter));
+        assert_eq!(" a".parse::<DisplayName>(), Err(Malformed::SurroundingSpace));
+        assert!("\u{202e}عربى".parse::<DisplayName>().is_ok());
+        assert_eq!("a b".parse::<InstanceName>(), Err(Malformed::Printable));
+    }
+
+    #[test]
+    fn ids_have_one_spelling() {
+        assert!("0190b7a4-1111-7000-8000-000000000001".parse::<MemberId>().is_ok());
+        assert_eq!("0190b7a4111170008000000000000001".parse::<MemberId>(), Err(Malformed::Uuid));
+        assert_eq!("".parse::<MemberId>(), Err(Malformed::Empty));
+    }
+
+    #[test]
+    fn debug_shows_no_address() {
+        let email: Email = "ada@example.com".parse().expect("well-formed");
+        assert_eq!(format!("{email:?}"), "Email(..)");
+    }
+}

@@ -1,0 +1,38 @@
+//! The rules of belonging: pure decisions, without I/O, clock, randomness or async.
+//!
+//! [`decide`] takes a slice of the store, who acts, and a command, and answers with the changes or the
+//! [`Violation`] that refuses it. What the numbers mean:
+//!
+//! - R01 an organization keeps at least one workspace; deleting a member's only ACTIVE one cascades as R13.
+//! - R02 an account lives on without any membership; a DEACTIVATED one counts as belonging (R31).
+//! - R03 a change of role changes the role alone.
+//! - R04 everyone may deactivate themselves, in a workspace and in the organization.
+//! - R05, R07, R61 who may do what to whom: [`tables::permitted`].
+//! - R12 to R14 a workspace deactivation closes that workspace, and the organization with the last ACTIVE one.
+//! - R15 a command from an app is the same command. R16, R21 it takes effect with its commit.
+//! - R19, R20 an organization deactivation closes everything in it at once. R22 other organizations are untouched.
+//! - R23 a change of the account is a change of each of its members: [`profile_changed`].
+//! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
+//! - R25 to R29 a REMOVED member is in no list and returns with the same id, into no workspace.
+//! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
+//! - R37 who is deactivated by others keeps the account. R36, R38, R39 nobody loses it by leaving the only
+//!   organization: refused as [`Violation::OnlyOrganization`].
+//! - R60 an organization keeps at least one ACTIVE owner.
+
+pub mod change;
+pub mod command;
+mod decide;
+mod draft;
+pub mod ids;
+mod members;
+pub mod roles;
+pub mod state;
+pub mod tables;
+pub mod violation;
+mod workspace_members;
+
+pub use change::{Change, Reason, Subject};
+pub use command::{ActingMember, Actor, Command, CreateOrganization, Restore};
+pub use decide::{MAX_CHANGES, decide, permit_account, profile_changed};
+pub use state::State;
+pub use violation::Violation;

@@ -1,0 +1,73 @@
+//! Roles and states, with the words that the database and the log store for them.
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word that is stored for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The value that a stored word stands for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words!(
+    /// What a member may do in the organization. Ordered by power: a greater role may do more.
+    OrganizationRole {
+        /// An outsider invited to some workspaces.
+        Guest = "GUEST",
+        /// Works in the workspaces that they were added to.
+        Member = "MEMBER",
+        /// Administers members and workspaces.
+        Admin = "ADMIN",
+        /// Owns the organization.
+        Owner = "OWNER",
+    }
+);
+
+words!(
+    /// What a member may do in one workspace. Ordered by power.
+    WorkspaceRole {
+        /// Takes part as a guest.
+        Guest = "GUEST",
+        /// Works in the workspace.
+        Member = "MEMBER",
+        /// Administers the workspace.
+        Admin = "ADMIN",
+    }
+);
+
+words!(
+    /// The state of a membership, in an organization or in a workspace.
+    MembershipState {
+        /// Has access.
+        Active = "ACTIVE",
+        /// Belongs, without access. Reversible.
+        Deactivated = "DEACTIVATED",
+        /// Belongs no longer.
+        Removed = "REMOVED",
+    }
+);
+
+words!(
+    /// The state of a workspace.
+    WorkspaceState {
+        /// Live.
+        Active = "ACTIVE",
+        /// Deleted for good.
+        Deleted = "DELETED",
+    }
+);

@@ -1,0 +1,134 @@
+//! The slice of the store that a command is decided on, and the things in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    change::{Change, Subject},
+    ids::{AccountId, AppName, CommandId, DisplayName, MemberId, OrganizationId, WorkspaceId},
+    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+};
+
+/// An organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// Its id.
+    pub id: OrganizationId,
+    /// The name shown to people.
+    pub display_name: DisplayName,
+    /// The apps that have or had a workspace in it: whose scope it is in.
+    pub apps: BTreeSet<AppName>,
+    /// +1 with each change.
+    pub version: i64,
+}
+
+/// A workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// The organization that owns it.
+    pub organization_id: OrganizationId,
+    /// Its id.
+    pub id: WorkspaceId,
+    /// The app that it belongs to.
+    pub app: AppName,
+    /// The name shown to people.
+    pub display_name: DisplayName,
+    /// Live or deleted.
+    pub state: WorkspaceState,
+    /// +1 with each change.
+    pub version: i64,
+}
+
+/// An account in an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// The member's id.
+    pub id: MemberId,
+    /// The account.
+    pub account_id: AccountId,
+    /// What the member may do.
+    pub role: OrganizationRole,
+    /// Whether the member has access.
+    pub state: MembershipState,
+    /// The command that last took the access away (R24, R33). None while ACTIVE.
+    pub revoked_by: Option<CommandId>,
+    /// The apps in which the member has or had a workspace membership: whose scope the member is in.
+    pub apps: BTreeSet<AppName>,
+    /// +1 with each change.
+    pub version: i64,
+}
+
+/// A member in a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceMember {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The member.
+    pub member_id: MemberId,
+    /// What the member may do in it.
+    pub role: WorkspaceRole,
+    /// Whether the member has access to it.
+    pub state: MembershipState,
+    /// The command that last took the access away (R24, R33). None while ACTIVE.
+    pub revoked_by: Option<CommandId>,
+    /// +1 with each change.
+    pub version: i64,
+}
+
+/// What a command is decided on. The engine loads, under locks, what the command is about:
+/// the members named or swept along with *all* their workspace memberships, and the workspaces of those.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The organization.
+    pub organization: Option<Organization>,
+    /// The workspaces that the command or a membership names.
+    pub workspaces: BTreeMap<WorkspaceId, Workspace>,
+    /// The members that the command is about.
+    pub members: BTreeMap<MemberId, Member>,
+    /// All memberships of those members.
+    pub workspace_members: BTreeMap<(WorkspaceId, MemberId), WorkspaceMember>,
+    /// How many live workspaces the organization has. Loaded for the deletion of one (R01).
+    pub live_workspaces: usize,
+    /// The ACTIVE owners. Loaded, with the organization locked, where one of them may cease to be one (R60);
+    /// empty otherwise, which refuses.
+    pub active_owners: BTreeSet<MemberId>,
+    /// Whether the acting person belongs, ACTIVE or DEACTIVATED, to another organization (R36, R40).
+    pub actor_belongs_elsewhere: bool,
+}
+
+impl State {
+    /// Makes a change true in this slice.
+    pub fn apply(&mut self, change: &Change) {
+        match change.subject.clone() {
+            Subject::Organization(organization) => self.organization = Some(organization),
+            Subject::Workspace(workspace) => {
+                let before =
+                    self.workspaces.insert(workspace.id, workspace.clone()).map(|before| before.state);
+                match (before, workspace.state) {
+                    (None, WorkspaceState::Active) => self.live_workspaces += 1,
+                    (Some(WorkspaceState::Active), WorkspaceState::Deleted) => self.live_workspaces -= 1,
+                    _ => {}
+                }
+            }
+            Subject::Member(member) => {
+                if member.role == OrganizationRole::Owner && member.state == MembershipState::Active {
+                    self.active_owners.insert(member.id);
+                } else {
+                    self.active_owners.remove(&member.id);
+                }
+                self.members.insert(member.id, member);
+            }
+            Subject::WorkspaceMember(membership) => {
+                self.workspace_members.insert((membership.workspace_id, membership.member_id), membership);
+            }
+        }
+    }
+
+    /// The memberships of a member.
+    pub fn memberships_of(&self, member: MemberId) -> impl Iterator<Item = &WorkspaceMember> {
+        self.workspace_members.values().filter(move |membership| membership.member_id == member)
+    }
+}

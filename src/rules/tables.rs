@@ -1,0 +1,197 @@
+//! The two tables: who may do what to whom (R61), and which state accepts which command (R62).
+//!
+//! Both are data, read by [`permitted`] and [`accepts`] and tested cell by cell. A cell of the first is `y` (yes),
+//! `.` (the role does not suffice) or `^` (the target or the granted role is above the actor's own); a cell of the
+//! second is `c` (changes), `-` (nothing to do) or `x` (refused, with the reason that the standing gives).
+
+use super::roles::{MembershipState, OrganizationRole};
+
+/// What can be done, as far as permission and state are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Action {
+    CreateAccount,
+    UpdateAccount,
+    CreateOrganization,
+    UpdateOrganization,
+    CreateWorkspace,
+    UpdateWorkspace,
+    DeleteWorkspace,
+    GrantRole,
+    AddMember,
+    SetRole,
+    SetProfile,
+    DeactivateMember,
+    ReactivateMember,
+    RemoveMember,
+    AddWorkspaceMember,
+    SetWorkspaceRole,
+    DeactivateWorkspaceMember,
+    ReactivateWorkspaceMember,
+    RemoveWorkspaceMember,
+}
+
+/// Who acts: what counts of an actor for one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActorKind {
+    /// A workload as itself: an import, an administration tool. Bound by every rule but those about roles.
+    Workload,
+    /// An ACTIVE owner of the organization.
+    Owner,
+    /// An ACTIVE admin of the organization.
+    Admin,
+    /// An ACTIVE admin of the workspace that the command is about, less than an admin in the organization.
+    WorkspaceAdmin,
+    /// Another ACTIVE member.
+    Member,
+    /// An ACTIVE guest.
+    Guest,
+    /// Anyone who is not ACTIVE in the organization.
+    Outsider,
+}
+
+/// Whom or what it is done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The acting person; or nobody in particular, for commands about a thing.
+    Own,
+    /// Another person with this role, or, for [`Action::GrantRole`], the role that is granted.
+    Other(OrganizationRole),
+}
+
+/// Why an actor may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Denial {
+    /// The role does not suffice (R05).
+    RoleInsufficient,
+    /// The target or the granted role is above the actor's own (R61).
+    RoleAboveOwn,
+}
+
+/// The rows of a permission: the actors in the order of [`ActorKind`]; the columns: the person themselves (or no
+/// person), then owner, admin, member, guest.
+type Rows = [&'static str; 7];
+
+const OPERATOR_ONLY: Rows = ["yyyyy", ".....", ".....", ".....", ".....", ".....", "....."];
+const OWN_ONLY: Rows = ["yyyyy", "y....", "y....", "y....", "y....", "y....", "y...."];
+const ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", "....."];
+const ADMINS_AND_WORKSPACE_ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
+const ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", ".....", ".....", ".....", "....."];
+const ADMINS_OR_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y...."];
+const WORKSPACE_ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y^^yy", ".....", ".....", "....."];
+
+/// Who may do what to whom (R04, R05, R07, R61).
+const PERMISSIONS: &[(Action, Rows)] = &[
+    (Action::CreateAccount, OPERATOR_ONLY),
+    (Action::UpdateAccount, OWN_ONLY),
+    (Action::CreateOrganization, OWN_ONLY),
+    (Action::UpdateOrganization, ADMINS),
+    (Action::CreateWorkspace, ADMINS),
+    (Action::UpdateWorkspace, ADMINS_AND_WORKSPACE_ADMINS),
+    (Action::DeleteWorkspace, ADMINS),
+    (Action::GrantRole, ["yyyyy", "yyyyy", ".^yyy", ".^^..", ".^^..", ".^^^.", "....."]),
+    (Action::AddMember, ADMINS),
+    (Action::SetRole, ADMINS_UP_TO_OWN),
+    (Action::SetProfile, ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "....."]),
+    (Action::DeactivateMember, ADMINS_OR_OWN),
+    (Action::ReactivateMember, ADMINS_UP_TO_OWN),
+    (Action::RemoveMember, ADMINS_UP_TO_OWN),
+    (Action::AddWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::SetWorkspaceRole, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::DeactivateWorkspaceMember, ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y....", "y....", "y...."]),
+    (Action::ReactivateWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::RemoveWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
+];
+
+/// Whether an actor may do this to this target.
+pub fn permitted(action: Action, actor: ActorKind, target: Target) -> Result<(), Denial> {
+    let row = match actor {
+        ActorKind::Workload => 0,
+        ActorKind::Owner => 1,
+        ActorKind::Admin => 2,
+        ActorKind::WorkspaceAdmin => 3,
+        ActorKind::Member => 4,
+        ActorKind::Guest => 5,
+        ActorKind::Outsider => 6,
+    };
+    let column = match target {
+        Target::Own => 0,
+        Target::Other(OrganizationRole::Owner) => 1,
+        Target::Other(OrganizationRole::Admin) => 2,
+        Target::Other(OrganizationRole::Member) => 3,
+        Target::Other(OrganizationRole::Guest) => 4,
+    };
+    let cell = PERMISSIONS.iter().find(|(of, _)| *of == action).map(|(_, rows)| rows[row].as_bytes()[column]);
+    match cell {
+        Some(b'y') => Ok(()),
+        Some(b'^') => Err(Denial::RoleAboveOwn),
+        // An action without a row is denied to all.
+        _ => Err(Denial::RoleInsufficient),
+    }
+}
+
+/// What a membership is, in an organization or in a workspace, when a command arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// There is none and was none.
+    None,
+    /// Has access.
+    Active,
+    /// Belongs without access.
+    Deactivated,
+    /// Belonged once.
+    Removed,
+}
+
+impl From<Option<MembershipState>> for Standing {
+    fn from(state: Option<MembershipState>) -> Self {
+        match state {
+            None => Self::None,
+            Some(MembershipState::Active) => Self::Active,
+            Some(MembershipState::Deactivated) => Self::Deactivated,
+            Some(MembershipState::Removed) => Self::Removed,
+        }
+    }
+}
+
+/// What a state does with a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Something changes.
+    Changes,
+    /// What the command wants is so already (R24).
+    Nothing,
+    /// Refused; the standing is the reason.
+    Refused,
+}
+
+/// Which standing accepts which command (R62): none, ACTIVE, DEACTIVATED, REMOVED. Commands about a member meet the
+/// standing in the organization, those about a workspace member the standing in the workspace.
+const TRANSITIONS: &[(Action, &str)] = &[
+    (Action::AddMember, "cxxc"),
+    (Action::SetRole, "xccx"),
+    (Action::SetProfile, "xccx"),
+    (Action::DeactivateMember, "xc-x"),
+    (Action::ReactivateMember, "x-cx"),
+    (Action::RemoveMember, "xcc-"),
+    (Action::AddWorkspaceMember, "cxxc"),
+    (Action::SetWorkspaceRole, "xccx"),
+    (Action::DeactivateWorkspaceMember, "xc-x"),
+    (Action::ReactivateWorkspaceMember, "x-cx"),
+    (Action::RemoveWorkspaceMember, "xcc-"),
+];
+
+/// What a standing does with a command. Actions that are not about a membership are refused.
+pub fn accepts(action: Action, standing: Standing) -> Outcome {
+    let column = match standing {
+        Standing::None => 0,
+        Standing::Active => 1,
+        Standing::Deactivated => 2,
+        Standing::Removed => 3,
+    };
+    match TRANSITIONS.iter().find(|(of, _)| *of == action).map(|(_, row)| row.as_bytes()[column]) {
+        Some(b'c') => Outcome::Changes,
+        Some(b'-') => Outcome::Nothing,
+        _ => Outcome::Refused,
+    }
+}

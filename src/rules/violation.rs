@@ -1,0 +1,62 @@
+//! Why a command is refused.
+
+use super::{
+    ids::{AppName, MemberId, WorkspaceId},
+    tables::{Denial, Standing},
+};
+
+/// A rule that a command would break. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The actor may not do this to this target (R05, R61).
+    #[error("the acting person may not do this")]
+    Denied(Denial),
+    /// The calling app does not own the workspace.
+    #[error("the workspace belongs to app {app}")]
+    WorkspaceOfOtherApp {
+        /// The app that owns it.
+        app: AppName,
+    },
+    /// The state of the member does not accept the command (R62).
+    #[error("member {member} is {standing:?}")]
+    Member {
+        /// The member, where there is one.
+        member: MemberId,
+        /// What it is.
+        standing: Standing,
+    },
+    /// The state of the workspace membership does not accept the command (R62).
+    #[error("member {member} is {standing:?} in the workspace")]
+    WorkspaceMember {
+        /// The member.
+        member: MemberId,
+        /// What the membership is.
+        standing: Standing,
+    },
+    /// The workspace does not exist in this organization.
+    #[error("no workspace {0} in this organization")]
+    NoWorkspace(WorkspaceId),
+    /// The workspace is deleted.
+    #[error("workspace {0} is deleted")]
+    WorkspaceDeleted(WorkspaceId),
+    /// An organization keeps at least one workspace (R01).
+    #[error("workspace {0} is the organization's last one")]
+    LastWorkspace(WorkspaceId),
+    /// An organization keeps at least one ACTIVE owner (R60).
+    #[error("the organization would be left without an active owner")]
+    LastOwner {
+        /// The owners who would cease to be one.
+        owners: Vec<MemberId>,
+    },
+    /// The person would leave the only organization that they belong to (R36, R38, R39).
+    #[error("the person belongs to no other organization")]
+    OnlyOrganization(MemberId),
+    /// More changes than one command may produce (C4).
+    #[error("{changes} changes are more than the {limit} that one command may produce")]
+    TooLarge {
+        /// How many it would produce.
+        changes: usize,
+        /// How many it may.
+        limit: usize,
+    },
+}
