@@ -1,3 +1,5 @@
 //! Rollcall.
 
+pub mod embedded;
 pub mod rules;
+pub mod storage;

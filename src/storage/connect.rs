@@ -1,0 +1,113 @@
+//! Connections: TLS, timeouts, the pool.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool::{Runtime, managed::Timeouts};
+use diesel::ConnectionError;
+use diesel_async::{
+    AsyncPgConnection, SimpleAsyncConnection,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool},
+};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres::{Config, NoTls, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::StorageError;
+
+/// How long a call waits for a connection of the pool. Longer than a burst takes to pass, shorter than callers' deadlines.
+const POOL_WAIT: Duration = Duration::from_secs(3);
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// What every connection is set to. No statement of ours takes a second on a healthy database: these end what hangs,
+/// so that neither a lock nor a connection is held by it. `client_connection_check_interval` ends the statement of a
+/// client that is gone.
+const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; \
+     SET idle_in_transaction_session_timeout = '15s'; SET client_connection_check_interval = '500ms'";
+
+/// A database URL, parsed and with TLS decided.
+#[derive(Clone)]
+pub(crate) struct Target {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+}
+
+impl Target {
+    /// Parses a URL. `sslmode=verify-ca` and `verify-full`, which the driver does not know, are `require`, which here
+    /// always verifies certificate and host name.
+    pub(crate) fn parse(url: &str) -> Result<Self, StorageError> {
+        let url = url
+            .replace("sslmode=verify-full", "sslmode=require")
+            .replace("sslmode=verify-ca", "sslmode=require");
+        // The error is dropped on purpose: it may quote the password.
+        let mut config: Config =
+            url.parse().map_err(|_| StorageError::Unfit("the database URL cannot be parsed".to_owned()))?;
+        config.connect_timeout(CONNECT);
+        if config.get_application_name().is_none() {
+            config.application_name("rollcall");
+        }
+        let local =
+            config.get_hosts().iter().all(|host| matches!(host, tokio_postgres::config::Host::Unix(_)));
+        let tls = (!local && config.get_ssl_mode() != SslMode::Disable).then(tls);
+        Ok(Self { config, tls })
+    }
+
+    /// Makes one connection.
+    pub(crate) async fn connect(&self) -> Result<AsyncPgConnection, ConnectionError> {
+        let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(describe(&error));
+        let mut connection = match &self.tls {
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await?
+            }
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(failed)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await?
+            }
+        };
+        connection.batch_execute(SESSION).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
+    }
+
+    /// A pool of such connections.
+    pub(crate) fn pool(&self, size: usize) -> Result<Pool<AsyncPgConnection>, StorageError> {
+        let target = self.clone();
+        let mut manager = ManagerConfig::default();
+        // Fast: look whether the connection is closed, without a round trip.
+        manager.recycling_method = RecyclingMethod::Fast;
+        manager.custom_setup = Box::new(move |_| {
+            let target = target.clone();
+            Box::pin(async move { target.connect().await })
+        });
+        Pool::builder(AsyncDieselConnectionManager::new_with_config(String::new(), manager))
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            // Without these, deadpool waits for ever.
+            .timeouts(Timeouts { wait: Some(POOL_WAIT), create: Some(CONNECT), recycle: Some(CONNECT) })
+            .build()
+            .map_err(|error| StorageError::Unfit(error.to_string()))
+    }
+}
+
+/// The driver's text with its cause: `tokio_postgres` says only "error connecting" at the top.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn tls() -> MakeRustlsConnect {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a system certificate cannot be read");
+    }
+    roots.add_parsable_certificates(found.certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    MakeRustlsConnect::new(config)
+}

@@ -1,0 +1,224 @@
+//! Loads under locks. The order, which every command keeps: account, organization, workspace, members by id.
+
+use std::collections::BTreeMap;
+
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
+    SelectableHelper as _,
+};
+use diesel_async::RunQueryDsl as _;
+use uuid::Uuid;
+
+use super::{
+    error::StorageError,
+    rows::{AccountRow, MemberRow, OrganizationRow, WorkspaceMemberRow, WorkspaceRow},
+    schema::{accounts, members, organizations, profiles, workspace_members, workspaces},
+    transaction::Transaction,
+};
+use crate::rules::{
+    ids::{AccountId, MemberId, OrganizationId, WorkspaceId},
+    roles::{MembershipState, WorkspaceState},
+    state::{Member, Organization, Workspace, WorkspaceMember},
+};
+
+/// How firmly a row is held until the end of the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    /// Only read.
+    None,
+    /// Others may hold it too, nobody may change it.
+    Share,
+    /// Nobody else may hold or change it.
+    Update,
+}
+
+/// Runs a query as it is, `FOR SHARE` or `FOR UPDATE`.
+macro_rules! first_locked {
+    ($query:expr, $lock:expr, $connection:expr, $row:ty) => {{
+        let query = $query;
+        match $lock {
+            Lock::None => query.first::<$row>($connection).await,
+            Lock::Share => query.for_share().first::<$row>($connection).await,
+            Lock::Update => query.for_no_key_update().first::<$row>($connection).await,
+        }
+        .optional()?
+    }};
+}
+
+impl Transaction {
+    /// Loads an account.
+    pub async fn account(&mut self, id: AccountId, lock: Lock) -> Result<Option<AccountRow>, StorageError> {
+        let query = accounts::table.find(id.0).select(AccountRow::as_select());
+        Ok(first_locked!(query, lock, &mut self.connection, AccountRow))
+    }
+
+    /// Loads an organization.
+    pub async fn organization(
+        &mut self,
+        id: OrganizationId,
+        lock: Lock,
+    ) -> Result<Option<Organization>, StorageError> {
+        let query = organizations::table.find(id.0).select(OrganizationRow::as_select());
+        first_locked!(query, lock, &mut self.connection, OrganizationRow).map(TryInto::try_into).transpose()
+    }
+
+    /// Loads a workspace of an organization.
+    pub async fn workspace(
+        &mut self,
+        organization: OrganizationId,
+        id: WorkspaceId,
+        lock: Lock,
+    ) -> Result<Option<Workspace>, StorageError> {
+        let query = workspaces::table.find((organization.0, id.0)).select(WorkspaceRow::as_select());
+        first_locked!(query, lock, &mut self.connection, WorkspaceRow).map(TryInto::try_into).transpose()
+    }
+
+    /// The member id of an account in an organization, without a lock: ids never change.
+    pub async fn member_id(
+        &mut self,
+        organization: OrganizationId,
+        account: AccountId,
+    ) -> Result<Option<MemberId>, StorageError> {
+        let id: Option<Uuid> = members::table
+            .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
+            .select(members::member_id)
+            .first(&mut self.connection)
+            .await
+            .optional()?;
+        Ok(id.map(MemberId))
+    }
+
+    /// Locks and loads members in the order of their ids, each as firmly as asked.
+    pub async fn members(
+        &mut self,
+        organization: OrganizationId,
+        wanted: &BTreeMap<MemberId, Lock>,
+    ) -> Result<BTreeMap<MemberId, Member>, StorageError> {
+        let mut found = BTreeMap::new();
+        for (id, lock) in wanted {
+            let query = members::table.find((organization.0, id.0)).select(MemberRow::as_select());
+            if let Some(row) = first_locked!(query, *lock, &mut self.connection, MemberRow) {
+                found.insert(*id, row.try_into()?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Locks and loads all members of a workspace who are not REMOVED from it, in the order of their ids.
+    pub async fn members_of_workspace(
+        &mut self,
+        organization: OrganizationId,
+        workspace: WorkspaceId,
+    ) -> Result<BTreeMap<MemberId, Member>, StorageError> {
+        let within = workspace_members::table
+            .filter(workspace_members::organization_id.eq(organization.0))
+            .filter(workspace_members::workspace_id.eq(workspace.0))
+            .filter(workspace_members::state.ne(MembershipState::Removed.as_str()))
+            .select(workspace_members::member_id);
+        let rows: Vec<MemberRow> = members::table
+            .filter(members::organization_id.eq(organization.0))
+            .filter(members::member_id.eq_any(within))
+            .order(members::member_id)
+            .select(MemberRow::as_select())
+            .for_no_key_update()
+            .load(&mut self.connection)
+            .await?;
+        rows.into_iter().map(|row| Member::try_from(row).map(|member| (member.id, member))).collect()
+    }
+
+    /// Loads and locks all members that an account has, by organization.
+    pub async fn members_of_account(&mut self, account: AccountId) -> Result<Vec<Member>, StorageError> {
+        let rows: Vec<MemberRow> = members::table
+            .filter(members::account_id.eq(account.0))
+            .order((members::organization_id, members::member_id))
+            .select(MemberRow::as_select())
+            .for_no_key_update()
+            .load(&mut self.connection)
+            .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// All workspace memberships of some members. The members' locks cover them.
+    pub async fn memberships(
+        &mut self,
+        organization: OrganizationId,
+        of: &[MemberId],
+    ) -> Result<Vec<WorkspaceMember>, StorageError> {
+        let of: Vec<Uuid> = of.iter().map(|member| member.0).collect();
+        let rows: Vec<WorkspaceMemberRow> = workspace_members::table
+            .filter(workspace_members::organization_id.eq(organization.0))
+            .filter(workspace_members::member_id.eq_any(of))
+            .select(WorkspaceMemberRow::as_select())
+            .load(&mut self.connection)
+            .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// Some workspaces of an organization, without locks.
+    pub async fn workspaces(
+        &mut self,
+        organization: OrganizationId,
+        ids: &[WorkspaceId],
+    ) -> Result<Vec<Workspace>, StorageError> {
+        let ids: Vec<Uuid> = ids.iter().map(|workspace| workspace.0).collect();
+        let rows: Vec<WorkspaceRow> = workspaces::table
+            .filter(workspaces::organization_id.eq(organization.0))
+            .filter(workspaces::workspace_id.eq_any(ids))
+            .select(WorkspaceRow::as_select())
+            .load(&mut self.connection)
+            .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// The ACTIVE owners of an organization. Means something only while the organization is locked.
+    pub async fn active_owners(
+        &mut self,
+        organization: OrganizationId,
+    ) -> Result<Vec<MemberId>, StorageError> {
+        let ids: Vec<Uuid> = members::table
+            .filter(members::organization_id.eq(organization.0))
+            .filter(members::role.eq("OWNER").and(members::state.eq("ACTIVE")))
+            .select(members::member_id)
+            .load(&mut self.connection)
+            .await?;
+        Ok(ids.into_iter().map(MemberId).collect())
+    }
+
+    /// How many live workspaces an organization has. Means something only while the organization is locked.
+    pub async fn live_workspaces(&mut self, organization: OrganizationId) -> Result<usize, StorageError> {
+        let count: i64 = workspaces::table
+            .filter(workspaces::organization_id.eq(organization.0))
+            .filter(workspaces::state.eq(WorkspaceState::Active.as_str()))
+            .count()
+            .get_result(&mut self.connection)
+            .await?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Whether an account belongs, ACTIVE or DEACTIVATED, to another organization than this (R40).
+    pub async fn belongs_elsewhere(
+        &mut self,
+        account: AccountId,
+        organization: OrganizationId,
+    ) -> Result<bool, StorageError> {
+        let query = members::table
+            .filter(members::account_id.eq(account.0))
+            .filter(members::organization_id.ne(organization.0))
+            .filter(members::state.ne(MembershipState::Removed.as_str()));
+        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection).await?)
+    }
+
+    /// The shown name of a member.
+    pub async fn display_name(
+        &mut self,
+        organization: OrganizationId,
+        member: MemberId,
+    ) -> Result<Option<String>, StorageError> {
+        Ok(profiles::table
+            .find((organization.0, member.0))
+            .select(profiles::display_name)
+            .first(&mut self.connection)
+            .await
+            .optional()?)
+    }
+}

@@ -1,0 +1,172 @@
+//! The log: giving changes their positions, and reading them in order.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName, sql_query, sql_types,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use uuid::Uuid;
+
+use super::{Database, connect::Target, error::StorageError, schema::changes};
+use crate::rules::ids::{AppName, CallerName, CommandId, MemberId};
+
+/// Where the changes of a command come from.
+#[derive(Debug, Clone)]
+pub struct ChangeOrigin {
+    /// The command.
+    pub command_id: CommandId,
+    /// The workload that commanded it.
+    pub caller: CallerName,
+    /// The member for whom it acted.
+    pub acting_member_id: Option<MemberId>,
+}
+
+/// Where the log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct Head {
+    /// The position of the newest change; 0: none yet.
+    #[diesel(sql_type = sql_types::BigInt, column_name = head_position)]
+    pub position: i64,
+    /// The newest change; nil: none yet.
+    #[diesel(sql_type = sql_types::Uuid, column_name = head_change_id)]
+    pub change_id: Uuid,
+}
+
+/// The connection over which a replica sequences: its own, so that a busy pool never delays it.
+pub struct Sequencer {
+    target: Target,
+    connection: Option<AsyncPgConnection>,
+}
+
+impl Database {
+    /// A sequencer for this replica. One is enough.
+    pub fn sequencer(&self) -> Sequencer {
+        Sequencer { target: self.target.clone(), connection: None }
+    }
+}
+
+impl Sequencer {
+    /// Moves every committed change into the log. Whatever was committed before this call stands at or before the head
+    /// that it returns. After a failure the next call connects anew.
+    pub async fn sequence(&mut self) -> Result<Head, StorageError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                self.target.connect().await.map_err(|error| StorageError::Unavailable(error.to_string()))?
+            }
+        };
+        // One autocommitted statement: nothing of it outlives a client that is paused or killed.
+        let head = sql_query("SELECT * FROM sequence_changes()").get_result(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(head)
+    }
+}
+
+/// A change as an app is sent it: the log's row, with ids and names joined as they are now.
+#[derive(Debug, Clone, QueryableByName)]
+#[allow(missing_docs)]
+pub struct LogRow {
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub position: i64,
+    #[diesel(sql_type = sql_types::Uuid)]
+    pub change_id: Uuid,
+    #[diesel(sql_type = sql_types::Uuid)]
+    pub command_id: Uuid,
+    #[diesel(sql_type = sql_types::Uuid)]
+    pub organization_id: Uuid,
+    #[diesel(sql_type = sql_types::Text)]
+    pub subject: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub workspace_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub member_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Text)]
+    pub state: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub role: Option<String>,
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub version: i64,
+    #[diesel(sql_type = sql_types::Text)]
+    pub reason: String,
+    #[diesel(sql_type = sql_types::Text)]
+    pub caller: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub acting_member_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Timestamptz)]
+    pub record_time: DateTime<Utc>,
+    /// Of an organization: its name.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub organization_name: Option<String>,
+    /// Of a workspace: its app.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub app: Option<String>,
+    /// Of a workspace: its name.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub workspace_name: Option<String>,
+    /// Of a member: the account.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub account_id: Option<Uuid>,
+    /// Personal data, of a member, where profiles were asked for.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub display_name: Option<String>,
+    /// Personal data, of a member, where profiles were asked for.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub email: Option<String>,
+}
+
+/// Reads an app's changes in a range of positions. Needs the primary key of `changes`: the scope is filtered on the way,
+/// so callers bound the range.
+const READ: &str = "
+    SELECT c.position, c.change_id, c.command_id, c.organization_id, c.subject, c.workspace_id, c.member_id, c.state,
+           c.role, c.version, c.reason, c.caller, c.acting_member_id, c.record_time,
+           o.display_name AS organization_name, w.app, w.display_name AS workspace_name, m.account_id,
+           p.display_name, a.email
+    FROM changes c
+    LEFT JOIN organizations o ON c.subject = 'ORGANIZATION' AND o.organization_id = c.organization_id
+    LEFT JOIN workspaces w ON c.subject = 'WORKSPACE'
+        AND w.organization_id = c.organization_id AND w.workspace_id = c.workspace_id
+    LEFT JOIN members m ON c.subject = 'MEMBER'
+        AND m.organization_id = c.organization_id AND m.member_id = c.member_id
+    LEFT JOIN profiles p ON $6 AND p.organization_id = m.organization_id AND p.member_id = m.member_id
+    LEFT JOIN accounts a ON $6 AND a.account_id = m.account_id
+    WHERE c.position > $1 AND c.position <= $2 AND c.apps @> ARRAY[$3]
+      AND (cardinality($4) = 0 OR c.organization_id = ANY ($4))
+    ORDER BY c.position
+    LIMIT $5";
+
+impl Database {
+    /// Reads at most `limit` changes of an app's scope at positions after `after` and up to `until`.
+    pub async fn read_changes(
+        &self,
+        app: &AppName,
+        organizations: &[Uuid],
+        profiles: bool,
+        after: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<LogRow>, StorageError> {
+        let query = sql_query(READ)
+            .bind::<sql_types::BigInt, _>(after)
+            .bind::<sql_types::BigInt, _>(until)
+            .bind::<sql_types::Text, _>(app.as_str())
+            .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
+            .bind::<sql_types::BigInt, _>(limit)
+            .bind::<sql_types::Bool, _>(profiles);
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+
+    /// The change at a position. None: there is none.
+    pub async fn change_at(&self, position: i64) -> Result<Option<Uuid>, StorageError> {
+        let query = changes::table.find(position).select(changes::change_id);
+        Ok(query.first(&mut self.read().await?).await.optional()?)
+    }
+
+    /// The position and id of the last change of a command. None: it is not sequenced, or changed nothing.
+    pub async fn end_of_command(&self, command: CommandId) -> Result<Option<(i64, Uuid)>, StorageError> {
+        let query = changes::table
+            .filter(changes::command_id.eq(command.0))
+            .order(changes::position.desc())
+            .select((changes::position, changes::change_id));
+        Ok(query.first(&mut self.read().await?).await.optional()?)
+    }
+}

@@ -1,0 +1,59 @@
+//! Migrations: embedded in the binary, run by one replica at a time.
+
+use diesel::sql_query;
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{connect::Target, error::StorageError};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+/// The advisory lock that keeps replicas which start together from migrating together.
+const LOCK: &str = "SELECT pg_advisory_lock(8243122705118244)";
+
+/// Brings the database to this version's schema. Returns the names of the migrations that were run.
+pub async fn migrate(database_url: &str) -> Result<Vec<String>, StorageError> {
+    let mut connection = Target::parse(database_url)?
+        .connect()
+        .await
+        .map_err(|error| StorageError::Unavailable(error.to_string()))?;
+    check_server(&mut connection).await?;
+    // Another replica may migrate for longer than a statement may usually take.
+    connection.batch_execute("SET statement_timeout = '5min'; SET lock_timeout = '5min'").await?;
+    connection.batch_execute(LOCK).await?;
+    // diesel_migrations is synchronous; a thread of its own may block. The lock goes with the connection.
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut harness = AsyncMigrationHarness::new(connection);
+        let versions = harness.run_pending_migrations(MIGRATIONS).map_err(|error| error.to_string())?;
+        Ok::<Vec<String>, String>(versions.iter().map(ToString::to_string).collect())
+    });
+    match ran.await {
+        Ok(ran) => ran.map_err(|error| StorageError::Unfit(format!("migrating failed: {error}"))),
+        Err(_) => Err(StorageError::Unfit("migrating panicked".to_owned())),
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Server {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    version: i32,
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    synchronous_commit: String,
+}
+
+/// Refuses a server that breaks a promise: too old, or one that acknowledges commits before they are durable (C15).
+pub(crate) async fn check_server(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
+    let query = "SELECT current_setting('server_version_num')::int AS version, \
+                 current_setting('synchronous_commit') AS synchronous_commit";
+    let server: Server = sql_query(query).get_result(connection).await?;
+    if server.version < 150_000 {
+        return Err(StorageError::Unfit("Postgres 15 or later is needed".to_owned()));
+    }
+    if !["on", "remote_apply"].contains(&server.synchronous_commit.as_str()) {
+        let message = format!(
+            "synchronous_commit is {}: a write that was answered could be lost; set it to on",
+            server.synchronous_commit
+        );
+        return Err(StorageError::Unfit(message));
+    }
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! Reads of things and lists, as the API shows them: with times, and members with their profile.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _,
+    OptionalExtension as _, QueryDsl as _, Queryable, Selectable, SelectableHelper as _,
+};
+use diesel_async::RunQueryDsl as _;
+use uuid::Uuid;
+
+use super::{
+    Database,
+    error::StorageError,
+    schema::{accounts, members, organizations, profiles, workspace_members, workspaces},
+};
+use crate::rules::{
+    ids::{AccountId, AppName, CommandId, MemberId, OrganizationId, WorkspaceId},
+    roles::MembershipState,
+};
+
+/// An organization as it is read.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = organizations, check_for_backend(diesel::pg::Pg))]
+#[allow(missing_docs)]
+pub struct OrganizationRead {
+    pub organization_id: Uuid,
+    pub display_name: String,
+    pub version: i64,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+}
+
+/// A workspace as it is read.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = workspaces, check_for_backend(diesel::pg::Pg))]
+#[allow(missing_docs)]
+pub struct WorkspaceRead {
+    pub organization_id: Uuid,
+    pub workspace_id: Uuid,
+    pub app: String,
+    pub display_name: String,
+    pub state: String,
+    pub version: i64,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+}
+
+/// A membership in a workspace as it is read.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = workspace_members, check_for_backend(diesel::pg::Pg))]
+#[allow(missing_docs)]
+pub struct WorkspaceMemberRead {
+    pub organization_id: Uuid,
+    pub workspace_id: Uuid,
+    pub member_id: Uuid,
+    pub role: String,
+    pub state: String,
+    pub version: i64,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = members, check_for_backend(diesel::pg::Pg))]
+struct MemberColumns {
+    organization_id: Uuid,
+    member_id: Uuid,
+    account_id: Uuid,
+    role: String,
+    state: String,
+    version: i64,
+    create_time: DateTime<Utc>,
+    update_time: DateTime<Utc>,
+}
+
+/// A member as it is read, with the profile.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct MemberRead {
+    pub organization_id: Uuid,
+    pub member_id: Uuid,
+    pub account_id: Uuid,
+    pub role: String,
+    pub state: String,
+    pub version: i64,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+    /// Personal data.
+    pub display_name: String,
+    /// Personal data.
+    pub email: String,
+}
+
+/// One organization of an account.
+pub type AccountOrganizationRow = (OrganizationRead, MemberRead);
+
+impl From<(MemberColumns, Option<String>, String)> for MemberRead {
+    fn from((member, display_name, email): (MemberColumns, Option<String>, String)) -> Self {
+        let MemberColumns {
+            organization_id,
+            member_id,
+            account_id,
+            role,
+            state,
+            version,
+            create_time,
+            update_time,
+        } = member;
+        Self {
+            organization_id,
+            member_id,
+            account_id,
+            role,
+            state,
+            version,
+            create_time,
+            update_time,
+            display_name: display_name.unwrap_or_default(),
+            email,
+        }
+    }
+}
+
+/// Members joined with profile and account.
+macro_rules! members_with_profile {
+    () => {
+        members::table.inner_join(accounts::table.on(accounts::account_id.eq(members::account_id))).left_join(
+            profiles::table.on(profiles::organization_id
+                .eq(members::organization_id)
+                .and(profiles::member_id.eq(members::member_id))),
+        )
+    };
+}
+
+/// The columns of such a join.
+macro_rules! member_columns {
+    () => {
+        (MemberColumns::as_select(), profiles::display_name.nullable(), accounts::email)
+    };
+}
+
+type MemberTuple = (MemberColumns, Option<String>, String);
+
+impl Database {
+    /// Reads an organization.
+    pub async fn organization(&self, id: OrganizationId) -> Result<Option<OrganizationRead>, StorageError> {
+        let query = organizations::table.find(id.0).select(OrganizationRead::as_select());
+        Ok(query.first(&mut self.read().await?).await.optional()?)
+    }
+
+    /// Lists organizations by id, from after one.
+    pub async fn organizations(
+        &self,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<OrganizationRead>, StorageError> {
+        let query = organizations::table
+            .filter(organizations::organization_id.gt(after.unwrap_or_default()))
+            .order(organizations::organization_id)
+            .limit(limit)
+            .select(OrganizationRead::as_select());
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+
+    /// How many of some organizations exist.
+    pub async fn missing_organization(&self, ids: &[Uuid]) -> Result<Option<Uuid>, StorageError> {
+        let found: Vec<Uuid> = organizations::table
+            .filter(organizations::organization_id.eq_any(ids))
+            .select(organizations::organization_id)
+            .load(&mut self.read().await?)
+            .await?;
+        Ok(ids.iter().find(|id| !found.contains(id)).copied())
+    }
+
+    /// Reads a workspace, also a DELETED one.
+    pub async fn workspace(
+        &self,
+        organization: OrganizationId,
+        id: WorkspaceId,
+    ) -> Result<Option<WorkspaceRead>, StorageError> {
+        let query = workspaces::table.find((organization.0, id.0)).select(WorkspaceRead::as_select());
+        Ok(query.first(&mut self.read().await?).await.optional()?)
+    }
+
+    /// Lists the live workspaces of an organization by id, from after one.
+    pub async fn workspaces(
+        &self,
+        organization: OrganizationId,
+        app: Option<&AppName>,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<WorkspaceRead>, StorageError> {
+        let mut query = workspaces::table
+            .filter(workspaces::organization_id.eq(organization.0))
+            .filter(workspaces::state.eq("ACTIVE"))
+            .filter(workspaces::workspace_id.gt(after.unwrap_or_default()))
+            .order(workspaces::workspace_id)
+            .limit(limit)
+            .select(WorkspaceRead::as_select())
+            .into_boxed();
+        if let Some(app) = app {
+            query = query.filter(workspaces::app.eq(app.as_str().to_owned()));
+        }
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+
+    /// Reads a member, also a REMOVED one.
+    pub async fn member(
+        &self,
+        organization: OrganizationId,
+        id: MemberId,
+    ) -> Result<Option<MemberRead>, StorageError> {
+        let row: Option<MemberTuple> = members_with_profile!()
+            .filter(members::organization_id.eq(organization.0).and(members::member_id.eq(id.0)))
+            .select(member_columns!())
+            .first(&mut self.read().await?)
+            .await
+            .optional()?;
+        Ok(row.map(Into::into))
+    }
+
+    /// Reads some members, REMOVED ones included, in no order.
+    pub async fn members_by_id(
+        &self,
+        organization: OrganizationId,
+        ids: &[Uuid],
+    ) -> Result<Vec<MemberRead>, StorageError> {
+        let rows: Vec<MemberTuple> = members_with_profile!()
+            .filter(members::organization_id.eq(organization.0).and(members::member_id.eq_any(ids)))
+            .select(member_columns!())
+            .load(&mut self.read().await?)
+            .await?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    /// Lists the ACTIVE and DEACTIVATED members of an organization by id, from after one (R25 to R27).
+    pub async fn members(
+        &self,
+        organization: OrganizationId,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<MemberRead>, StorageError> {
+        let rows: Vec<MemberTuple> = members_with_profile!()
+            .filter(members::organization_id.eq(organization.0))
+            .filter(members::state.ne(MembershipState::Removed.as_str()))
+            .filter(members::member_id.gt(after.unwrap_or_default()))
+            .order(members::member_id)
+            .limit(limit)
+            .select(member_columns!())
+            .load(&mut self.read().await?)
+            .await?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    /// Lists the organizations that an account belongs to, DEACTIVATED included, by id, from after one.
+    pub async fn account_organizations(
+        &self,
+        account: AccountId,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<AccountOrganizationRow>, StorageError> {
+        let rows: Vec<(OrganizationRead, MemberTuple)> = members_with_profile!()
+            .inner_join(organizations::table.on(organizations::organization_id.eq(members::organization_id)))
+            .filter(members::account_id.eq(account.0))
+            .filter(members::state.ne(MembershipState::Removed.as_str()))
+            .filter(members::organization_id.gt(after.unwrap_or_default()))
+            .order(members::organization_id)
+            .limit(limit)
+            .select((OrganizationRead::as_select(), member_columns!()))
+            .load(&mut self.read().await?)
+            .await?;
+        Ok(rows.into_iter().map(|(organization, member)| (organization, member.into())).collect())
+    }
+
+    /// The other organizations in which the account of a member is ACTIVE (R21 d).
+    pub async fn other_active_organizations(
+        &self,
+        organization: OrganizationId,
+        account: Uuid,
+    ) -> Result<Vec<Uuid>, StorageError> {
+        let query = members::table
+            .filter(members::account_id.eq(account))
+            .filter(members::organization_id.ne(organization.0))
+            .filter(members::state.eq(MembershipState::Active.as_str()))
+            .order(members::organization_id)
+            .select(members::organization_id);
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+
+    /// Reads a membership, also a REMOVED one.
+    pub async fn workspace_member(
+        &self,
+        organization: OrganizationId,
+        workspace: WorkspaceId,
+        member: MemberId,
+    ) -> Result<Option<WorkspaceMemberRead>, StorageError> {
+        let query = workspace_members::table
+            .find((organization.0, workspace.0, member.0))
+            .select(WorkspaceMemberRead::as_select());
+        Ok(query.first(&mut self.read().await?).await.optional()?)
+    }
+
+    /// Lists the ACTIVE and DEACTIVATED members of a workspace by member id, from after one (R26).
+    pub async fn workspace_members(
+        &self,
+        organization: OrganizationId,
+        workspace: WorkspaceId,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<WorkspaceMemberRead>, StorageError> {
+        let query = workspace_members::table
+            .filter(workspace_members::organization_id.eq(organization.0))
+            .filter(workspace_members::workspace_id.eq(workspace.0))
+            .filter(workspace_members::state.ne(MembershipState::Removed.as_str()))
+            .filter(workspace_members::member_id.gt(after.unwrap_or_default()))
+            .order(workspace_members::member_id)
+            .limit(limit)
+            .select(WorkspaceMemberRead::as_select());
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+
+    /// The workspaces of a member that are in a state, by id; with `closed_by`, only those that this command closed.
+    pub async fn workspaces_of_member(
+        &self,
+        organization: OrganizationId,
+        member: MemberId,
+        state: MembershipState,
+        closed_by: Option<CommandId>,
+    ) -> Result<Vec<Uuid>, StorageError> {
+        let mut query = workspace_members::table
+            .filter(workspace_members::organization_id.eq(organization.0))
+            .filter(workspace_members::member_id.eq(member.0))
+            .filter(workspace_members::state.eq(state.as_str()))
+            .order(workspace_members::workspace_id)
+            .select(workspace_members::workspace_id)
+            .into_boxed();
+        if let Some(command) = closed_by {
+            query = query.filter(workspace_members::revoked_by.eq(command.0));
+        }
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+
+    /// The members who are DEACTIVATED since a command, by id.
+    pub async fn members_deactivated_by(
+        &self,
+        organization: OrganizationId,
+        command: CommandId,
+    ) -> Result<Vec<Uuid>, StorageError> {
+        let query = members::table
+            .filter(members::organization_id.eq(organization.0))
+            .filter(members::revoked_by.eq(command.0))
+            .filter(members::state.eq(MembershipState::Deactivated.as_str()))
+            .order(members::member_id)
+            .select(members::member_id);
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+}

@@ -1,0 +1,216 @@
+//! Snapshots: a scope read in pages by key, in short statements of their own (C5).
+//!
+//! Pages are of different times. That does no harm: every row carries its version, and whatever changed after the noted
+//! head comes again as a change.
+
+use diesel::{QueryableByName, sql_query, sql_types};
+use diesel_async::RunQueryDsl as _;
+use uuid::Uuid;
+
+use super::{Database, error::StorageError, log::Head};
+use crate::rules::ids::AppName;
+
+/// A thing of a scope as it is.
+#[derive(Debug, Clone, QueryableByName)]
+#[allow(missing_docs)]
+pub struct SnapshotRow {
+    #[diesel(sql_type = sql_types::Uuid)]
+    pub organization_id: Uuid,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub workspace_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub member_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Text)]
+    pub state: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub role: Option<String>,
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub version: i64,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub app: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub name: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub account_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub email: Option<String>,
+}
+
+/// Where a snapshot stands: which kind of thing, and after which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotCursor {
+    kind: usize,
+    after: (Uuid, Uuid, Uuid),
+}
+
+impl SnapshotCursor {
+    /// The beginning.
+    pub const START: Self = Self { kind: 0, after: (Uuid::nil(), Uuid::nil(), Uuid::nil()) };
+}
+
+/// A page.
+#[derive(Debug, Clone)]
+pub struct SnapshotPage {
+    /// The things.
+    pub rows: Vec<SnapshotRow>,
+    /// Where the next page begins. None: this was the last.
+    pub next: Option<SnapshotCursor>,
+    /// Whether the history that the snapshot began on is still this database's: false after a failover in between.
+    pub same_history: bool,
+}
+
+/// The kinds of things, organizations before workspaces before members before memberships, so that what a row refers to
+/// came before it. $1 app, $2 organizations, $3 to $5 the key, $6 limit, $7 profiles.
+const KINDS: [&str; 4] = [
+    "SELECT o.organization_id, NULL::uuid AS workspace_id, NULL::uuid AS member_id, o.state, NULL::text AS role,
+            o.version, NULL::text AS app, o.display_name AS name, NULL::uuid AS account_id, NULL::text AS email
+     FROM organizations o
+     WHERE o.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR o.organization_id = ANY ($2)) AND o.organization_id > $3
+     ORDER BY o.organization_id LIMIT $6",
+    "SELECT w.organization_id, w.workspace_id, NULL::uuid AS member_id, w.state, NULL::text AS role, w.version, w.app,
+            w.display_name AS name, NULL::uuid AS account_id, NULL::text AS email
+     FROM workspaces w
+     WHERE w.app = $1 AND (cardinality($2) = 0 OR w.organization_id = ANY ($2))
+       AND (w.organization_id, w.workspace_id) > ($3, $4)
+     ORDER BY w.organization_id, w.workspace_id LIMIT $6",
+    "SELECT m.organization_id, NULL::uuid AS workspace_id, m.member_id, m.state, m.role, m.version, NULL::text AS app,
+            p.display_name AS name, m.account_id, a.email
+     FROM members m
+     LEFT JOIN profiles p ON $7 AND p.organization_id = m.organization_id AND p.member_id = m.member_id
+     LEFT JOIN accounts a ON $7 AND a.account_id = m.account_id
+     WHERE m.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR m.organization_id = ANY ($2))
+       AND (m.organization_id, m.member_id) > ($3, $5)
+     ORDER BY m.organization_id, m.member_id LIMIT $6",
+    "SELECT x.organization_id, x.workspace_id, x.member_id, x.state, x.role, x.version, NULL::text AS app,
+            NULL::text AS name, NULL::uuid AS account_id, NULL::text AS email
+     FROM workspace_members x JOIN workspaces w USING (organization_id, workspace_id)
+     WHERE w.app = $1 AND (cardinality($2) = 0 OR x.organization_id = ANY ($2))
+       AND (x.organization_id, x.workspace_id, x.member_id) > ($3, $4, $5)
+     ORDER BY x.organization_id, x.workspace_id, x.member_id LIMIT $6",
+];
+
+#[derive(QueryableByName)]
+struct Checked {
+    #[diesel(sql_type = sql_types::Bool)]
+    same_history: bool,
+    #[diesel(embed)]
+    row: MaybeRow,
+}
+
+/// A row of the page, or nothing but the check.
+#[derive(QueryableByName)]
+struct MaybeRow {
+    #[diesel(sql_type = sql_types::Bool)]
+    is_row: bool,
+    #[diesel(embed)]
+    row: NullableRow,
+}
+
+/// The columns that are null where the page is empty.
+#[derive(QueryableByName)]
+struct NullableRow {
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    organization_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    workspace_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    member_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    state: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    role: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
+    version: Option<i64>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    app: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    name: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    account_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    email: Option<String>,
+}
+
+impl Database {
+    /// Reads a page of an app's scope. The statement checks, on the server that answers it, that its log still has
+    /// `noted`, the head that the snapshot began on.
+    pub async fn snapshot_page(
+        &self,
+        app: &AppName,
+        organizations: &[Uuid],
+        profiles: bool,
+        noted: Head,
+        cursor: SnapshotCursor,
+        limit: usize,
+    ) -> Result<SnapshotPage, StorageError> {
+        let SnapshotCursor { kind, after } = cursor;
+        let query = format!(
+            "SELECT ($8 = 0 OR EXISTS (SELECT FROM changes WHERE position = $8 AND change_id = $9)) AS same_history,
+                    page.organization_id IS NOT NULL AS is_row, page.*
+             FROM (SELECT) AS check_only LEFT JOIN ({}) AS page ON true",
+            KINDS[kind]
+        );
+        // A scope holds at most what fits in memory many times over; the conversion cannot fail.
+        let asked = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<Checked> = sql_query(query)
+            .bind::<sql_types::Text, _>(app.as_str())
+            .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
+            .bind::<sql_types::Uuid, _>(after.0)
+            .bind::<sql_types::Uuid, _>(after.1)
+            .bind::<sql_types::Uuid, _>(after.2)
+            .bind::<sql_types::BigInt, _>(asked)
+            .bind::<sql_types::Bool, _>(profiles)
+            .bind::<sql_types::BigInt, _>(noted.position)
+            .bind::<sql_types::Uuid, _>(noted.change_id)
+            .load(&mut self.read().await?)
+            .await?;
+        let same_history = rows.iter().all(|checked| checked.same_history);
+        let rows: Vec<SnapshotRow> = rows
+            .into_iter()
+            .filter(|checked| checked.row.is_row)
+            .filter_map(|checked| SnapshotRow::from_nullable(checked.row.row))
+            .collect();
+        let next = match rows.last() {
+            Some(last) if rows.len() == limit => Some(SnapshotCursor {
+                kind,
+                after: (
+                    last.organization_id,
+                    last.workspace_id.unwrap_or_default(),
+                    last.member_id.unwrap_or_default(),
+                ),
+            }),
+            _ if kind + 1 < KINDS.len() => Some(SnapshotCursor { kind: kind + 1, ..SnapshotCursor::START }),
+            _ => None,
+        };
+        Ok(SnapshotPage { rows, next, same_history })
+    }
+}
+
+impl SnapshotRow {
+    fn from_nullable(row: NullableRow) -> Option<Self> {
+        let NullableRow {
+            organization_id,
+            workspace_id,
+            member_id,
+            state,
+            role,
+            version,
+            app,
+            name,
+            account_id,
+            email,
+        } = row;
+        Some(Self {
+            organization_id: organization_id?,
+            workspace_id,
+            member_id,
+            state: state?,
+            role,
+            version: version?,
+            app,
+            name,
+            account_id,
+            email,
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Subscriptions: which processes follow the log, and how far each has applied it.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable,
+    Selectable, SelectableHelper as _, sql_query, sql_types,
+};
+use diesel_async::RunQueryDsl as _;
+use uuid::Uuid;
+
+use super::{Database, error::StorageError, schema::subscriptions};
+use crate::rules::ids::{AppName, InstanceName, SubscriptionId};
+
+/// A subscription to be opened.
+#[derive(Debug, Clone)]
+pub struct NewSubscription {
+    /// The id that it gets.
+    pub id: SubscriptionId,
+    /// The app.
+    pub app: AppName,
+    /// The process.
+    pub instance: InstanceName,
+    /// The organizations that it filters by.
+    pub organization_ids: Vec<Uuid>,
+}
+
+/// A subscription as it is.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = subscriptions, check_for_backend(diesel::pg::Pg))]
+#[allow(missing_docs)]
+pub struct SubscriptionRow {
+    pub subscription_id: Uuid,
+    pub app: String,
+    pub instance: String,
+    pub organization_ids: Vec<Uuid>,
+    pub state: String,
+    pub applied_position: i64,
+    pub create_time: DateTime<Utc>,
+    pub acknowledge_time: Option<DateTime<Utc>>,
+}
+
+impl Database {
+    /// Opens a subscription; a live one of the same instance name is replaced, and returned.
+    pub async fn open_subscription(
+        &self,
+        new: &NewSubscription,
+    ) -> Result<Option<SubscriptionId>, StorageError> {
+        let mut transaction = self.begin().await?;
+        // One opening of an instance name at a time: two at once would both find nobody to replace.
+        sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind::<sql_types::Text, _>(format!("{}/{}", new.app, new.instance))
+            .execute(&mut transaction.connection)
+            .await?;
+        let live = subscriptions::app
+            .eq(new.app.as_str())
+            .and(subscriptions::instance.eq(new.instance.as_str()))
+            .and(subscriptions::state.eq("LIVE"));
+        let replaced: Option<Uuid> = diesel::update(subscriptions::table.filter(live))
+            .set((subscriptions::state.eq("REPLACED"), subscriptions::end_time.eq(diesel::dsl::now)))
+            .returning(subscriptions::subscription_id)
+            .get_result(&mut transaction.connection)
+            .await
+            .optional()?;
+        diesel::insert_into(subscriptions::table)
+            .values((
+                subscriptions::subscription_id.eq(new.id.0),
+                subscriptions::app.eq(new.app.as_str()),
+                subscriptions::instance.eq(new.instance.as_str()),
+                subscriptions::organization_ids.eq(&new.organization_ids),
+                subscriptions::state.eq("LIVE"),
+            ))
+            .execute(&mut transaction.connection)
+            .await?;
+        transaction.commit().await?;
+        Ok(replaced.map(SubscriptionId))
+    }
+
+    /// Reads a subscription, also an ended one.
+    pub async fn subscription(&self, id: SubscriptionId) -> Result<Option<SubscriptionRow>, StorageError> {
+        let query = subscriptions::table.find(id.0).select(SubscriptionRow::as_select());
+        Ok(query.first(&mut self.read().await?).await.optional()?)
+    }
+
+    /// Stores what a live subscription has applied, never less than before. None: it is not live.
+    pub async fn acknowledge(&self, id: SubscriptionId, applied: i64) -> Result<Option<i64>, StorageError> {
+        #[derive(diesel::QueryableByName)]
+        struct Applied {
+            #[diesel(sql_type = sql_types::BigInt)]
+            applied_position: i64,
+        }
+        let query = "UPDATE subscriptions SET applied_position = greatest(applied_position, $2), \
+                     acknowledge_time = now() WHERE subscription_id = $1 AND state = 'LIVE' RETURNING applied_position";
+        let row: Option<Applied> = sql_query(query)
+            .bind::<sql_types::Uuid, _>(id.0)
+            .bind::<sql_types::BigInt, _>(applied)
+            .get_result(&mut self.read().await?)
+            .await
+            .optional()?;
+        Ok(row.map(|row| row.applied_position))
+    }
+
+    /// Ends a subscription. An ended one stays as it is.
+    pub async fn close_subscription(&self, id: SubscriptionId) -> Result<(), StorageError> {
+        diesel::update(subscriptions::table.find(id.0))
+            .filter(subscriptions::state.eq("LIVE"))
+            .set((subscriptions::state.eq("CLOSED"), subscriptions::end_time.eq(diesel::dsl::now)))
+            .execute(&mut self.read().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Lists live subscriptions by id, from after one.
+    pub async fn subscriptions(
+        &self,
+        app: Option<&AppName>,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<SubscriptionRow>, StorageError> {
+        let mut query = subscriptions::table
+            .filter(subscriptions::state.eq("LIVE"))
+            .filter(subscriptions::subscription_id.gt(after.unwrap_or_default()))
+            .order(subscriptions::subscription_id)
+            .limit(limit)
+            .select(SubscriptionRow::as_select())
+            .into_boxed();
+        if let Some(app) = app {
+            query = query.filter(subscriptions::app.eq(app.as_str().to_owned()));
+        }
+        Ok(query.load(&mut self.read().await?).await?)
+    }
+}
