@@ -72,6 +72,8 @@ pub struct LogRow {
     pub change_id: Uuid,
     #[diesel(sql_type = sql_types::Uuid)]
     pub command_id: Uuid,
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub command_end: i64,
     #[diesel(sql_type = sql_types::Uuid)]
     pub organization_id: Uuid,
     #[diesel(sql_type = sql_types::Text)]
@@ -117,7 +119,7 @@ pub struct LogRow {
 /// Reads an app's changes in a range of positions. Needs the primary key of `changes`: the scope is filtered on the way,
 /// so callers bound the range.
 const READ: &str = "
-    SELECT c.position, c.change_id, c.command_id, c.organization_id, c.subject, c.workspace_id, c.member_id, c.state,
+    SELECT c.position, c.change_id, c.command_id, c.command_end, c.organization_id, c.subject, c.workspace_id, c.member_id, c.state,
            c.role, c.version, c.reason, c.caller, c.acting_member_id, c.record_time,
            o.display_name AS organization_name, w.app, w.display_name AS workspace_name, m.account_id,
            p.display_name, a.email

@@ -128,4 +128,19 @@ impl Database {
         }
         Ok(query.load(&mut self.read().await?).await?)
     }
+
+    /// Which of some subscriptions have ended, and whether each was replaced (true) or closed (false).
+    pub async fn ended_subscriptions(
+        &self,
+        ids: &[SubscriptionId],
+    ) -> Result<Vec<(SubscriptionId, bool)>, StorageError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows: Vec<(Uuid, String)> = subscriptions::table
+            .filter(subscriptions::subscription_id.eq_any(ids))
+            .filter(subscriptions::state.ne("LIVE"))
+            .select((subscriptions::subscription_id, subscriptions::state))
+            .load(&mut self.read().await?)
+            .await?;
+        Ok(rows.into_iter().map(|(id, state)| (SubscriptionId(id), state == "REPLACED")).collect())
+    }
 }

@@ -1,0 +1,144 @@
+//! Wiring: what a running service consists of, and the order in which it starts and ends.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    engine::Engine,
+    feed::{Ending, Marks, Registry},
+    grpc::Services,
+    rules::ids::SubscriptionId,
+    seal::Seal,
+    storage::{Database, Listener, StorageError, migrate},
+    store_log::{StoreLog, StoreSequence},
+};
+
+/// How often open streams are compared with their subscriptions, which another replica may have ended.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the listener leaves a failing database alone.
+const RELISTEN: Duration = Duration::from_secs(1);
+
+/// Why a service does not start, or ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The database fails or does not fit.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The store has no key to seal with.
+    #[error("the store has no key")]
+    NoKey,
+    /// Serving failed.
+    #[error("serving failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// A service that listens, and not yet serves.
+pub struct App {
+    services: Services,
+    listener: TcpListener,
+    address: SocketAddr,
+    drain: Duration,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    /// Migrates the database, connects, binds the address.
+    pub async fn start(
+        database_url: &str,
+        listen: SocketAddr,
+        pool_size: usize,
+        drain: Duration,
+    ) -> Result<Self, AppError> {
+        for migration in migrate(database_url).await? {
+            tracing::info!(migration, "migrated");
+        }
+        let database = Database::open(database_url, pool_size).await?;
+        let identity = database.identity().await?;
+        let store_id = identity.store_id;
+        let seal = Arc::new(Seal::new(store_id, identity.keys).ok_or(AppError::NoKey)?);
+        let failed = |error| AppError::Listen { address: listen, error };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shutdown = CancellationToken::new();
+        let (marks, sequencing) = Marks::start(StoreSequence(database.sequencer()), shutdown.clone());
+        let registry = Registry::default();
+        let tasks = vec![
+            sequencing,
+            tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
+            tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
+        ];
+        let source = Arc::new(StoreLog(database.clone()));
+        let services = Services { engine: Engine::new(database), marks, source, seal, registry, shutdown };
+        tracing::info!(store.id = %store_id, address = %address, "started");
+        Ok(Self { services, listener, address, drain, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the service when cancelled.
+    pub fn shutdown(&self) -> CancellationToken {
+        self.services.shutdown.clone()
+    }
+
+    /// Serves until the shutdown, drains, and ends.
+    pub async fn serve(self) -> Result<(), AppError> {
+        let Self { services, listener, drain, tasks, .. } = self;
+        services.serve(listener, drain).await?;
+        for task in tasks {
+            // A task fails only by a panic, which its hook has logged.
+            let _ = task.await;
+        }
+        Ok(())
+    }
+}
+
+/// Turns hints of other replicas into marks of this one.
+async fn listen_for_hints(mut listener: Listener, marks: Marks, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            hint = listener.hint() => match hint {
+                Ok(()) => marks.wake(),
+                Err(error) => {
+                    tracing::debug!(%error, "notifications are interrupted; polling goes on");
+                    tokio::time::sleep(RELISTEN).await;
+                }
+            },
+        }
+    }
+}
+
+/// Ends the streams of subscriptions that were closed or replaced through another replica.
+async fn end_ended(database: Database, registry: Registry, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let open = registry.subscriptions();
+        if open.is_empty() {
+            continue;
+        }
+        match database.ended_subscriptions(&open).await {
+            Ok(ended) => ended.into_iter().for_each(|(id, replaced)| end(&registry, id, replaced)),
+            Err(error) => tracing::debug!(%error, "subscriptions cannot be compared"),
+        }
+    }
+}
+
+fn end(registry: &Registry, id: SubscriptionId, replaced: bool) {
+    registry.end(id, if replaced { Ending::Replaced } else { Ending::Closed });
+}

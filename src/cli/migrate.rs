@@ -1,0 +1,29 @@
+//! `rollcall migrate`: brings a database to this version's schema.
+
+use std::process::ExitCode;
+
+use crate::{config::MigrateArgs, storage::migrate, telemetry};
+
+/// Migrates and says what it ran.
+pub fn run(args: &MigrateArgs) -> ExitCode {
+    if !telemetry::start(&args.log.resolve()) {
+        eprintln!("rollcall migrate: the log filter cannot be parsed");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("rollcall migrate: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(migrate(&args.database_url)) {
+        Ok(ran) if ran.is_empty() => println!("nothing to migrate"),
+        Ok(ran) => ran.iter().for_each(|name| println!("migrated {name}")),
+        Err(error) => {
+            eprintln!("rollcall migrate: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}

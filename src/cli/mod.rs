@@ -1,0 +1,3 @@
+//! cli
+pub mod migrate;
+pub mod serve;

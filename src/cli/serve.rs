@@ -1,0 +1,99 @@
+//! `rollcall serve`: the service, on a database that it is given or on a private one.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use crate::{
+    app::{App, AppError},
+    config::{ServeArgs, ServeConfig, Store},
+    embedded::{Cluster, Durability, EmbeddedError, Options},
+    telemetry,
+};
+
+/// Connections that the private Postgres allows: the pool, the service's own, and room for a look by hand.
+const SPARE_CONNECTIONS: u32 = 24;
+
+/// Why the service ended.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. Exits with 2 where the settings are at fault.
+pub fn run(args: ServeArgs) -> ExitCode {
+    let config = match args.resolve() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("rollcall serve: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if !telemetry::start(&config.log) {
+        eprintln!("rollcall serve: the log filter cannot be parsed");
+        return ExitCode::from(2);
+    }
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rollcall serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: ServeConfig) -> Result<(), ServeError> {
+    // Before the runtime: the private Postgres ends with the thread that started it.
+    let (cluster, url) = match &config.store {
+        Store::Url(url) => (None, url.clone()),
+        Store::DataDir { data_dir, postgres_bin } => {
+            let cluster = Cluster::start(&Options {
+                data_dir: data_dir.clone(),
+                bin_dir: postgres_bin.clone(),
+                durability: Durability::Durable,
+                max_connections: u32::try_from(config.pool_size).unwrap_or(u32::MAX / 2) + SPARE_CONNECTIONS,
+            })?;
+            let url = cluster.url("rollcall");
+            (Some(cluster), url)
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve_on(&url, &config));
+    // Whatever a caller still waits for was cut at the deadline of the drain.
+    runtime.shutdown_background();
+    if let Some(cluster) = cluster {
+        cluster.stop()?;
+    }
+    served
+}
+
+async fn serve_on(url: &str, config: &ServeConfig) -> Result<(), ServeError> {
+    // Taken before anything is started, so that no signal is missed.
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let starting = App::start(url, config.listen, config.pool_size, config.drain);
+    let app = tokio::select! {
+        app = starting => app?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    announce(app.address());
+    let shutdown = app.shutdown();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("draining");
+        shutdown.cancel();
+    });
+    Ok(app.serve().await?)
+}
+
+/// Scripts wait for this line.
+fn announce(address: SocketAddr) {
+    println!("listening on {address}");
+}

@@ -1,0 +1,63 @@
+//! Why the engine refuses or fails.
+
+use crate::{
+    rules::{
+        Violation,
+        ids::{AccountId, AppName, OrganizationId},
+    },
+    storage::StorageError,
+};
+
+/// A thing that a command names and that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// An account.
+    Account(AccountId),
+    /// An organization.
+    Organization(OrganizationId),
+    /// An app.
+    App(AppName),
+}
+
+/// Why a write was not done. Nothing was changed, except where `Storage` says that the outcome is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A rule refuses it.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    /// Something that it names does not exist.
+    #[error("{0:?} does not exist")]
+    Missing(Missing),
+    /// The e-mail address belongs to another account.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// A live workspace of the organization has the name.
+    #[error("the workspace name is taken")]
+    WorkspaceNameTaken,
+    /// The app is registered already.
+    #[error("app {0} is registered already")]
+    AppExists(AppName),
+    /// The request id was used with another payload.
+    #[error("the request id was used with another payload")]
+    RequestIdReused,
+    /// It lost against concurrent commands again and again.
+    #[error("lost against concurrent commands: {0}")]
+    Contention(String),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(StorageError),
+    /// A defect: the task that ran the command ended without an answer.
+    #[error("the command's task panicked")]
+    Panicked,
+}
+
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Taken { constraint } if constraint == "workspaces_live_name" => {
+                Self::WorkspaceNameTaken
+            }
+            error => Self::Storage(error),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! One transaction for each command: claim the request id, load the slice under locks, decide, persist, append.
+//!
+//! - [`Engine::execute`] runs a [`Command`] in an organization; [`Engine::create_account`], [`Engine::update_account`]
+//!   and [`Engine::register_app`] are the writes outside of one.
+//! - A write runs to its end even if its caller hangs up, and is repeated, a bounded number of times, when it loses
+//!   against a concurrent one.
+//! - What a write answers is read afterwards, so that a first call, one that changed nothing and a repetition under the
+//!   same request id answer alike.
+
+mod accounts;
+mod command;
+mod error;
+mod load;
+mod run;
+
+use crate::{
+    rules::{
+        Command,
+        ids::{AccountId, CallerName, CommandId, DisplayName, OrganizationId, RequestId},
+    },
+    storage::{Database, RequestSubject},
+};
+
+pub use self::{
+    accounts::AccountChange,
+    error::{EngineError, Missing},
+};
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    database: Database,
+}
+
+/// Who asks, and for whom.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The calling workload.
+    pub caller: CallerName,
+    /// The account of the person for whom it acts. None: as itself.
+    pub acting: Option<AccountId>,
+    /// What makes the write safe to repeat.
+    pub request: Option<Request>,
+}
+
+/// A request id with what it was given for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The id.
+    pub id: RequestId,
+    /// The keyed hash of method and payload.
+    pub payload_mac: Vec<u8>,
+}
+
+/// A command with what it needs besides what is decided on.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// What to do.
+    pub command: Command,
+    /// The shown name of the member that the command is about. Some(None): empty.
+    pub display_name: Option<Option<DisplayName>>,
+}
+
+/// What a write did.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What the answer shows.
+    pub subject: RequestSubject,
+    /// When it was known to be committed: a mark that began later covers it.
+    pub committed: tokio::time::Instant,
+}
+
+impl Done {
+    /// The command whose changes the caller may want to wait for. None: nothing changed.
+    pub fn command_id(&self) -> Option<CommandId> {
+        self.subject.command_id
+    }
+}
+
+impl Engine {
+    /// An engine on a database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The database, for reads.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}

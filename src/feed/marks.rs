@@ -1,0 +1,118 @@
+//! Marks: what a replica knows of the end of the log, and since when.
+//!
+//! One task of the replica has changes sequenced, again and again. A *mark* (r, h) says that a call which began at r
+//! found the head h: whatever was committed before r stands at or before h. Clocks are monotonic (C17).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::source::{Point, Sequence};
+
+/// A call at the latest after so long: picks up what a dead replica left behind, finds what a lost notification did not
+/// tell, and keeps bookmarks fresh. 20 calls a second of one index look-up each are nothing to the database.
+pub const POLL: Duration = Duration::from_millis(50);
+/// How long to leave a failing database alone.
+const BACKOFF: Duration = Duration::from_millis(250);
+
+/// How far the log reached when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// When the call began.
+    pub at: Instant,
+    /// The head that it found.
+    pub head: Point,
+}
+
+/// The newest mark, for everyone in this replica who waits for one.
+#[derive(Clone)]
+pub struct Marks {
+    newest: watch::Receiver<Option<Mark>>,
+    wake: Arc<Notify>,
+}
+
+impl Marks {
+    /// Starts the sequencing task. It ends with `shutdown`.
+    pub fn start(
+        sequence: impl Sequence,
+        shutdown: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, newest) = watch::channel(None);
+        let wake = Arc::new(Notify::new());
+        let task = tokio::spawn(run(sequence, sender, Arc::clone(&wake), shutdown));
+        (Self { newest, wake }, task)
+    }
+
+    /// The newest mark. None: the log cannot be reached.
+    pub fn newest(&self) -> Option<Mark> {
+        *self.newest.borrow()
+    }
+
+    /// Asks for a mark soon: something was committed, here or elsewhere. Any number of calls make one more at most.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits for a mark that began at or after `instant`. Pending as long as the log cannot be reached.
+    pub async fn since(&self, instant: Instant) -> Mark {
+        self.wake();
+        let mut newest = self.newest.clone();
+        let found =
+            newest.wait_for(|mark| mark.is_some_and(|mark| mark.at >= instant)).await.map(|mark| *mark);
+        match found {
+            Ok(Some(mark)) => mark,
+            // The task is gone: the process is shutting down, and no mark will come.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits until there is another mark than the one last seen through this very handle.
+    pub async fn changed(&mut self) {
+        if self.newest.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The newest mark, which then counts as seen.
+    pub fn see(&mut self) -> Option<Mark> {
+        *self.newest.borrow_and_update()
+    }
+}
+
+async fn run(
+    mut sequence: impl Sequence,
+    marks: watch::Sender<Option<Mark>>,
+    wake: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
+    let mut failing = false;
+    loop {
+        let at = Instant::now();
+        let pause = match sequence.sequence().await {
+            Ok(head) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!(head.position, "the log is reached again");
+                }
+                marks.send_replace(Some(Mark { at, head }));
+                POLL
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "the log cannot be reached");
+                }
+                // What was known before may not hold for the database that answers next.
+                marks.send_replace(None);
+                BACKOFF
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = wake.notified() => if failing { tokio::time::sleep(BACKOFF).await },
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

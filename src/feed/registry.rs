@@ -1,0 +1,83 @@
+//! The open streams of this replica: a subscription has one at a time, and whoever closes it ends that.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::rules::ids::SubscriptionId;
+
+/// Why a stream must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Another stream took over the subscription, or another process its instance name.
+    Replaced,
+    /// The subscription was closed.
+    Closed,
+}
+
+type Ends = HashMap<SubscriptionId, watch::Sender<Option<Ending>>>;
+
+/// Which subscriptions have a stream here.
+#[derive(Clone, Default)]
+pub struct Registry {
+    open: Arc<Mutex<Ends>>,
+}
+
+/// An open stream's entry; dropped with the stream.
+pub struct Registered {
+    registry: Registry,
+    subscription: SubscriptionId,
+    ending: watch::Receiver<Option<Ending>>,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        // Nothing panics while it holds this lock; a map is never half-changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a stream. One that the subscription had ends.
+    pub fn register(&self, subscription: SubscriptionId) -> Registered {
+        let (sender, ending) = watch::channel(None);
+        if let Some(before) = self.lock().insert(subscription, sender) {
+            before.send_replace(Some(Ending::Replaced));
+        }
+        Registered { registry: self.clone(), subscription, ending }
+    }
+
+    /// Ends the stream of a subscription, if it has one here.
+    pub fn end(&self, subscription: SubscriptionId, ending: Ending) {
+        if let Some(stream) = self.lock().remove(&subscription) {
+            stream.send_replace(Some(ending));
+        }
+    }
+
+    /// The subscriptions that have a stream here.
+    pub fn subscriptions(&self) -> Vec<SubscriptionId> {
+        self.lock().keys().copied().collect()
+    }
+}
+
+impl Registered {
+    /// Waits until the stream must end.
+    pub async fn ended(&mut self) -> Ending {
+        match self.ending.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(ending)) => *ending,
+            // Taken over so fast that the sender is gone with its message unread cannot be: the value outlives it.
+            _ => Ending::Replaced,
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut open = self.registry.lock();
+        // Only one's own entry: a successor may stand there by now.
+        if open.get(&self.subscription).is_some_and(|sender| sender.subscribe().same_channel(&self.ending)) {
+            open.remove(&self.subscription);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the feed reads from: [`LogSource`], and what comes out of it.
+
+use std::{fmt, future::Future, time::SystemTime};
+
+use uuid::Uuid;
+
+use super::cursor::Scope;
+use crate::rules::{
+    Reason,
+    ids::{AccountId, AppName, ChangeId, CommandId, MemberId, OrganizationId, WorkspaceId},
+    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+};
+
+/// A point of the log: a position and the change that stands there. Position 0 has the nil id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// The position.
+    pub position: i64,
+    /// The change there.
+    pub change_id: ChangeId,
+}
+
+/// The source failed. The text goes to the log, never to a client.
+#[derive(Debug, Clone)]
+pub struct SourceError(pub String);
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Gives committed changes their positions.
+pub trait Sequence: Send + 'static {
+    /// Sequences whatever was committed before this call began, and returns the head of the log.
+    fn sequence(&mut self) -> impl Future<Output = Result<Point, SourceError>> + Send;
+}
+
+/// The log and the things that it speaks of.
+pub trait LogSource: Send + Sync + 'static {
+    /// Reads at most `limit` changes of a scope at positions after `after` and up to `until`, in order.
+    fn changes(
+        &self,
+        scope: &Scope,
+        profiles: bool,
+        after: i64,
+        until: i64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Entry>, SourceError>> + Send;
+
+    /// Where a snapshot stands between two pages.
+    type Cursor: Send;
+
+    /// Reads a page of a scope as it is; None begins. The page says whether the log still has `noted`.
+    fn snapshot(
+        &self,
+        scope: &Scope,
+        profiles: bool,
+        noted: Point,
+        cursor: Option<Self::Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<Self::Cursor>, SourceError>> + Send;
+
+    /// The change at a position. None: there is none.
+    fn change_at(&self, position: i64) -> impl Future<Output = Result<Option<ChangeId>, SourceError>> + Send;
+}
+
+/// A page of a snapshot.
+#[derive(Debug, Clone)]
+pub struct Page<C> {
+    /// The things.
+    pub things: Vec<Thing>,
+    /// Where the next page begins. None: this was the last.
+    pub next: Option<C>,
+    /// Whether the log is still the one that the snapshot began on.
+    pub same_history: bool,
+}
+
+/// A change at its position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Where it stands.
+    pub point: Point,
+    /// The command that produced it.
+    pub command_id: CommandId,
+    /// The position of the last change of that command.
+    pub command_end: i64,
+    /// Why.
+    pub reason: Reason,
+    /// What it is now.
+    pub thing: Thing,
+    /// When it was recorded.
+    pub record_time: SystemTime,
+    /// The workload that commanded it.
+    pub caller: String,
+    /// The member for whom that workload acted.
+    pub acting_member_id: Option<MemberId>,
+}
+
+/// A thing as a follower is told of it. Names and profiles are as they are when read.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Thing {
+    Organization {
+        id: OrganizationId,
+        display_name: String,
+        version: i64,
+    },
+    Workspace {
+        organization_id: OrganizationId,
+        id: WorkspaceId,
+        app: AppName,
+        display_name: String,
+        state: WorkspaceState,
+        version: i64,
+    },
+    Member {
+        organization_id: OrganizationId,
+        id: MemberId,
+        account_id: Option<AccountId>,
+        role: OrganizationRole,
+        state: MembershipState,
+        version: i64,
+        /// Shown name and e-mail address, where profiles were asked for.
+        profile: Option<(String, String)>,
+    },
+    WorkspaceMember {
+        organization_id: OrganizationId,
+        workspace_id: WorkspaceId,
+        member_id: MemberId,
+        role: WorkspaceRole,
+        state: MembershipState,
+        version: i64,
+    },
+}
+
+impl Point {
+    /// Before the first change.
+    pub const ZERO: Self = Self { position: 0, change_id: ChangeId(Uuid::nil()) };
+}

@@ -1,0 +1,380 @@
+//! One follower: a snapshot where it begins, then every change of its scope, then bookmarks, all in one queue.
+//!
+//! What it promises (the numbers are the contract's): changes in the order of their positions, none skipped (C1, C2);
+//! each message names the cursor before it (C3); the changes of a command together, or in parts of which only the last
+//! has a cursor (C4); snapshot and tail without a gap (C5); a bookmark at least every second, never ahead of what was
+//! sent (C9). A slow reader costs itself: the queue is short, and nothing is read for it while it is full.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cursor::{Cursor, CursorRefusal, Scope},
+    marks::{Mark, Marks},
+    registry::{Ending, Registered},
+    source::{Entry, LogSource, Point, SourceError, Thing},
+};
+use crate::{rules::ids::SubscriptionId, seal::Seal};
+
+/// A message comes at least this often.
+pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(1);
+/// A bookmark is sent after so long without a message: early enough that the interval holds on a busy machine.
+const BOOKMARK_AFTER: Duration = Duration::from_millis(800);
+/// Changes in a message at most; of 300 bytes each, far below gRPC's 4 MiB.
+pub const BATCH: usize = 500;
+/// Things on a page of a snapshot at most.
+pub const PAGE: usize = 500;
+/// Positions that one read may cover: bounds what a scope with few changes scans past in a statement.
+const WINDOW: i64 = 20_000;
+/// How long to wait before a failed read is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// A message of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The cursor of the message with a cursor before this one; empty: none yet.
+    pub previous_cursor: String,
+    /// Where to resume after this message; empty: one cannot.
+    pub cursor: String,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// The stream is open.
+    Opened {
+        /// The head of the log.
+        head: i64,
+        /// Whether a snapshot follows.
+        snapshot_follows: bool,
+        /// Why the cursor of the request gave way to a snapshot.
+        refusal: Option<CursorRefusal>,
+    },
+    /// A page of the snapshot.
+    SnapshotPage {
+        /// Counts from 0.
+        index: i32,
+        /// The things.
+        things: Vec<Thing>,
+    },
+    /// The snapshot is complete.
+    SnapshotEnd {
+        /// How many pages there were.
+        pages: i32,
+        /// The position that it covers.
+        position: i64,
+        /// The position from which on it may be answered from.
+        ready: i64,
+    },
+    /// Changes.
+    Batch {
+        /// In order.
+        entries: Vec<Entry>,
+        /// Which part of a long command.
+        part: i32,
+        /// Whether that command continues.
+        more_parts: bool,
+    },
+    /// Everything up to here was sent.
+    Bookmark {
+        /// Here.
+        position: i64,
+    },
+}
+
+/// Where a stream begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With a snapshot.
+    Snapshot {
+        /// The refused cursor that it stands in for.
+        refusal: Option<CursorRefusal>,
+    },
+    /// After a cursor, which was verified.
+    After {
+        /// Where it stands.
+        point: Point,
+        /// Its text, which the first message repeats.
+        text: String,
+    },
+}
+
+/// Why a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// Its subscription has another stream, or ended.
+    Ended(Ending),
+    /// The log is another one than it was.
+    Forked,
+    /// The snapshot cannot be read.
+    Unreadable,
+    /// The replica shuts down.
+    ShuttingDown,
+    /// The follower is gone.
+    Gone,
+}
+
+/// A stream to be.
+pub struct Follow<S> {
+    /// The log.
+    pub source: Arc<S>,
+    /// Where it ends.
+    pub marks: Marks,
+    /// The keys of the cursors.
+    pub seal: Arc<Seal>,
+    /// Which changes.
+    pub scope: Scope,
+    /// Whether members come with their profile.
+    pub profiles: bool,
+    /// Whose stream. None: an observer's.
+    pub subscription: Option<SubscriptionId>,
+    /// Its entry among the open streams.
+    pub registered: Option<Registered>,
+    /// Ends every stream.
+    pub shutdown: CancellationToken,
+}
+
+/// A running stream.
+struct Stream<S> {
+    follow: Follow<S>,
+    queue: mpsc::Sender<Result<Message, StreamEnd>>,
+    /// The last cursor that was sent, as text.
+    previous: String,
+    /// The last point that a cursor was sent for, or, out of the scope, could be.
+    point: Point,
+    /// Everything of the scope at or before this position was sent. At or after `point`.
+    scanned: i64,
+    /// Which part of a long command comes next.
+    part: i32,
+    /// When the last message was sent.
+    sent: Instant,
+}
+
+impl<S: LogSource> Follow<S> {
+    /// Runs until the follower is gone or the stream must end; the reason is its last word.
+    pub async fn run(mut self, start: Start, queue: mpsc::Sender<Result<Message, StreamEnd>>) {
+        let mut registered = self.registered.take();
+        let shutdown = self.shutdown.clone();
+        let mut stream = Stream {
+            follow: self,
+            queue: queue.clone(),
+            previous: String::new(),
+            point: Point::ZERO,
+            scanned: 0,
+            part: 0,
+            sent: Instant::now(),
+        };
+        let ended = async {
+            match &mut registered {
+                Some(registered) => registered.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let end = tokio::select! {
+            end = stream.follow(start) => end,
+            ending = ended => StreamEnd::Ended(ending),
+            () = shutdown.cancelled() => {
+                // A last word on how far it got; without waiting for a reader that does not read.
+                stream.farewell();
+                StreamEnd::ShuttingDown
+            }
+            () = queue.closed() => StreamEnd::Gone,
+        };
+        // Bounded: a follower that does not read is cut with the connection, at the hard deadline of the drain.
+        let _ = tokio::time::timeout(BOOKMARK_INTERVAL, queue.send(Err(end))).await;
+    }
+}
+
+impl<S: LogSource> Stream<S> {
+    async fn follow(&mut self, start: Start) -> StreamEnd {
+        let followed = async {
+            self.open(start).await?;
+            loop {
+                self.step().await?;
+            }
+        };
+        let followed: Result<std::convert::Infallible, StreamEnd> = followed.await;
+        match followed {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn open(&mut self, start: Start) -> Result<(), StreamEnd> {
+        let head = self.mark().await.head;
+        match start {
+            Start::Snapshot { refusal } => {
+                let opened = Body::Opened { head: head.position, snapshot_follows: true, refusal };
+                self.send(opened, None).await?;
+                self.snapshot().await
+            }
+            Start::After { point, text } => {
+                self.previous = text;
+                self.point = point;
+                self.scanned = point.position;
+                let opened = Body::Opened { head: head.position, snapshot_follows: false, refusal: None };
+                self.send(opened, None).await
+            }
+        }
+    }
+
+    /// C5: pages read after the head was noted, then everything after that head; ready once the stream has passed what
+    /// was committed before the last page was read.
+    async fn snapshot(&mut self) -> Result<(), StreamEnd> {
+        let noted = self.mark().await.head;
+        let mut cursor = None;
+        let mut pages = 0;
+        loop {
+            let page = self.page(noted, cursor.take()).await?;
+            if !page.same_history {
+                return Err(StreamEnd::Forked);
+            }
+            if !page.things.is_empty() {
+                self.send(Body::SnapshotPage { index: pages, things: page.things }, None).await?;
+                pages += 1;
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        let ready = self.follow.marks.since(Instant::now()).await.head.position;
+        self.scanned = noted.position;
+        self.send(Body::SnapshotEnd { pages, position: noted.position, ready }, Some(noted)).await
+    }
+
+    async fn page(
+        &self,
+        noted: Point,
+        cursor: Option<S::Cursor>,
+    ) -> Result<super::source::Page<S::Cursor>, StreamEnd> {
+        let Follow { source, scope, profiles, .. } = &self.follow;
+        source.snapshot(scope, *profiles, noted, cursor, PAGE).await.map_err(|error| {
+            // The snapshot begins anew with the client's next call: it cannot be resumed in the middle.
+            tracing::warn!(%error, "a snapshot cannot be read");
+            StreamEnd::Unreadable
+        })
+    }
+
+    /// Sends what is there, or a bookmark when it is time, or waits for either.
+    async fn step(&mut self) -> Result<(), StreamEnd> {
+        let Some(mark) = self.follow.marks.see() else {
+            self.follow.marks.changed().await;
+            return Ok(());
+        };
+        if mark.head.position < self.scanned
+            || (mark.head.position == self.point.position && mark.head != self.point)
+        {
+            return Err(StreamEnd::Forked);
+        }
+        if mark.head.position > self.scanned {
+            return self.advance(mark).await;
+        }
+        let due = self.sent + BOOKMARK_AFTER;
+        // Only a mark that is newer than the last message says anything new: while the log is out of reach there is none.
+        if mark.at >= due {
+            return self.send(Body::Bookmark { position: mark.head.position }, Some(mark.head)).await;
+        }
+        self.follow.marks.changed().await;
+        Ok(())
+    }
+
+    /// Reads and sends the next changes up to a mark.
+    async fn advance(&mut self, mark: Mark) -> Result<(), StreamEnd> {
+        let mut until = mark.head.position.min(self.scanned + WINDOW);
+        let entries = loop {
+            let Follow { source, scope, profiles, .. } = &self.follow;
+            match source.changes(scope, *profiles, self.scanned, until, BATCH + 1).await {
+                Ok(entries) => match entries.last() {
+                    // A command that reaches past the window is read whole, to know where it ends.
+                    Some(last) if entries.len() <= BATCH && last.command_end > until => {
+                        until = last.command_end
+                    }
+                    _ => break entries,
+                },
+                Err(error) => self.wait_out(error).await,
+            }
+        };
+        if entries.len() <= BATCH {
+            self.scanned = until;
+            let at_head = until == mark.head.position;
+            if entries.is_empty() {
+                if at_head {
+                    self.point = mark.head;
+                }
+                return Ok(());
+            }
+            let point = if at_head { mark.head } else { entries[entries.len() - 1].point };
+            return self.send_batch(entries, Some(point)).await;
+        }
+        self.send_first(entries).await
+    }
+
+    /// Sends of a page that is more than full as many whole commands as fit, or the next part of one that does not.
+    async fn send_first(&mut self, mut entries: Vec<Entry>) -> Result<(), StreamEnd> {
+        // The last entry is there only to tell whether its command began before it.
+        let next = entries[BATCH].command_id;
+        let whole = entries.iter().position(|entry| entry.command_id == next).unwrap_or(BATCH);
+        let complete = whole > 0;
+        entries.truncate(if complete { whole } else { BATCH });
+        let point = entries[entries.len() - 1].point;
+        self.scanned = point.position;
+        self.send_batch(entries, complete.then_some(point)).await
+    }
+
+    async fn send_batch(&mut self, entries: Vec<Entry>, point: Option<Point>) -> Result<(), StreamEnd> {
+        let part = self.part;
+        self.send(Body::Batch { entries, part, more_parts: point.is_none() }, point).await?;
+        self.part = if point.is_some() { 0 } else { part + 1 };
+        Ok(())
+    }
+
+    /// Queues a message; waits while the queue is full, and nothing is read meanwhile.
+    async fn send(&mut self, body: Body, point: Option<Point>) -> Result<(), StreamEnd> {
+        // The place first: a stream that is cancelled while it waits must not have counted the message as sent.
+        let place = self.queue.clone().reserve_owned().await.map_err(|_| StreamEnd::Gone)?;
+        place.send(Ok(self.message(body, point)));
+        self.sent = Instant::now();
+        Ok(())
+    }
+
+    fn message(&mut self, body: Body, point: Option<Point>) -> Message {
+        let Follow { seal, scope, subscription, .. } = &self.follow;
+        let cursor =
+            point.map(|point| Cursor::new(point, scope, *subscription).seal(seal)).unwrap_or_default();
+        let message = Message { previous_cursor: self.previous.clone(), cursor: cursor.clone(), body };
+        if let Some(point) = point {
+            self.point = point;
+            self.previous = cursor;
+        }
+        message
+    }
+
+    /// The last bookmark of a drain, where the stream is at a point and the queue has room.
+    fn farewell(&mut self) {
+        let whole = self.part == 0 && !self.previous.is_empty();
+        if let (true, Ok(place)) = (whole, self.queue.clone().try_reserve_owned()) {
+            let point = self.point;
+            place.send(Ok(self.message(Body::Bookmark { position: point.position }, Some(point))));
+        }
+    }
+
+    /// The newest mark, or the first one.
+    async fn mark(&mut self) -> Mark {
+        loop {
+            if let Some(mark) = self.follow.marks.see() {
+                return mark;
+            }
+            self.follow.marks.changed().await;
+        }
+    }
+
+    async fn wait_out(&self, error: SourceError) {
+        tracing::warn!(%error, "the log cannot be read");
+        tokio::time::sleep(RETRY).await;
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the feed on an in-memory log, with time paused.

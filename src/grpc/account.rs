@@ -1,0 +1,104 @@
+//! AccountService.
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Services, convert, parse, status};
+use crate::{
+    engine::{AccountChange, Done},
+    proto::{
+        AccountOrganization, CreateAccountRequest, CreateAccountResponse, ErrorReason, GetAccountRequest,
+        GetAccountResponse, ListAccountOrganizationsRequest, ListAccountOrganizationsResponse,
+        LookupAccountRequest, LookupAccountResponse, UpdateAccountRequest, UpdateAccountResponse,
+        account_service_server::AccountService,
+    },
+    rules::ids::{AccountId, Email},
+    storage::{AccountRow, NewAccount},
+};
+
+impl Services {
+    async fn read_account(&self, id: AccountId) -> Result<AccountRow, Status> {
+        let found = self.engine.database().account(id).await.map_err(status::storage)?;
+        found.ok_or_else(|| status::not_found(ErrorReason::AccountNotFound, "account", id))
+    }
+
+    async fn account_of(&self, done: &Done) -> Result<crate::proto::Account, Status> {
+        let id = done.subject.account_id.ok_or_else(status::unrecorded)?;
+        self.read_account(id).await.map(convert::account)
+    }
+}
+
+#[async_trait]
+impl AccountService for Services {
+    async fn create_account(
+        &self,
+        request: Request<CreateAccountRequest>,
+    ) -> Result<Response<CreateAccountResponse>, Status> {
+        let message = request.get_ref();
+        let email: Email = parse::required("email", &message.email)?;
+        let context =
+            self.context("CreateAccount", &request, &message.acting_account_id, &message.request_id)?;
+        let account = NewAccount { id: AccountId::generate(), email };
+        let done = self.engine.create_account(context, account).await.map_err(status::engine)?;
+        let account = Some(self.account_of(&done).await?);
+        Ok(Response::new(CreateAccountResponse { account, token: self.token(&done).await? }))
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<GetAccountRequest>,
+    ) -> Result<Response<GetAccountResponse>, Status> {
+        let id = parse::required("account_id", &request.get_ref().account_id)?;
+        let account = self.read_account(id).await?;
+        Ok(Response::new(GetAccountResponse { account: Some(convert::account(account)) }))
+    }
+
+    async fn lookup_account(
+        &self,
+        request: Request<LookupAccountRequest>,
+    ) -> Result<Response<LookupAccountResponse>, Status> {
+        let email: Email = parse::required("email", &request.get_ref().email)?;
+        let found = self.engine.database().account_by_email(&email).await.map_err(status::storage)?;
+        let account = found.ok_or_else(status::no_account_of_email)?;
+        Ok(Response::new(LookupAccountResponse { account: Some(convert::account(account)) }))
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<UpdateAccountRequest>,
+    ) -> Result<Response<UpdateAccountResponse>, Status> {
+        let message = request.get_ref();
+        let account = parse::present("account", message.account.as_ref())?;
+        let id = parse::required("account.account_id", &account.account_id)?;
+        parse::mask(message.update_mask.as_ref(), &["email"])?;
+        let email = parse::required("account.email", &account.email)?;
+        let context =
+            self.context("UpdateAccount", &request, &message.acting_account_id, &message.request_id)?;
+        let change = AccountChange { account: id, email };
+        let done = self.engine.update_account(context, change).await.map_err(status::engine)?;
+        let account = Some(self.account_of(&done).await?);
+        Ok(Response::new(UpdateAccountResponse { account, token: self.token(&done).await? }))
+    }
+
+    async fn list_account_organizations(
+        &self,
+        request: Request<ListAccountOrganizationsRequest>,
+    ) -> Result<Response<ListAccountOrganizationsResponse>, Status> {
+        let message = request.get_ref();
+        let id: AccountId = parse::required("account_id", &message.account_id)?;
+        let page = self.page(message.page_size, &message.page_token, &["account", &message.account_id])?;
+        let after = page.after_id()?;
+        self.read_account(id).await?;
+        let rows = self.engine.database().account_organizations(id, after, page.limit()).await;
+        let mut rows = rows.map_err(status::storage)?;
+        let next_page_token =
+            self.next_page(&page, &mut rows, |(organization, _)| organization.organization_id.to_string());
+        let organizations = rows
+            .into_iter()
+            .map(|(organization, member)| AccountOrganization {
+                organization: Some(convert::organization(organization)),
+                member: Some(convert::member(member)),
+            })
+            .collect();
+        Ok(Response::new(ListAccountOrganizationsResponse { organizations, next_page_token }))
+    }
+}

@@ -1,0 +1,56 @@
+//! Tokens: what a write answers, to wait for or to read at.
+
+use std::time::Duration;
+
+use tonic::Status;
+
+use super::{Services, status};
+use crate::{
+    engine::Done,
+    feed::Point,
+    rules::ids::{ChangeId, CommandId},
+    seal::Purpose,
+};
+
+/// How long a write waits for its changes to have positions. Sequencing takes a commit; after this a token that names
+/// the command, which will have them, is as good (design: success never waits for a slow log).
+const RESOLVE: Duration = Duration::from_millis(250);
+
+impl Services {
+    /// The token of a write: the position of its last change, or, where nothing changed, of the head that covers what it
+    /// saw.
+    pub(super) async fn token(&self, done: &Done) -> Result<String, Status> {
+        let mark = tokio::time::timeout(RESOLVE, self.marks.since(done.committed)).await;
+        let Some(command) = done.command_id() else {
+            return Ok(mark.map(|mark| self.seal_point(mark.head)).unwrap_or_default());
+        };
+        if mark.is_err() {
+            return Ok(self.seal_command(command));
+        }
+        let end = self.engine.database().end_of_command(command).await;
+        match end {
+            Ok(Some((position, change_id))) => {
+                Ok(self.seal_point(Point { position, change_id: ChangeId(change_id) }))
+            }
+            // The write is done: whatever ails the read must not make it look as if it were not.
+            Ok(None) => Ok(self.seal_command(command)),
+            Err(error) => {
+                let _ = status::storage(error);
+                Ok(self.seal_command(command))
+            }
+        }
+    }
+
+    fn seal_point(&self, point: Point) -> String {
+        let mut payload = point.position.to_be_bytes().to_vec();
+        payload.extend(point.change_id.0.as_bytes());
+        self.seal.seal(Purpose::Token, &payload)
+    }
+
+    /// A token whose position is not known yet: 0, with the command in place of the change.
+    fn seal_command(&self, command: CommandId) -> String {
+        let mut payload = 0_i64.to_be_bytes().to_vec();
+        payload.extend(command.0.as_bytes());
+        self.seal.seal(Purpose::Token, &payload)
+    }
+}

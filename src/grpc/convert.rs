@@ -1,0 +1,357 @@
+//! Rows and feed entries as messages of the API.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    feed::{Body, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
+    grpc::status,
+    proto::{self, subject::Subject, watch_response},
+    rules::{
+        Reason,
+        ids::{StoreId, SubscriptionId},
+        roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+    },
+    storage::{
+        AccountRow, AppRow, MemberRead, OrganizationRead, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
+    },
+};
+
+fn time(time: DateTime<Utc>) -> Option<prost_types::Timestamp> {
+    Some(SystemTime::from(time).into())
+}
+
+/// Ids as texts.
+pub(super) fn ids(ids: Vec<uuid::Uuid>) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// A stored word as the enum of the API; a word that this version does not know is unspecified.
+fn organization_role(word: &str) -> proto::OrganizationRole {
+    match OrganizationRole::from_word(word) {
+        Some(OrganizationRole::Owner) => proto::OrganizationRole::Owner,
+        Some(OrganizationRole::Admin) => proto::OrganizationRole::Admin,
+        Some(OrganizationRole::Member) => proto::OrganizationRole::Member,
+        Some(OrganizationRole::Guest) => proto::OrganizationRole::Guest,
+        None => proto::OrganizationRole::Unspecified,
+    }
+}
+
+fn workspace_role(word: &str) -> proto::WorkspaceRole {
+    match WorkspaceRole::from_word(word) {
+        Some(WorkspaceRole::Admin) => proto::WorkspaceRole::Admin,
+        Some(WorkspaceRole::Member) => proto::WorkspaceRole::Member,
+        Some(WorkspaceRole::Guest) => proto::WorkspaceRole::Guest,
+        None => proto::WorkspaceRole::Unspecified,
+    }
+}
+
+fn member_state(word: &str) -> proto::MemberState {
+    match MembershipState::from_word(word) {
+        Some(MembershipState::Active) => proto::MemberState::Active,
+        Some(MembershipState::Deactivated) => proto::MemberState::Deactivated,
+        Some(MembershipState::Removed) => proto::MemberState::Removed,
+        None => proto::MemberState::Unspecified,
+    }
+}
+
+fn workspace_member_state(word: &str) -> proto::WorkspaceMemberState {
+    match MembershipState::from_word(word) {
+        Some(MembershipState::Active) => proto::WorkspaceMemberState::Active,
+        Some(MembershipState::Deactivated) => proto::WorkspaceMemberState::Deactivated,
+        Some(MembershipState::Removed) => proto::WorkspaceMemberState::Removed,
+        None => proto::WorkspaceMemberState::Unspecified,
+    }
+}
+
+fn workspace_state(word: &str) -> proto::WorkspaceState {
+    match WorkspaceState::from_word(word) {
+        Some(WorkspaceState::Active) => proto::WorkspaceState::Active,
+        Some(WorkspaceState::Deleted) => proto::WorkspaceState::Deleted,
+        None => proto::WorkspaceState::Unspecified,
+    }
+}
+
+fn reason(reason: Reason) -> proto::ChangeReason {
+    match reason {
+        Reason::Created => proto::ChangeReason::Created,
+        Reason::Renamed => proto::ChangeReason::Renamed,
+        Reason::ProfileChanged => proto::ChangeReason::ProfileChanged,
+        Reason::ScopeEntered => proto::ChangeReason::ScopeEntered,
+        Reason::RoleChanged => proto::ChangeReason::RoleChanged,
+        Reason::Deactivated => proto::ChangeReason::Deactivated,
+        Reason::DeactivatedWithLastWorkspace => proto::ChangeReason::DeactivatedWithLastWorkspace,
+        Reason::DeactivatedWithOrganization => proto::ChangeReason::DeactivatedWithOrganization,
+        Reason::Reactivated => proto::ChangeReason::Reactivated,
+        Reason::ReactivatedWithWorkspace => proto::ChangeReason::ReactivatedWithWorkspace,
+        Reason::RestoredWithOrganization => proto::ChangeReason::RestoredWithOrganization,
+        Reason::Removed => proto::ChangeReason::Removed,
+        Reason::RemovedWithOrganization => proto::ChangeReason::RemovedWithOrganization,
+        Reason::RemovedWithWorkspace => proto::ChangeReason::RemovedWithWorkspace,
+        Reason::Returned => proto::ChangeReason::Returned,
+        Reason::Deleted => proto::ChangeReason::Deleted,
+    }
+}
+
+/// An account.
+pub(super) fn account(row: AccountRow) -> proto::Account {
+    let AccountRow { account_id, email, version, create_time, update_time } = row;
+    proto::Account {
+        account_id: account_id.to_string(),
+        email,
+        state: proto::AccountState::Active.into(),
+        version,
+        create_time: time(create_time),
+        update_time: time(update_time),
+    }
+}
+
+/// An app.
+pub(super) fn app(row: AppRow) -> proto::App {
+    let AppRow { app, create_time } = row;
+    proto::App { name: app, create_time: time(create_time) }
+}
+
+/// An organization.
+pub(super) fn organization(row: OrganizationRead) -> proto::Organization {
+    let OrganizationRead { organization_id, display_name, version, create_time, update_time } = row;
+    proto::Organization {
+        organization_id: organization_id.to_string(),
+        display_name,
+        state: proto::OrganizationState::Active.into(),
+        version,
+        create_time: time(create_time),
+        update_time: time(update_time),
+    }
+}
+
+/// A workspace.
+pub(super) fn workspace(row: WorkspaceRead) -> proto::Workspace {
+    let WorkspaceRead {
+        organization_id,
+        workspace_id,
+        app,
+        display_name,
+        state,
+        version,
+        create_time,
+        update_time,
+    } = row;
+    proto::Workspace {
+        organization_id: organization_id.to_string(),
+        workspace_id: workspace_id.to_string(),
+        app,
+        display_name,
+        state: workspace_state(&state).into(),
+        version,
+        create_time: time(create_time),
+        update_time: time(update_time),
+    }
+}
+
+/// A member.
+pub(super) fn member(row: MemberRead) -> proto::Member {
+    let MemberRead {
+        organization_id,
+        member_id,
+        account_id,
+        role,
+        state,
+        version,
+        create_time,
+        update_time,
+        display_name,
+        email,
+    } = row;
+    proto::Member {
+        organization_id: organization_id.to_string(),
+        member_id: member_id.to_string(),
+        account_id: account_id.to_string(),
+        role: organization_role(&role).into(),
+        state: member_state(&state).into(),
+        version,
+        profile: Some(proto::Profile { display_name, email }),
+        create_time: time(create_time),
+        update_time: time(update_time),
+    }
+}
+
+/// How to render a member beside content (R28). None: not a member of the organization.
+pub(super) fn rendered(member_id: String, row: Option<&MemberRead>) -> proto::RenderedMember {
+    let Some(row) = row else {
+        return proto::RenderedMember {
+            member_id,
+            rendering: proto::Rendering::Unknown.into(),
+            ..proto::RenderedMember::default()
+        };
+    };
+    let state = member_state(&row.state);
+    let rendering = match state {
+        proto::MemberState::Active => proto::Rendering::Plain,
+        proto::MemberState::Deactivated => proto::Rendering::Deactivated,
+        proto::MemberState::Removed => proto::Rendering::Struck,
+        proto::MemberState::Unspecified => proto::Rendering::Unknown,
+    };
+    proto::RenderedMember {
+        member_id,
+        display_name: row.display_name.clone(),
+        state: state.into(),
+        rendering: rendering.into(),
+    }
+}
+
+/// A membership in a workspace.
+pub(super) fn workspace_member(row: WorkspaceMemberRead) -> proto::WorkspaceMember {
+    let WorkspaceMemberRead {
+        organization_id,
+        workspace_id,
+        member_id,
+        role,
+        state,
+        version,
+        create_time,
+        update_time,
+    } = row;
+    proto::WorkspaceMember {
+        organization_id: organization_id.to_string(),
+        workspace_id: workspace_id.to_string(),
+        member_id: member_id.to_string(),
+        role: workspace_role(&role).into(),
+        state: workspace_member_state(&state).into(),
+        version,
+        create_time: time(create_time),
+        update_time: time(update_time),
+    }
+}
+
+/// A subscription, seen from a head.
+pub(super) fn subscription(row: SubscriptionRow, head: i64) -> proto::Subscription {
+    let SubscriptionRow {
+        subscription_id,
+        app,
+        instance,
+        organization_ids,
+        state: _,
+        applied_position,
+        create_time,
+        acknowledge_time,
+    } = row;
+    proto::Subscription {
+        subscription_id: subscription_id.to_string(),
+        app,
+        instance,
+        organization_ids: organization_ids.iter().map(ToString::to_string).collect(),
+        applied_position,
+        lag: (head - applied_position).max(0),
+        create_time: time(create_time),
+        acknowledge_time: acknowledge_time.and_then(time),
+    }
+}
+
+/// A message of a stream.
+pub(super) fn watch_response(
+    message: Message,
+    store_id: StoreId,
+    subscription: Option<SubscriptionId>,
+) -> proto::WatchResponse {
+    let Message { previous_cursor, cursor, body } = message;
+    let body = match body {
+        Body::Opened { head, snapshot_follows, refusal } => watch_response::Message::Opened(proto::Opened {
+            store_id: store_id.to_string(),
+            subscription_id: subscription.map(|id| id.to_string()).unwrap_or_default(),
+            head_position: head,
+            snapshot_follows,
+            cursor_refusal: refusal.map(status::refusal_reason).unwrap_or_default().into(),
+            bookmark_interval: prost_types::Duration::try_from(BOOKMARK_INTERVAL).ok(),
+        }),
+        Body::SnapshotPage { index, things } => watch_response::Message::SnapshotPage(proto::SnapshotPage {
+            index,
+            subjects: things.into_iter().map(subject).collect(),
+        }),
+        Body::SnapshotEnd { pages, position, ready } => {
+            watch_response::Message::SnapshotEnd(proto::SnapshotEnd {
+                pages,
+                position,
+                ready_position: ready,
+            })
+        }
+        Body::Batch { entries, part, more_parts } => watch_response::Message::Batch(proto::ChangeBatch {
+            changes: entries.into_iter().map(change).collect(),
+            part,
+            more_parts,
+        }),
+        Body::Bookmark { position } => watch_response::Message::Bookmark(proto::Bookmark { position }),
+    };
+    proto::WatchResponse { previous_cursor, cursor, message: Some(body) }
+}
+
+fn change(entry: Entry) -> proto::Change {
+    let Entry {
+        point,
+        command_id,
+        command_end: _,
+        reason: why,
+        thing,
+        record_time,
+        caller,
+        acting_member_id,
+    } = entry;
+    proto::Change {
+        change_id: point.change_id.to_string(),
+        position: point.position,
+        command_id: command_id.to_string(),
+        reason: reason(why).into(),
+        subject: Some(subject(thing)),
+        record_time: Some(record_time.into()),
+        caller,
+        acting_member_id: acting_member_id.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+fn subject(thing: Thing) -> proto::Subject {
+    let subject = match thing {
+        Thing::Organization { id, display_name, version } => Subject::Organization(proto::Organization {
+            organization_id: id.to_string(),
+            display_name,
+            state: proto::OrganizationState::Active.into(),
+            version,
+            ..proto::Organization::default()
+        }),
+        Thing::Workspace { organization_id, id, app, display_name, state, version } => {
+            Subject::Workspace(proto::Workspace {
+                organization_id: organization_id.to_string(),
+                workspace_id: id.to_string(),
+                app: app.to_string(),
+                display_name,
+                state: workspace_state(state.as_str()).into(),
+                version,
+                ..proto::Workspace::default()
+            })
+        }
+        Thing::Member { organization_id, id, account_id, role, state, version, profile } => {
+            Subject::Member(proto::Member {
+                organization_id: organization_id.to_string(),
+                member_id: id.to_string(),
+                account_id: account_id.map(|id| id.to_string()).unwrap_or_default(),
+                role: organization_role(role.as_str()).into(),
+                state: member_state(state.as_str()).into(),
+                version,
+                profile: profile.map(|(display_name, email)| proto::Profile { display_name, email }),
+                ..proto::Member::default()
+            })
+        }
+        Thing::WorkspaceMember { organization_id, workspace_id, member_id, role, state, version } => {
+            Subject::WorkspaceMember(proto::WorkspaceMember {
+                organization_id: organization_id.to_string(),
+                workspace_id: workspace_id.to_string(),
+                member_id: member_id.to_string(),
+                role: workspace_role(role.as_str()).into(),
+                state: workspace_member_state(state.as_str()).into(),
+                version,
+                ..proto::WorkspaceMember::default()
+            })
+        }
+    };
+    proto::Subject { subject: Some(subject) }
+}

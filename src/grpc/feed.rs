@@ -1,0 +1,218 @@
+//! FeedService.
+
+use std::{pin::Pin, sync::Arc};
+
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::{Services, convert, parse, status};
+use crate::{
+    feed::{Cursor, CursorRefusal, Ending, Follow, LogSource as _, Scope, Start},
+    proto::{
+        AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse,
+        ErrorReason, ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest, WatchResponse,
+        feed_service_server::FeedService,
+    },
+    rules::ids::{AppName, InstanceName, OrganizationId, SubscriptionId},
+    storage::{NewSubscription, SubscriptionRow},
+};
+
+/// Messages that wait for a slow reader: each of at most 500 changes, some 150 kB. What a stalled stream costs.
+const QUEUE: usize = 2;
+/// Organizations that a filter may name.
+const MAX_ORGANIZATIONS: usize = 1_000;
+
+impl Services {
+    async fn read_subscription(&self, id: SubscriptionId) -> Result<SubscriptionRow, Status> {
+        let found = self.engine.database().subscription(id).await.map_err(status::storage)?;
+        found.ok_or_else(|| status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id))
+    }
+
+    /// The scope that a request names: a registered app, in organizations that exist.
+    async fn scope(&self, message: &WatchRequest) -> Result<Scope, Status> {
+        let app: AppName = parse::required("app", &message.app)?;
+        if message.organization_ids.len() > MAX_ORGANIZATIONS {
+            return Err(status::invalid_field(
+                "organization_ids",
+                format!("must be at most {MAX_ORGANIZATIONS}"),
+            ));
+        }
+        let organizations = message.organization_ids.iter().map(|id| parse::required("organization_ids", id));
+        let organizations: Vec<OrganizationId> = organizations.collect::<Result<_, _>>()?;
+        self.read_app(&app).await?;
+        let ids: Vec<Uuid> = organizations.iter().map(|organization| organization.0).collect();
+        if let Some(missing) =
+            self.engine.database().missing_organization(&ids).await.map_err(status::storage)?
+        {
+            return Err(status::not_found(ErrorReason::OrganizationNotFound, "organization", missing));
+        }
+        Ok(Scope::new(app, organizations))
+    }
+
+    /// Where the stream begins: after the cursor of the request, or with a snapshot.
+    async fn start(&self, message: &WatchRequest, scope: &Scope) -> Result<Start, Status> {
+        if message.cursor.is_empty() {
+            return Ok(Start::Snapshot { refusal: None });
+        }
+        match self.verify(&message.cursor, Some(scope)).await? {
+            Ok(cursor) => Ok(Start::After { point: cursor.point, text: message.cursor.clone() }),
+            Err(refusal) if refusal != CursorRefusal::WrongStore && message.snapshot_if_refused => {
+                Ok(Start::Snapshot { refusal: Some(refusal) })
+            }
+            Err(refusal) => Err(status::cursor_refused("cursor", refusal)),
+        }
+    }
+
+    /// Checks a cursor: its seal, its scope, and that the log has its change at its position.
+    async fn verify(
+        &self,
+        text: &str,
+        scope: Option<&Scope>,
+    ) -> Result<Result<Cursor, CursorRefusal>, Status> {
+        let cursor = match Cursor::open(&self.seal, text) {
+            Ok(cursor) => cursor,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if scope.is_some_and(|scope| !cursor.is_of(scope)) {
+            return Ok(Err(CursorRefusal::ScopeChanged));
+        }
+        if cursor.point.position > 0 {
+            let found = self.source.change_at(cursor.point.position).await.map_err(|error| {
+                tracing::warn!(%error, "the log cannot be read");
+                status::unavailable()
+            })?;
+            if found != Some(cursor.point.change_id) {
+                return Ok(Err(CursorRefusal::Forked));
+            }
+        }
+        Ok(Ok(cursor))
+    }
+
+    /// The subscription of a stream: the one that the request resumes, a new one, or none for an observer.
+    async fn subscribe(
+        &self,
+        message: &WatchRequest,
+        scope: &Scope,
+    ) -> Result<Option<SubscriptionId>, Status> {
+        let instance: Option<InstanceName> = parse::optional("instance", &message.instance)?;
+        let resumed: Option<SubscriptionId> = parse::optional("subscription_id", &message.subscription_id)?;
+        let Some(instance) = instance else {
+            return match resumed {
+                None => Ok(None),
+                Some(_) => Err(status::invalid_field("subscription_id", "goes with instance alone")),
+            };
+        };
+        if let Some(id) = resumed {
+            let row = self.read_subscription(id).await?;
+            if row.app != scope.app().as_str() || row.instance != instance.as_str() {
+                return Err(status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id));
+            }
+            return if row.state == "LIVE" { Ok(Some(id)) } else { Err(status::subscription_closed(id)) };
+        }
+        let new = NewSubscription {
+            id: SubscriptionId::generate(),
+            app: scope.app().clone(),
+            instance,
+            organization_ids: scope.organizations().iter().map(|organization| organization.0).collect(),
+        };
+        let replaced = self.engine.database().open_subscription(&new).await.map_err(status::storage)?;
+        if let Some(replaced) = replaced {
+            self.registry.end(replaced, Ending::Replaced);
+        }
+        Ok(Some(new.id))
+    }
+}
+
+#[async_trait]
+impl FeedService for Services {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        if self.shutdown.is_cancelled() {
+            return Err(status::shutting_down());
+        }
+        let message = request.into_inner();
+        let scope = self.scope(&message).await?;
+        // Refused before anything is registered: a bad cursor must not replace a working stream.
+        let start = self.start(&message, &scope).await?;
+        if self.marks.newest().is_none() {
+            return Err(status::unavailable());
+        }
+        let subscription = self.subscribe(&message, &scope).await?;
+        let follow = Follow {
+            source: Arc::clone(&self.source),
+            marks: self.marks.clone(),
+            seal: Arc::clone(&self.seal),
+            scope,
+            profiles: message.include_profiles,
+            subscription,
+            registered: subscription.map(|id| self.registry.register(id)),
+            shutdown: self.shutdown.clone(),
+        };
+        let (queue, messages) = mpsc::channel(QUEUE);
+        tokio::spawn(follow.run(start, queue));
+        let store_id = self.seal.store_id();
+        let stream = ReceiverStream::new(messages).map(move |message| match message {
+            Ok(message) => Ok(convert::watch_response(message, store_id, subscription)),
+            Err(end) => Err(status::stream_end(end, subscription)),
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let message = request.get_ref();
+        let id: SubscriptionId = parse::required("subscription_id", &message.subscription_id)?;
+        if message.applied_cursor.is_empty() {
+            return Err(status::invalid_field("applied_cursor", "must be given"));
+        }
+        let refused = |refusal| status::cursor_refused("applied_cursor", refusal);
+        let cursor = self.verify(&message.applied_cursor, None).await?.map_err(refused)?;
+        self.read_subscription(id).await?;
+        // The seal proves that it was sent; the subscription in it, that it was sent to this very process.
+        if cursor.subscription != Some(id) {
+            return Err(refused(CursorRefusal::Invalid));
+        }
+        let applied =
+            self.engine.database().acknowledge(id, cursor.point.position).await.map_err(status::storage)?;
+        Ok(Response::new(AcknowledgeResponse {
+            applied_position: applied.ok_or_else(|| status::subscription_closed(id))?,
+            head_position: self.head()?,
+        }))
+    }
+
+    async fn close_subscription(
+        &self,
+        request: Request<CloseSubscriptionRequest>,
+    ) -> Result<Response<CloseSubscriptionResponse>, Status> {
+        let id = parse::required("subscription_id", &request.get_ref().subscription_id)?;
+        self.read_subscription(id).await?;
+        self.engine.database().close_subscription(id).await.map_err(status::storage)?;
+        self.registry.end(id, Ending::Closed);
+        Ok(Response::new(CloseSubscriptionResponse {}))
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<ListSubscriptionsRequest>,
+    ) -> Result<Response<ListSubscriptionsResponse>, Status> {
+        let message = request.get_ref();
+        let app: Option<AppName> = parse::optional("app", &message.app)?;
+        let page = self.page(message.page_size, &message.page_token, &["subscriptions", &message.app])?;
+        let after = page.after_id()?;
+        if let Some(app) = &app {
+            self.read_app(app).await?;
+        }
+        let rows = self.engine.database().subscriptions(app.as_ref(), after, page.limit()).await;
+        let mut rows = rows.map_err(status::storage)?;
+        let next_page_token = self.next_page(&page, &mut rows, |row| row.subscription_id.to_string());
+        // Read after the rows: a lag is never counted against a head older than what was applied.
+        let head_position = self.head()?;
+        let subscriptions = rows.into_iter().map(|row| convert::subscription(row, head_position)).collect();
+        Ok(Response::new(ListSubscriptionsResponse { subscriptions, next_page_token, head_position }))
+    }
+}

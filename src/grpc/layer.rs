@@ -1,0 +1,122 @@
+//! Around every call: a span, a deadline, one log line. None of them carries anything of a request but its method.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::status;
+
+/// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
+/// that.
+const MAX_DEADLINE: Duration = Duration::from_secs(30);
+/// The header in which gRPC clients say how long they wait.
+const TIMEOUT: &str = "grpc-timeout";
+
+/// Adds [`Calls`] to a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CallsLayer;
+
+impl<S> Layer<S> for CallsLayer {
+    type Service = Calls<S>;
+
+    fn layer(&self, inner: S) -> Calls<S> {
+        Calls { inner }
+    }
+}
+
+/// Traces and bounds calls. tonic's own time-out answers CANCELLED, which tells clients not to retry; this one answers
+/// DEADLINE_EXCEEDED with a reason.
+#[derive(Debug, Clone)]
+pub(super) struct Calls<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Calls<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The clone that was polled ready is the one that must be called.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let span = tracing::info_span!("rpc", rpc.method = %method);
+        let deadline = deadline(request.headers());
+        request.headers_mut().remove(TIMEOUT);
+        let call = async move {
+            let begun = tokio::time::Instant::now();
+            let response = match deadline {
+                Err(status) => status.into_http(),
+                Ok(deadline) => match tokio::time::timeout(deadline, inner.call(request)).await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(never)) => match never {},
+                    Err(_) => status::deadline_exceeded().into_http(),
+                },
+            };
+            // A failed call has its code in the headers; one that succeeds, or streams, has it in the trailers.
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            let elapsed_ms = begun.elapsed().as_millis();
+            tracing::debug!(rpc.code = ?code, elapsed_ms, "answered");
+            Ok(response)
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+/// How long the client waits, and never longer than [`MAX_DEADLINE`].
+fn deadline(headers: &HeaderMap) -> Result<Duration, Status> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(MAX_DEADLINE) };
+    let parsed = value.to_str().ok().and_then(parse_timeout);
+    let asked =
+        parsed.ok_or_else(|| status::invalid_field(TIMEOUT, "must be at most 8 digits and a unit"))?;
+    Ok(asked.min(MAX_DEADLINE))
+}
+
+/// Reads a time-out as the gRPC protocol writes it: at most eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3_600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_protocol_writes_them() {
+        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        for malformed in ["", "m", "1", "1x", "123456789S", "-1S", "1é"] {
+            assert_eq!(parse_timeout(malformed), None, "{malformed:?}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! MemberService.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::{Services, convert, parse, status};
+use crate::{
+    engine::Order,
+    proto::{
+        self, AddMemberRequest, AddMemberResponse, AddWorkspaceMemberRequest, AddWorkspaceMemberResponse,
+        BatchGetMembersRequest, BatchGetMembersResponse, DeactivateMemberRequest, DeactivateMemberResponse,
+        DeactivateWorkspaceMemberRequest, DeactivateWorkspaceMemberResponse, GetMemberRequest,
+        GetMemberResponse, GetWorkspaceMemberRequest, GetWorkspaceMemberResponse, ListMembersRequest,
+        ListMembersResponse, ListWorkspaceMembersRequest, ListWorkspaceMembersResponse,
+        ReactivateMemberRequest, ReactivateMemberResponse, ReactivateWorkspaceMemberRequest,
+        ReactivateWorkspaceMemberResponse, RemoveMemberRequest, RemoveMemberResponse,
+        RemoveWorkspaceMemberRequest, RemoveWorkspaceMemberResponse, UpdateMemberRequest,
+        UpdateMemberResponse, UpdateWorkspaceMemberRequest, UpdateWorkspaceMemberResponse,
+        member_service_server::MemberService,
+    },
+    rules::{
+        Command, Restore,
+        ids::{MemberId, OrganizationId, WorkspaceId},
+        roles::MembershipState,
+    },
+};
+
+/// Ids that BatchGetMembers takes at most.
+const MAX_BATCH: usize = 1_000;
+
+fn restore(message: &ReactivateMemberRequest) -> Result<Restore, Status> {
+    let listed = message.workspace_ids.iter().map(|id| parse::required("workspace_ids", id));
+    let listed: BTreeSet<WorkspaceId> = listed.collect::<Result<_, _>>()?;
+    match proto::Restore::try_from(message.restore) {
+        Ok(proto::Restore::Listed) => Ok(Restore::Listed(listed)),
+        _ if !listed.is_empty() => {
+            Err(status::invalid_field("workspace_ids", "goes with RESTORE_LISTED alone"))
+        }
+        Ok(proto::Restore::Unspecified | proto::Restore::LastCascade) => Ok(Restore::LastCascade),
+        Ok(proto::Restore::All) => Ok(Restore::All),
+        Err(_) => Err(status::invalid_field("restore", "must be a known value")),
+    }
+}
+
+#[async_trait]
+impl MemberService for Services {
+    async fn add_member(
+        &self,
+        request: Request<AddMemberRequest>,
+    ) -> Result<Response<AddMemberResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let command = Command::AddMember {
+            member: MemberId::generate(),
+            account: parse::required("account_id", &message.account_id)?,
+            role: parse::organization_role("role", message.role)?,
+        };
+        let display_name = parse::display_name("display_name", &message.display_name)?.map(Some);
+        let context = self.context("AddMember", &request, &message.acting_account_id, &message.request_id)?;
+        let order = Order { organization, command, display_name };
+        let done = self.engine.execute(context, order).await.map_err(status::engine)?;
+        let member = self.member_of(organization, &done).await?;
+        Ok(Response::new(AddMemberResponse { member, token: self.token(&done).await? }))
+    }
+
+    async fn get_member(
+        &self,
+        request: Request<GetMemberRequest>,
+    ) -> Result<Response<GetMemberResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let id = parse::required("member_id", &message.member_id)?;
+        let member = Some(convert::member(self.read_member(organization, id).await?));
+        Ok(Response::new(GetMemberResponse { member }))
+    }
+
+    async fn batch_get_members(
+        &self,
+        request: Request<BatchGetMembersRequest>,
+    ) -> Result<Response<BatchGetMembersResponse>, Status> {
+        let message = request.into_inner();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        if message.member_ids.is_empty() || message.member_ids.len() > MAX_BATCH {
+            return Err(status::invalid_field("member_ids", format!("must be 1 to {MAX_BATCH} ids")));
+        }
+        let ids =
+            message.member_ids.iter().map(|id| parse::required::<MemberId>("member_ids", id).map(|id| id.0));
+        let ids: Vec<Uuid> = ids.collect::<Result<_, _>>()?;
+        self.read_organization(organization).await?;
+        let found =
+            self.engine.database().members_by_id(organization, &ids).await.map_err(status::storage)?;
+        let found: HashMap<Uuid, _> = found.into_iter().map(|member| (member.member_id, member)).collect();
+        let asked = message.member_ids.into_iter().zip(&ids);
+        let members = asked.map(|(text, id)| convert::rendered(text, found.get(id))).collect();
+        Ok(Response::new(BatchGetMembersResponse { members }))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        let message = request.get_ref();
+        let id = parse::required("organization_id", &message.organization_id)?;
+        let page =
+            self.page(message.page_size, &message.page_token, &["members", &message.organization_id])?;
+        let after = page.after_id()?;
+        self.read_organization(id).await?;
+        let rows = self.engine.database().members(id, after, page.limit()).await;
+        let mut rows = rows.map_err(status::storage)?;
+        let next_page_token = self.next_page(&page, &mut rows, |row| row.member_id.to_string());
+        let members = rows.into_iter().map(convert::member).collect();
+        Ok(Response::new(ListMembersResponse { members, next_page_token }))
+    }
+
+    async fn update_member(
+        &self,
+        request: Request<UpdateMemberRequest>,
+    ) -> Result<Response<UpdateMemberResponse>, Status> {
+        let message = request.get_ref();
+        let member = parse::present("member", message.member.as_ref())?;
+        let organization = parse::required("member.organization_id", &member.organization_id)?;
+        let id = parse::required("member.member_id", &member.member_id)?;
+        let paths = parse::mask(message.update_mask.as_ref(), &["role", "profile.display_name"])?;
+        let names = |path: &str| paths.iter().any(|named| named == path);
+        let role = names("role").then(|| parse::organization_role("member.role", member.role)).transpose()?;
+        let shown = member.profile.as_ref().map(|profile| profile.display_name.as_str()).unwrap_or_default();
+        let display_name = names("profile.display_name")
+            .then(|| parse::display_name("member.profile.display_name", shown))
+            .transpose()?;
+        let context =
+            self.context("UpdateMember", &request, &message.acting_account_id, &message.request_id)?;
+        let profile_named = display_name.is_some();
+        let command = Command::UpdateMember { member: id, role, profile_changes: false, profile_named };
+        let order = Order { organization, command, display_name };
+        let done = self.engine.execute(context, order).await.map_err(status::engine)?;
+        let member = self.member_of(organization, &done).await?;
+        Ok(Response::new(UpdateMemberResponse { member, token: self.token(&done).await? }))
+    }
+
+    async fn deactivate_member(
+        &self,
+        request: Request<DeactivateMemberRequest>,
+    ) -> Result<Response<DeactivateMemberResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let id = parse::required("member_id", &message.member_id)?;
+        let context =
+            self.context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?;
+        let done = self.execute(context, organization, Command::DeactivateMember { member: id }).await?;
+        let member = self.member_of(organization, &done).await?;
+        Ok(Response::new(DeactivateMemberResponse {
+            deactivated_workspace_ids: self
+                .workspaces_in(organization, id, MembershipState::Deactivated, done.command_id())
+                .await?,
+            other_organization_ids: self.other_organizations(organization, member.as_ref()).await?,
+            member,
+            token: self.token(&done).await?,
+        }))
+    }
+
+    async fn reactivate_member(
+        &self,
+        request: Request<ReactivateMemberRequest>,
+    ) -> Result<Response<ReactivateMemberResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let id = parse::required("member_id", &message.member_id)?;
+        let restore = restore(message)?;
+        let context =
+            self.context("ReactivateMember", &request, &message.acting_account_id, &message.request_id)?;
+        let done =
+            self.execute(context, organization, Command::ReactivateMember { member: id, restore }).await?;
+        let (open, closed) = (MembershipState::Active, MembershipState::Deactivated);
+        Ok(Response::new(ReactivateMemberResponse {
+            member: self.member_of(organization, &done).await?,
+            active_workspace_ids: self.workspaces_in(organization, id, open, None).await?,
+            deactivated_workspace_ids: self.workspaces_in(organization, id, closed, None).await?,
+            token: self.token(&done).await?,
+        }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let id = parse::required("member_id", &message.member_id)?;
+        let context =
+            self.context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?;
+        let done = self.execute(context, organization, Command::RemoveMember { member: id }).await?;
+        let member = self.member_of(organization, &done).await?;
+        Ok(Response::new(RemoveMemberResponse { member, token: self.token(&done).await? }))
+    }
+
+    async fn add_workspace_member(
+        &self,
+        request: Request<AddWorkspaceMemberRequest>,
+    ) -> Result<Response<AddWorkspaceMemberResponse>, Status> {
+        let message = request.get_ref();
+        let (organization, workspace, member) =
+            ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        let role = parse::workspace_role("role", message.role)?;
+        let context =
+            self.context("AddWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
+        let command = Command::AddWorkspaceMember { workspace, member, role };
+        let done = self.execute(context, organization, command).await?;
+        let workspace_member = self.workspace_member_of(organization, &done).await?;
+        Ok(Response::new(AddWorkspaceMemberResponse { workspace_member, token: self.token(&done).await? }))
+    }
+
+    async fn get_workspace_member(
+        &self,
+        request: Request<GetWorkspaceMemberRequest>,
+    ) -> Result<Response<GetWorkspaceMemberResponse>, Status> {
+        let message = request.get_ref();
+        let (organization, workspace, member) =
+            ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        let found = self.read_workspace_member(organization, workspace, member).await?;
+        Ok(Response::new(GetWorkspaceMemberResponse {
+            workspace_member: Some(convert::workspace_member(found)),
+        }))
+    }
+
+    async fn list_workspace_members(
+        &self,
+        request: Request<ListWorkspaceMembersRequest>,
+    ) -> Result<Response<ListWorkspaceMembersResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let workspace = parse::required("workspace_id", &message.workspace_id)?;
+        let list = ["workspace members", &message.organization_id, &message.workspace_id];
+        let page = self.page(message.page_size, &message.page_token, &list)?;
+        let after = page.after_id()?;
+        self.read_workspace(organization, workspace).await?;
+        let rows =
+            self.engine.database().workspace_members(organization, workspace, after, page.limit()).await;
+        let mut rows = rows.map_err(status::storage)?;
+        let next_page_token = self.next_page(&page, &mut rows, |row| row.member_id.to_string());
+        let workspace_members = rows.into_iter().map(convert::workspace_member).collect();
+        Ok(Response::new(ListWorkspaceMembersResponse { workspace_members, next_page_token }))
+    }
+
+    async fn update_workspace_member(
+        &self,
+        request: Request<UpdateWorkspaceMemberRequest>,
+    ) -> Result<Response<UpdateWorkspaceMemberResponse>, Status> {
+        let message = request.get_ref();
+        let membership = parse::present("workspace_member", message.workspace_member.as_ref())?;
+        let organization = parse::required("workspace_member.organization_id", &membership.organization_id)?;
+        let workspace = parse::required("workspace_member.workspace_id", &membership.workspace_id)?;
+        let member = parse::required("workspace_member.member_id", &membership.member_id)?;
+        parse::mask(message.update_mask.as_ref(), &["role"])?;
+        let role = parse::workspace_role("workspace_member.role", membership.role)?;
+        let context =
+            self.context("UpdateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
+        let command = Command::SetWorkspaceRole { workspace, member, role };
+        let done = self.execute(context, organization, command).await?;
+        let workspace_member = self.workspace_member_of(organization, &done).await?;
+        Ok(Response::new(UpdateWorkspaceMemberResponse { workspace_member, token: self.token(&done).await? }))
+    }
+
+    async fn deactivate_workspace_member(
+        &self,
+        request: Request<DeactivateWorkspaceMemberRequest>,
+    ) -> Result<Response<DeactivateWorkspaceMemberResponse>, Status> {
+        let message = request.get_ref();
+        let (organization, workspace, member) =
+            ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        let context = self.context(
+            "DeactivateWorkspaceMember",
+            &request,
+            &message.acting_account_id,
+            &message.request_id,
+        )?;
+        let command = Command::DeactivateWorkspaceMember { workspace, member };
+        let done = self.execute(context, organization, command).await?;
+        let member = self.member_of(organization, &done).await?;
+        let closed = match (&member, done.command_id()) {
+            (Some(member), Some(command)) => self.closed_by(organization, member, command).await?,
+            _ => false,
+        };
+        Ok(Response::new(DeactivateWorkspaceMemberResponse {
+            workspace_member: self.workspace_member_of(organization, &done).await?,
+            other_organization_ids: self.other_organizations(organization, member.as_ref()).await?,
+            organization_deactivated: closed,
+            member,
+            token: self.token(&done).await?,
+        }))
+    }
+
+    async fn reactivate_workspace_member(
+        &self,
+        request: Request<ReactivateWorkspaceMemberRequest>,
+    ) -> Result<Response<ReactivateWorkspaceMemberResponse>, Status> {
+        let message = request.get_ref();
+        let (organization, workspace, member) =
+            ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        let context = self.context(
+            "ReactivateWorkspaceMember",
+            &request,
+            &message.acting_account_id,
+            &message.request_id,
+        )?;
+        let command = Command::ReactivateWorkspaceMember { workspace, member };
+        let done = self.execute(context, organization, command).await?;
+        Ok(Response::new(ReactivateWorkspaceMemberResponse {
+            workspace_member: self.workspace_member_of(organization, &done).await?,
+            member: self.member_of(organization, &done).await?,
+            token: self.token(&done).await?,
+        }))
+    }
+
+    async fn remove_workspace_member(
+        &self,
+        request: Request<RemoveWorkspaceMemberRequest>,
+    ) -> Result<Response<RemoveWorkspaceMemberResponse>, Status> {
+        let message = request.get_ref();
+        let (organization, workspace, member) =
+            ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        let context =
+            self.context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
+        let command = Command::RemoveWorkspaceMember { workspace, member };
+        let done = self.execute(context, organization, command).await?;
+        let workspace_member = self.workspace_member_of(organization, &done).await?;
+        Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token: self.token(&done).await? }))
+    }
+}
+
+/// The three ids of a membership.
+fn ids(
+    organization: &str,
+    workspace: &str,
+    member: &str,
+) -> Result<(OrganizationId, WorkspaceId, MemberId), Status> {
+    Ok((
+        parse::required("organization_id", organization)?,
+        parse::required("workspace_id", workspace)?,
+        parse::required("member_id", member)?,
+    ))
+}

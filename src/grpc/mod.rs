@@ -1,0 +1,129 @@
+//! gRPC: parse, one call, convert. Rules live elsewhere; errors become statuses in [`status`] alone.
+
+mod account;
+mod answer;
+mod app;
+mod convert;
+mod feed;
+mod health;
+mod layer;
+mod member;
+mod member_reads;
+mod organization;
+mod page;
+mod parse;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Status,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::health_reporter};
+
+use crate::{
+    engine::Engine,
+    feed::{Marks, Registry},
+    proto::{
+        DESCRIPTORS, account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
+        feed_service_server::FeedServiceServer, member_service_server::MemberServiceServer,
+        organization_service_server::OrganizationServiceServer,
+    },
+    seal::Seal,
+    store_log::StoreLog,
+};
+
+/// The largest request: a batch of 1,000 ids is 40 kB.
+const MAX_REQUEST: usize = 256 * 1024;
+/// The largest head of a request: a cursor travels in the body; tokens of identity providers stay under 8 kB.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// Calls in flight on one connection; the default is no limit at all.
+const MAX_STREAMS: u32 = 1_024;
+/// How often a silent connection is probed, and how long it may take to answer: a half-open one is gone after both.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after NOT_SERVING the health watches are ended: time for balancers to hear of it.
+const HEALTH_GRACE: Duration = Duration::from_millis(500);
+
+/// What the services share.
+#[derive(Clone)]
+pub struct Services {
+    /// Writes and reads.
+    pub engine: Engine,
+    /// How far the log reaches.
+    pub marks: Marks,
+    /// The log.
+    pub source: Arc<StoreLog>,
+    /// The keys of cursors and tokens.
+    pub seal: Arc<Seal>,
+    /// The open streams.
+    pub registry: Registry,
+    /// Ends every stream.
+    pub shutdown: CancellationToken,
+}
+
+impl Services {
+    /// The newest position that this replica knows.
+    fn head(&self) -> Result<i64, Status> {
+        self.marks.newest().map(|mark| mark.head.position).ok_or_else(status::unavailable)
+    }
+
+    /// Serves on a bound listener until `shutdown`, then drains: NOT_SERVING, streams end with a last bookmark and
+    /// UNAVAILABLE, calls in flight end, and after `drain` whatever is left is cut.
+    pub async fn serve(self, listener: TcpListener, drain: Duration) -> Result<(), tonic::transport::Error> {
+        let shutdown = self.shutdown.clone();
+        let (reporter, health) = health_reporter();
+        // Before the first answer can be asked for: a service that is not known yet is NOT_FOUND.
+        health::set(&reporter, ServingStatus::NotServing).await;
+        let healthy = tokio::spawn(health::follow(reporter.clone(), self.marks.clone(), shutdown.clone()));
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let described = "the descriptor sets come from our own build";
+        let router = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_max_header_list_size(MAX_HEADERS)
+            .max_concurrent_streams(MAX_STREAMS)
+            .layer(layer::CallsLayer)
+            .add_service(health)
+            .add_service(reflection().build_v1().expect(described))
+            .add_service(reflection().build_v1alpha().expect(described))
+            .add_service(AccountServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(AppServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(OrganizationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(MemberServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(FeedServiceServer::new(self).max_decoding_message_size(MAX_REQUEST));
+        let drained: JoinHandle<()> = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move {
+                shutdown.cancelled().await;
+                health::set(&reporter, ServingStatus::NotServing).await;
+                tokio::time::sleep(HEALTH_GRACE).await;
+                health::clear(&reporter).await;
+            }
+        });
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let serving = router.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+        let deadline = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(drain).await;
+        };
+        let served = tokio::select! {
+            served = serving => served,
+            () = deadline => {
+                tracing::warn!("the drain took too long; open calls are cut");
+                Ok(())
+            }
+        };
+        shutdown.cancel();
+        // Both end with `shutdown`; what they could fail with is a panic, which is logged by its hook.
+        let _ = tokio::join!(healthy, drained);
+        served
+    }
+}

@@ -1,0 +1,116 @@
+//! Requests, parsed once at the edge: every function names the field at fault.
+
+use std::str::FromStr;
+
+use prost::Message;
+use tonic::{Request, Status};
+
+use super::{Services, status};
+use crate::{
+    engine::{Context, Request as EngineRequest},
+    proto,
+    rules::{
+        ids::{AccountId, CallerName, DisplayName, Malformed, RequestId},
+        roles::{OrganizationRole, WorkspaceRole},
+    },
+};
+
+/// Names the calling workload until callers are authenticated.
+const CALLER: &str = "rollcall-caller";
+/// Rows on a page where the request does not say.
+const DEFAULT_PAGE: i32 = 100;
+/// Rows on a page at most.
+const MAX_PAGE: i32 = 1_000;
+
+/// Parses a required field.
+pub(super) fn required<T: FromStr<Err = Malformed>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error| status::malformed(field, error))
+}
+
+/// Parses a field that may be absent.
+pub(super) fn optional<T: FromStr<Err = Malformed>>(field: &str, text: &str) -> Result<Option<T>, Status> {
+    if text.is_empty() { Ok(None) } else { required(field, text).map(Some) }
+}
+
+/// A message field that must be there.
+pub(super) fn present<T>(field: &str, message: Option<T>) -> Result<T, Status> {
+    message.ok_or_else(|| status::invalid_field(field, "must be given"))
+}
+
+/// An optional shown name.
+pub(super) fn display_name(field: &str, text: &str) -> Result<Option<DisplayName>, Status> {
+    optional(field, text)
+}
+
+/// A required role in the organization.
+pub(super) fn organization_role(field: &str, role: i32) -> Result<OrganizationRole, Status> {
+    match proto::OrganizationRole::try_from(role) {
+        Ok(proto::OrganizationRole::Owner) => Ok(OrganizationRole::Owner),
+        Ok(proto::OrganizationRole::Admin) => Ok(OrganizationRole::Admin),
+        Ok(proto::OrganizationRole::Member) => Ok(OrganizationRole::Member),
+        Ok(proto::OrganizationRole::Guest) => Ok(OrganizationRole::Guest),
+        _ => Err(status::invalid_field(field, "must be a role")),
+    }
+}
+
+/// A required role in a workspace.
+pub(super) fn workspace_role(field: &str, role: i32) -> Result<WorkspaceRole, Status> {
+    match proto::WorkspaceRole::try_from(role) {
+        Ok(proto::WorkspaceRole::Admin) => Ok(WorkspaceRole::Admin),
+        Ok(proto::WorkspaceRole::Member) => Ok(WorkspaceRole::Member),
+        Ok(proto::WorkspaceRole::Guest) => Ok(WorkspaceRole::Guest),
+        _ => Err(status::invalid_field(field, "must be a role")),
+    }
+}
+
+/// The paths of a required mask, each one of `known` (AIP-134).
+pub(super) fn mask(mask: Option<&prost_types::FieldMask>, known: &[&str]) -> Result<Vec<String>, Status> {
+    let paths = mask.map(|mask| mask.paths.clone()).unwrap_or_default();
+    if paths.is_empty() {
+        return Err(status::invalid_field(
+            "update_mask",
+            format!("must name at least one of {}", known.join(", ")),
+        ));
+    }
+    for path in &paths {
+        if !known.contains(&path.as_str()) {
+            return Err(status::invalid_field("update_mask", format!("may name only {}", known.join(", "))));
+        }
+    }
+    Ok(paths)
+}
+
+/// How many rows a page is to have.
+pub(super) fn page_size(size: i32) -> Result<usize, Status> {
+    let size = if size == 0 { DEFAULT_PAGE } else { size };
+    match usize::try_from(size) {
+        Ok(rows) if size <= MAX_PAGE => Ok(rows),
+        _ => Err(status::invalid_field("page_size", format!("must be between 1 and {MAX_PAGE}"))),
+    }
+}
+
+impl Services {
+    /// Who writes, for whom, and under which request id.
+    pub(super) fn context<M: Message>(
+        &self,
+        method: &str,
+        request: &Request<M>,
+        acting_account_id: &str,
+        request_id: &str,
+    ) -> Result<Context, Status> {
+        let acting: Option<AccountId> = optional("acting_account_id", acting_account_id)?;
+        let id: Option<RequestId> = optional("request_id", request_id)?;
+        let payload = request.get_ref().encode_to_vec();
+        let request_id =
+            id.map(|id| EngineRequest { id, payload_mac: self.seal.fingerprint(method, &payload) });
+        Ok(Context { caller: caller(request)?, acting, request: request_id })
+    }
+}
+
+fn caller<M>(request: &Request<M>) -> Result<CallerName, Status> {
+    let name = match request.metadata().get(CALLER) {
+        None => "anonymous",
+        Some(value) => value.to_str().map_err(|_| status::malformed(CALLER, Malformed::Name))?,
+    };
+    required(CALLER, name)
+}

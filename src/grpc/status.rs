@@ -1,0 +1,355 @@
+//! The only place where an error becomes a status. The code says what the caller should do next: fix the request, retry,
+//! take a snapshot, give up; `ErrorInfo` says why, as `errors.proto` promises. Driver text ends here, in the log.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    engine::{EngineError, Missing},
+    feed::{CursorRefusal, Ending, StreamEnd},
+    proto::ErrorReason,
+    rules::{
+        Violation,
+        ids::{Malformed, SubscriptionId},
+        tables::{Denial, Standing},
+    },
+    storage::StorageError,
+};
+
+/// The domain of every reason.
+const DOMAIN: &str = "rollcall.v1";
+/// When to try again after the database or this replica went away: about as long as a reconnect takes.
+const RETRY_SOON: Duration = Duration::from_millis(500);
+
+/// A status in the making.
+struct Problem {
+    code: Code,
+    reason: ErrorReason,
+    message: String,
+    details: ErrorDetails,
+    metadata: Vec<(&'static str, String)>,
+}
+
+impl Problem {
+    fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: ErrorDetails::new(), metadata: Vec::new() }
+    }
+
+    fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    fn about(mut self, kind: &str, name: impl ToString) -> Self {
+        let description = self.message.clone();
+        self.details.set_resource_info(kind, name.to_string(), "", description);
+        self.with("resource", name)
+    }
+
+    fn precondition(mut self, subjects: impl IntoIterator<Item = String>) -> Self {
+        for subject in subjects {
+            self.details.add_precondition_failure_violation(
+                reason_name(self.reason),
+                subject,
+                self.message.clone(),
+            );
+        }
+        self
+    }
+
+    fn retry(mut self) -> Self {
+        self.details.set_retry_info(Some(RETRY_SOON));
+        self
+    }
+
+    fn status(self) -> Status {
+        let Self { code, reason, message, mut details, metadata } = self;
+        let metadata: Vec<(String, String)> =
+            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        details.set_error_info(
+            reason_name(reason),
+            DOMAIN,
+            metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        );
+        Status::with_error_details(code, message, details)
+    }
+}
+
+/// The reason as `ErrorInfo` spells it.
+pub(super) fn reason_name(reason: ErrorReason) -> String {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_").to_owned()
+}
+
+/// A field is missing or malformed.
+pub(super) fn invalid_field(field: &str, problem: impl ToString) -> Status {
+    bad_field(ErrorReason::InvalidField, field, problem.to_string())
+}
+
+/// A field is malformed.
+pub(super) fn malformed(field: &str, problem: Malformed) -> Status {
+    invalid_field(field, problem)
+}
+
+fn bad_field(reason: ErrorReason, field: &str, problem: String) -> Status {
+    let mut error =
+        Problem::new(Code::InvalidArgument, reason, format!("{field} {problem}")).with("field", field);
+    error.details.add_bad_request_violation(field, problem);
+    error.status()
+}
+
+/// Something that a read names does not exist.
+pub(super) fn not_found(reason: ErrorReason, kind: &str, name: impl ToString) -> Status {
+    Problem::new(Code::NotFound, reason, format!("no such {kind}")).about(kind, name).status()
+}
+
+/// No account has this address. It is not repeated: messages end up in logs.
+pub(super) fn no_account_of_email() -> Status {
+    Problem::new(Code::NotFound, ErrorReason::AccountNotFound, "no such account")
+        .about("account", "email")
+        .status()
+}
+
+/// The subscription has ended.
+pub(super) fn subscription_closed(id: SubscriptionId) -> Status {
+    Problem::new(
+        Code::FailedPrecondition,
+        ErrorReason::SubscriptionClosed,
+        "the subscription has ended; watch anew",
+    )
+    .precondition([id.to_string()])
+    .with("resource", id)
+    .status()
+}
+
+/// The call took longer than its deadline.
+pub(super) fn deadline_exceeded() -> Status {
+    Problem::new(
+        Code::DeadlineExceeded,
+        ErrorReason::DeadlineExceeded,
+        "the call took longer than its deadline",
+    )
+    .status()
+}
+
+/// A cursor cannot be resumed or acknowledged (C6).
+pub(super) fn cursor_refused(field: &str, refusal: CursorRefusal) -> Status {
+    let failed = |reason, message: &str| {
+        Problem::new(Code::FailedPrecondition, reason, message)
+            .precondition([field.to_owned()])
+            .with("field", field)
+            .status()
+    };
+    match refusal {
+        CursorRefusal::Invalid => bad_field(
+            ErrorReason::CursorInvalid,
+            field,
+            "is damaged, made up, or of another subscription; take a snapshot".to_owned(),
+        ),
+        CursorRefusal::WrongStore => failed(
+            ErrorReason::CursorWrongStore,
+            "the cursor is of another store: is this client pointed at another database?",
+        ),
+        CursorRefusal::ScopeChanged => failed(
+            ErrorReason::CursorScopeChanged,
+            "the cursor was given for another app or filter; take a snapshot",
+        ),
+        CursorRefusal::Forked => failed(
+            ErrorReason::CursorForked,
+            "the store's history at the cursor is another one; take a snapshot",
+        ),
+    }
+}
+
+/// The reason of a refusal, for `Opened`.
+pub(super) fn refusal_reason(refusal: CursorRefusal) -> ErrorReason {
+    match refusal {
+        CursorRefusal::Invalid => ErrorReason::CursorInvalid,
+        CursorRefusal::WrongStore => ErrorReason::CursorWrongStore,
+        CursorRefusal::ScopeChanged => ErrorReason::CursorScopeChanged,
+        CursorRefusal::Forked => ErrorReason::CursorForked,
+    }
+}
+
+/// An open stream ends.
+pub(super) fn stream_end(end: StreamEnd, subscription: Option<SubscriptionId>) -> Status {
+    let id = subscription.map(|id| id.to_string()).unwrap_or_default();
+    match end {
+        StreamEnd::Ended(Ending::Replaced) => {
+            let message = "another stream took over this subscription or its instance name";
+            Problem::new(Code::Aborted, ErrorReason::SubscriptionReplaced, message)
+                .with("resource", id)
+                .status()
+        }
+        StreamEnd::Ended(Ending::Closed) => {
+            Problem::new(Code::Aborted, ErrorReason::SubscriptionClosed, "the subscription was closed")
+                .with("resource", id)
+                .status()
+        }
+        StreamEnd::Forked => cursor_refused("cursor", CursorRefusal::Forked),
+        StreamEnd::Unreadable => unavailable(),
+        StreamEnd::ShuttingDown | StreamEnd::Gone => shutting_down(),
+    }
+}
+
+/// This replica shuts down.
+pub(super) fn shutting_down() -> Status {
+    Problem::new(Code::Unavailable, ErrorReason::ShuttingDown, "this replica is shutting down")
+        .retry()
+        .status()
+}
+
+/// The database cannot be reached.
+pub(super) fn unavailable() -> Status {
+    Problem::new(Code::Unavailable, ErrorReason::DatabaseUnavailable, "the database cannot be reached")
+        .retry()
+        .status()
+}
+
+/// A defect: a write did not record what its answer shows.
+pub(super) fn unrecorded() -> Status {
+    internal(&"a write did not record its subject")
+}
+
+/// A defect. Its text goes to the log.
+fn internal(error: &dyn std::fmt::Display) -> Status {
+    tracing::error!(%error, "internal error");
+    Problem::new(Code::Internal, ErrorReason::Internal, "internal error").status()
+}
+
+/// Storage failed on a read.
+pub(super) fn storage(error: StorageError) -> Status {
+    match error {
+        StorageError::Unavailable(text) => {
+            tracing::warn!(error = text, "database unavailable");
+            unavailable()
+        }
+        StorageError::Overloaded => Problem::new(
+            Code::ResourceExhausted,
+            ErrorReason::Overloaded,
+            "no database connection became free in time",
+        )
+        .retry()
+        .status(),
+        StorageError::Conflict(text) => contention(&text),
+        error => internal(&error),
+    }
+}
+
+fn contention(text: &str) -> Status {
+    tracing::info!(error = text, "a call lost against concurrent ones");
+    Problem::new(Code::Aborted, ErrorReason::Contention, "lost against concurrent commands").retry().status()
+}
+
+/// A write was refused or failed.
+pub(super) fn engine(error: EngineError) -> Status {
+    match error {
+        EngineError::Violation(violation) => self::violation(violation),
+        EngineError::Missing(Missing::Account(id)) => not_found(ErrorReason::AccountNotFound, "account", id),
+        EngineError::Missing(Missing::Organization(id)) => {
+            not_found(ErrorReason::OrganizationNotFound, "organization", id)
+        }
+        EngineError::Missing(Missing::App(app)) => not_found(ErrorReason::AppNotFound, "app", app),
+        EngineError::EmailTaken => {
+            let message = "the e-mail address belongs to another account";
+            let mut error = Problem::new(Code::AlreadyExists, ErrorReason::AccountEmailTaken, message);
+            error.details.set_resource_info("account", "", "", message);
+            error.status()
+        }
+        EngineError::WorkspaceNameTaken => {
+            let message = "a live workspace of the organization has this name";
+            let mut error = Problem::new(Code::AlreadyExists, ErrorReason::WorkspaceNameTaken, message);
+            error.details.set_resource_info("workspace", "", "", message);
+            error.status()
+        }
+        EngineError::AppExists(app) => {
+            Problem::new(Code::AlreadyExists, ErrorReason::AppExists, "the app is registered already")
+                .about("app", app)
+                .status()
+        }
+        EngineError::RequestIdReused => bad_field(
+            ErrorReason::RequestIdReused,
+            "request_id",
+            "was used before with another payload".to_owned(),
+        ),
+        EngineError::Contention(text) => contention(&text),
+        EngineError::Storage(error) => storage(error),
+        error @ EngineError::Panicked => internal(&error),
+    }
+}
+
+fn violation(violation: Violation) -> Status {
+    let message = violation.to_string();
+    let failed = |reason, resource: String| {
+        Problem::new(Code::FailedPrecondition, reason, message.clone())
+            .precondition([resource.clone()])
+            .with("resource", resource)
+    };
+    match violation {
+        Violation::Denied(Denial::RoleInsufficient) => {
+            let message = "the acting person's role does not allow this";
+            Problem::new(Code::PermissionDenied, ErrorReason::RoleInsufficient, message)
+                .with("rule", "R05")
+                .status()
+        }
+        Violation::Denied(Denial::RoleAboveOwn) => {
+            let message = "acts on, or grants, a role above the acting person's own";
+            Problem::new(Code::PermissionDenied, ErrorReason::RoleAboveOwn, message)
+                .with("rule", "R61")
+                .status()
+        }
+        Violation::WorkspaceOfOtherApp { app } => {
+            Problem::new(Code::PermissionDenied, ErrorReason::WorkspaceOfOtherApp, message.clone())
+                .with("resource", app)
+                .status()
+        }
+        Violation::Member { member, standing } => match standing {
+            Standing::None => not_found(ErrorReason::MemberNotFound, "member", member),
+            Standing::Active => Problem::new(
+                Code::AlreadyExists,
+                ErrorReason::MemberExists,
+                "the account is a member already",
+            )
+            .about("member", member)
+            .status(),
+            Standing::Deactivated => failed(ErrorReason::MemberDeactivated, member.to_string()).status(),
+            Standing::Removed => failed(ErrorReason::MemberRemoved, member.to_string()).status(),
+        },
+        Violation::WorkspaceMember { member, standing } => match standing {
+            Standing::None => not_found(ErrorReason::WorkspaceMemberNotFound, "workspace member", member),
+            Standing::Active => {
+                let message = "the member is in the workspace already";
+                Problem::new(Code::AlreadyExists, ErrorReason::WorkspaceMemberExists, message)
+                    .about("workspace member", member)
+                    .status()
+            }
+            Standing::Deactivated => {
+                failed(ErrorReason::WorkspaceMemberDeactivated, member.to_string()).status()
+            }
+            Standing::Removed => failed(ErrorReason::WorkspaceMemberRemoved, member.to_string()).status(),
+        },
+        Violation::NoWorkspace(id) => not_found(ErrorReason::WorkspaceNotFound, "workspace", id),
+        Violation::WorkspaceDeleted(id) => failed(ErrorReason::WorkspaceDeleted, id.to_string()).status(),
+        Violation::LastWorkspace(id) => failed(ErrorReason::LastWorkspace, id.to_string()).status(),
+        Violation::LastOwner { owners } => {
+            let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+            let first = owners.first().cloned().unwrap_or_default();
+            Problem::new(Code::FailedPrecondition, ErrorReason::LastOwner, message)
+                .precondition(owners)
+                .with("resource", first)
+                .status()
+        }
+        Violation::OnlyOrganization(member) => {
+            failed(ErrorReason::OnlyOrganization, member.to_string()).status()
+        }
+        Violation::TooLarge { changes, limit } => {
+            let message = format!("{message}; remove or deactivate members of it first");
+            Problem::new(Code::FailedPrecondition, ErrorReason::CommandTooLarge, message)
+                .precondition([changes.to_string()])
+                .with("changes", changes)
+                .with("limit", limit)
+                .status()
+        }
+    }
+}

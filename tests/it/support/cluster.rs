@@ -1,0 +1,71 @@
+//! One private Postgres for the whole run. It ends with the test process, also when that is killed.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+use rollcall::embedded::{Cluster, Durability, Options};
+use tempfile::TempDir;
+
+struct Shared {
+    cluster: Cluster,
+    _directory: TempDir,
+}
+
+static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+    let directory =
+        tempfile::Builder::new().prefix("rollcall-test").tempdir().expect("a temporary directory");
+    let cluster = Cluster::start(&Options {
+        data_dir: directory.path().to_owned(),
+        bin_dir: None,
+        durability: Durability::Volatile,
+        max_connections: 1_000,
+    })
+    .expect("a private Postgres for the tests");
+    // A static is never dropped: what is left of the directory is removed by the next run.
+    remove_leftovers(&directory);
+    Shared { cluster, _directory: directory }
+});
+
+/// Directories of earlier runs whose Postgres is gone.
+fn remove_leftovers(own: &TempDir) {
+    let Some(parent) = own.path().parent() else { return };
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with("rollcall-test");
+        if ours && path != own.path() && !path.join("pgdata/postmaster.pid").exists() {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A database of one test.
+pub struct Database {
+    /// Where it is.
+    pub url: String,
+    /// A connection for looking at it.
+    pub client: tokio_postgres::Client,
+}
+
+/// Creates an empty database.
+pub async fn create_database() -> Database {
+    let (admin, name) = tokio::task::spawn_blocking(|| {
+        (SHARED.cluster.url("rollcall"), format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+    })
+    .await
+    .expect("the cluster starts");
+    connect(&admin).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+    let url = SHARED.cluster.url(&name);
+    let client = connect(&url).await;
+    Database { url, client }
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}

@@ -1,0 +1,9 @@
+//! What the tests stand on: one Postgres for the run, a database and a service for each test.
+
+mod cluster;
+mod server;
+
+pub use self::{
+    cluster::{Database, create_database},
+    server::Server,
+};

@@ -1,0 +1,70 @@
+//! A real service in this process, on a database of its own.
+
+use std::time::Duration;
+
+use rollcall::app::App;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::cluster::{Database, create_database};
+
+/// A running service.
+pub struct Server {
+    endpoint: String,
+    database: Database,
+    channel: Channel,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts on a fresh database.
+    pub async fn start() -> Self {
+        Self::on(create_database().await).await
+    }
+
+    /// Starts on a database.
+    pub async fn on(database: Database) -> Self {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let app =
+            App::start(&database.url, address, 8, Duration::from_secs(5)).await.expect("the service starts");
+        let endpoint = format!("http://{}", app.address());
+        let shutdown = app.shutdown();
+        let task = tokio::spawn(async move { app.serve().await.expect("the service serves") });
+        let channel = Endpoint::from_shared(endpoint.clone()).expect("an endpoint").connect_lazy();
+        Self { endpoint, database, channel, shutdown, task }
+    }
+
+    /// A channel to it.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    /// Where its database is.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
+    /// A connection for looking at its database.
+    pub fn database(&self) -> &tokio_postgres::Client {
+        &self.database.client
+    }
+
+    /// Begins the drain, without waiting for its end.
+    pub fn begin_shutdown(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Drains and ends it.
+    pub async fn stop(self) -> Database {
+        self.shutdown.cancel();
+        self.task.await.expect("the service ends");
+        self.database
+    }
+}
