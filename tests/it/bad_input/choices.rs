@@ -185,6 +185,13 @@ async fn pages_are_bounded_and_tokens_are_ours() {
         let request = ListSubscriptionsRequest { page_size, page_token, ..Default::default() };
         invalid(world.feed().list_subscriptions(request).await, field);
     }
+
+    // A token is good for the list that it was given for.
+    let first = ListMembersRequest { organization_id, page_size: 1, ..Default::default() };
+    let page = world.members().list_members(first).await.expect("a page").into_inner();
+    assert!(!page.next_page_token.is_empty(), "there are two members");
+    let request = ListAppsRequest { page_token: page.next_page_token, ..Default::default() };
+    invalid(world.apps().list_apps(request).await, "page_token");
     scene.is_unchanged().await;
 }
 
