@@ -202,3 +202,18 @@ fn r62_a_listed_restoration_in_every_state() {
     state.workspaces.get_mut(&HOME).expect("it is there").state = WorkspaceState::Deleted;
     assert_eq!(ask(&state, &reactivate(HOME)), Err(Violation::WorkspaceDeleted(HOME)));
 }
+
+/// R01, R13: who was not ACTIVE in a workspace loses nothing with it, even where nothing else is open to them.
+#[test]
+fn r01_a_membership_that_was_closed_before_takes_nothing_along() {
+    let mut state = slice();
+    put_member(&mut state, TARGET, OrganizationRole::Member, MembershipState::Active);
+    put_membership(&mut state, HOME, TARGET, WorkspaceRole::Member, MembershipState::Deactivated);
+    put_membership(&mut state, AWAY, TARGET, WorkspaceRole::Member, MembershipState::Removed);
+    let command = Command::DeleteWorkspace { workspace: HOME };
+    let changes = decide(&state, &Actor::Workload, &command, NOW).expect("allowed");
+    changes.iter().for_each(|change| state.apply(change));
+    assert_eq!(changes.len(), 2, "the membership and the workspace: {changes:?}");
+    assert_eq!(state.members[&TARGET].state, MembershipState::Active);
+    assert_eq!(state.workspace_members[&(HOME, TARGET)].state, MembershipState::Removed);
+}
