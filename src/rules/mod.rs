@@ -28,6 +28,8 @@ mod members;
 pub mod roles;
 pub mod state;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 pub mod violation;
 mod workspace_members;
 

@@ -1,0 +1,59 @@
+//! Every rule that is in force has a test whose name carries its number.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+/// The rules that are in force. Those about erasing, invitations, seats, guests and hand-over are not yet.
+const IN_FORCE: [u32; 36] = [
+    1, 2, 3, 4, 5, 7, 11, 12, 13, 14, 15, 16, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34,
+    36, 37, 38, 39, 40, 60, 61, 62,
+];
+
+#[test]
+fn every_rule_in_force_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tested = BTreeSet::new();
+    for place in ["src", "tests"] {
+        collect(&root.join(place), &mut tested);
+    }
+    let untested: Vec<String> =
+        IN_FORCE.iter().filter(|rule| !tested.contains(rule)).map(|rule| format!("R{rule:02}")).collect();
+    assert!(untested.is_empty(), "no test is named after {}", untested.join(", "));
+}
+
+fn collect(directory: &Path, tested: &mut BTreeSet<u32>) {
+    for entry in fs::read_dir(directory).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, tested);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            tested.extend(numbers(&fs::read_to_string(&path).expect("a source")));
+        }
+    }
+}
+
+/// The numbers in the names of the test functions of a source: `fn r13_r14_..` carries two.
+fn numbers(source: &str) -> BTreeSet<u32> {
+    let mut numbers = BTreeSet::new();
+    let mut is_test = false;
+    for line in source.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            is_test |= line.ends_with("test]");
+            continue;
+        }
+        let name = line.trim_start_matches("async ").strip_prefix("fn ");
+        if let Some(name) = name.filter(|_| is_test) {
+            let words = name.split('_').map_while(|word| word.strip_prefix('r'));
+            numbers.extend(
+                words.filter(|digits| digits.len() == 2).map_while(|digits| digits.parse::<u32>().ok()),
+            );
+        }
+        is_test = false;
+    }
+    numbers
+}
+
+#[test]
+fn names_are_read_as_people_read_them() {
+    let source = "#[tokio::test]\nasync fn r13_r14_one() {}\n#[test]\nfn r60_two() {}\nfn r61_no_test() {}\n";
+    assert_eq!(numbers(source), BTreeSet::from([13, 14, 60]));
+}

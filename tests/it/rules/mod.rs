@@ -1,0 +1,10 @@
+//! The numbered rules, through the API and on a real Postgres. Each test carries the numbers of its rules.
+
+mod leaving;
+mod organization_departures;
+mod permissions;
+mod reactivation;
+mod removal;
+mod states;
+mod structure;
+mod workspace_departures;
