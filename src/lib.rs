@@ -1,1 +1,4 @@
 //! Rollcall.
+
+pub mod cli;
+pub mod config;

@@ -35,6 +35,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long the service may take to answer a `Watch` before the attempt counts as lost.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a caller who goes on after [`WatchError::AppNotFound`] asks again.
+const AWAIT_APP: Duration = Duration::from_secs(1);
+
 type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<WatchResponse>>, Status>> + Send>>;
 
 /// The stream of one app, across as many connections as it takes.
@@ -196,7 +199,14 @@ impl Watch {
                 self.delivered = None;
                 Ok((!opening).then_some(Event::Disconnected { cause, retry_in }))
             }
-            Verdict::Fail(error) => Err(error),
+            Verdict::Fail(error) => {
+                if matches!(error, WatchError::AppNotFound { .. }) {
+                    // Whoever tries again waits for somebody to register it, which is noticed within this time.
+                    self.backoff.reset();
+                    self.phase = pause(AWAIT_APP);
+                }
+                Err(error)
+            }
         }
     }
 
