@@ -24,7 +24,7 @@ use super::{
     run,
     trace::{self, TraceError},
 };
-pub(super) use engine::{ReplayError, Totals, run as apply_trace};
+pub(super) use engine::{ReplayError, run as apply_trace};
 
 const EXAMPLES: &str = "\
 The file has the columns time,organization,op,workspace,app,person,role, one row per event; op is one of

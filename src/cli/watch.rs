@@ -22,7 +22,7 @@ mod session;
 mod state;
 mod text;
 
-pub(super) use state::read_replica;
+pub(super) use state::{StateError, read_replica};
 
 use super::{EndpointArgs, run};
 
