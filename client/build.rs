@@ -1,4 +1,4 @@
-//! Compiles `proto/` without an installed protoc: the client code.
+//! Compiles `proto/` without an installed protoc: the client code, with what a replica keeps made storable.
 
 use std::{error::Error, fs, path::PathBuf};
 
@@ -11,6 +11,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     let mut compiler = protox::Compiler::new(["../proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
-    tonic_prost_build::configure().build_server(false).compile_fds(compiler.file_descriptor_set())?;
+    let mut code = tonic_prost_build::configure().build_server(false);
+    for stored in ["Organization", "Workspace", "Member", "WorkspaceMember", "Profile"] {
+        let message = format!(".rollcall.v1.{stored}");
+        code = code.type_attribute(&message, "#[derive(serde::Serialize, serde::Deserialize)]");
+        // The feed never carries these two, and what it never carries is not part of a stored replica.
+        for absent in ["create_time", "update_time"] {
+            code = code.field_attribute(format!("{message}.{absent}"), "#[serde(skip)]");
+        }
+    }
+    code.compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -1,21 +1,10 @@
-//! The `rollcall` binary.
+//! The `rollcall` binary: reads the command line and hands over. No runtime here: `serve` must start its Postgres from
+//! the main thread before there are others, so each command makes its own.
 
-use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
-#[derive(Parser)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-#[derive(Subcommand)]
-enum Command {
-    Serve(rollcall::config::ServeArgs),
-    Migrate(rollcall::config::MigrateArgs),
-}
+use clap::Parser as _;
 
-fn main() -> std::process::ExitCode {
-    match Cli::parse().command {
-        Command::Serve(args) => rollcall::cli::serve::run(args),
-        Command::Migrate(args) => rollcall::cli::migrate::run(&args),
-    }
+fn main() -> ExitCode {
+    rollcall::cli::Cli::parse().run()
 }

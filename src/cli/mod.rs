@@ -1,3 +1,113 @@
-//! cli
-pub mod migrate;
-pub mod serve;
+//! The command line: what can be asked, and who answers.
+//!
+//! Each command is a file of its own with its arguments and `run`, which makes whatever runtime it needs and gives the
+//! exit code: 0 done, 1 failed (with the reason on stderr), 2 not understood.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod csv_file;
+mod demo;
+mod export;
+mod files;
+mod health;
+mod lists;
+mod migrate;
+mod names;
+mod replay;
+mod roster;
+mod run;
+mod serve;
+mod trace;
+mod watch;
+
+use crate::config::{MigrateArgs, ServeArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  rollcall demo                                      see it work, in half a minute
+  rollcall serve --data-dir ./data                   a service with a Postgres of its own
+  rollcall serve --database-url postgres://...       a service on a Postgres of yours
+  rollcall watch --app chat                          what the app \"chat\" is told, as it happens
+  rollcall replay history.csv                        import what happened elsewhere
+  rollcall export --output roster.csv                who is in what, now
+
+Every command explains itself: rollcall help watch";
+
+/// The `rollcall` command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rollcall",
+    version,
+    about = "Knows who belongs to which organization and workspace, and tells every app"
+)]
+#[command(after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(ServeArgs),
+    /// Show everything at work: a service, three apps, people who leave and return
+    Demo(demo::DemoArgs),
+    /// Bring a database to the schema of this version, and exit
+    Migrate(MigrateArgs),
+    /// Follow an app's stream, and print it
+    Watch(watch::WatchArgs),
+    /// Apply a trace (CSV) of what happened elsewhere, through the public API
+    Replay(replay::ReplayArgs),
+    /// Write who is in what (CSV)
+    Export(export::ExportArgs),
+    /// Ask a service whether it is serving
+    Health(health::HealthArgs),
+}
+
+/// Where the service is.
+#[derive(Debug, Clone, Args)]
+struct EndpointArgs {
+    /// The service
+    #[arg(long, value_name = "URL", env = "ROLLCALL_ENDPOINT", default_value = "http://127.0.0.1:7400")]
+    endpoint: String,
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Demo(args) => demo::run(args),
+            Command::Migrate(args) => migrate::run(&args),
+            Command::Watch(args) => watch::run(args),
+            Command::Replay(args) => replay::run(args),
+            Command::Export(args) => export::run(args),
+            Command::Health(args) => health::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_a_help_text() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}

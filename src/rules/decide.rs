@@ -235,10 +235,12 @@ fn delete_workspace(draft: &mut Draft<'_>, id: WorkspaceId) -> Result<(), Violat
         .filter_map(|member| draft.state.members.get(&member).cloned())
         .filter(|member| member.state == MembershipState::Active)
         .collect();
+    for member in &leaving {
+        // An admin does not reach, by way of a workspace, an owner whom they could not deactivate (R61).
+        draft.permit(Action::DeactivateMember, member)?;
+    }
     draft.keep_an_owner(&leaving.iter().collect::<Vec<_>>())?;
     for member in leaving {
-        // An admin does not reach, by way of a workspace, an owner whom they could not deactivate (R61).
-        draft.permit(Action::DeactivateMember, &member)?;
         draft.keep_an_organization(member.id)?;
         draft.revoke_member(member, MembershipState::Deactivated, Reason::DeactivatedWithLastWorkspace);
     }

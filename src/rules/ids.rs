@@ -12,7 +12,7 @@ pub enum Malformed {
     #[error("must not be empty")]
     Empty,
     /// Not a UUID in its hyphenated form.
-    #[error("must be a UUID, as in 0190b7a4-1111-7000-8000-000000000001")]
+    #[error("must be a UUID in lower case, as in 0190b7a4-1111-7000-8000-000000000001")]
     Uuid,
     /// More characters than `max`.
     #[error("must be at most {max} characters long")]
@@ -80,8 +80,8 @@ fn parse_uuid(text: &str) -> Result<Uuid, Malformed> {
     if text.is_empty() {
         return Err(Malformed::Empty);
     }
-    // The hyphenated form alone: an id has one spelling, so that clients may compare the strings.
-    if text.len() != 36 {
+    // The hyphenated lower-case form alone: an id has one spelling, so that clients may compare the strings.
+    if text.len() != 36 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(Malformed::Uuid);
     }
     Uuid::try_parse(text).map_err(|_| Malformed::Uuid)
@@ -269,6 +269,7 @@ mod tests {
     fn ids_have_one_spelling() {
         assert!("0190b7a4-1111-7000-8000-000000000001".parse::<MemberId>().is_ok());
         assert_eq!("0190b7a4111170008000000000000001".parse::<MemberId>(), Err(Malformed::Uuid));
+        assert_eq!("0190B7A4-1111-7000-8000-000000000001".parse::<MemberId>(), Err(Malformed::Uuid));
         assert_eq!("".parse::<MemberId>(), Err(Malformed::Empty));
     }
 

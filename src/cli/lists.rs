@@ -1,0 +1,115 @@
+//! The service's lists, read to their ends.
+
+use std::time::Duration;
+
+use rollcall_client::{Client, RetryPolicy, describe, retry, v1};
+use tonic::Status;
+
+/// The largest page that the API gives.
+const PAGE: i32 = 1000;
+
+/// Why a list could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListError {
+    #[error("{}", describe(.0))]
+    Call(Box<Status>),
+    #[error("the service answered without the member that it promises")]
+    Incomplete,
+}
+
+impl From<Status> for ListError {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+/// For reads that a person waits for: through a restart of the service, not through an outage.
+pub(super) fn patience() -> RetryPolicy {
+    RetryPolicy { within: Duration::from_secs(10), ..RetryPolicy::default() }
+}
+
+/// Reads lists.
+pub(super) struct Lists {
+    client: Client,
+    policy: RetryPolicy,
+}
+
+/// Reads page after page until there is no next one.
+macro_rules! all_pages {
+    ($lists:expr, $service:ident.$method:ident, $items:ident, $request:expr) => {{
+        let mut items = Vec::new();
+        let mut request = $request;
+        loop {
+            let page =
+                retry(&$lists.policy, async || $lists.client.$service().$method(request.clone()).await)
+                    .await?;
+            items.extend(page.$items);
+            if page.next_page_token.is_empty() {
+                break Ok(items);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }};
+}
+
+impl Lists {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, policy: patience() }
+    }
+
+    pub(super) async fn organizations(&self) -> Result<Vec<v1::Organization>, ListError> {
+        let request = v1::ListOrganizationsRequest { page_size: PAGE, page_token: String::new() };
+        all_pages!(self, organizations.list_organizations, organizations, request)
+    }
+
+    pub(super) async fn members(&self, organization_id: &str) -> Result<Vec<v1::Member>, ListError> {
+        let request = v1::ListMembersRequest {
+            organization_id: organization_id.to_owned(),
+            page_size: PAGE,
+            page_token: String::new(),
+        };
+        all_pages!(self, members.list_members, members, request)
+    }
+
+    pub(super) async fn workspaces(
+        &self,
+        organization_id: &str,
+        app: Option<&str>,
+    ) -> Result<Vec<v1::Workspace>, ListError> {
+        let request = v1::ListWorkspacesRequest {
+            organization_id: organization_id.to_owned(),
+            page_size: PAGE,
+            page_token: String::new(),
+            app: app.unwrap_or_default().to_owned(),
+        };
+        all_pages!(self, organizations.list_workspaces, workspaces, request)
+    }
+
+    pub(super) async fn workspace_members(
+        &self,
+        organization_id: &str,
+        workspace_id: &str,
+    ) -> Result<Vec<v1::WorkspaceMember>, ListError> {
+        let request = v1::ListWorkspaceMembersRequest {
+            organization_id: organization_id.to_owned(),
+            workspace_id: workspace_id.to_owned(),
+            page_size: PAGE,
+            page_token: String::new(),
+        };
+        all_pages!(self, members.list_workspace_members, workspace_members, request)
+    }
+
+    pub(super) async fn member(
+        &self,
+        organization_id: &str,
+        member_id: &str,
+    ) -> Result<v1::Member, ListError> {
+        let request = v1::GetMemberRequest {
+            organization_id: organization_id.to_owned(),
+            member_id: member_id.to_owned(),
+        };
+        let response =
+            retry(&self.policy, async || self.client.members().get_member(request.clone()).await).await?;
+        response.member.ok_or(ListError::Incomplete)
+    }
+}

@@ -1,0 +1,319 @@
+//! One row as calls of the public API.
+
+use prost_types::FieldMask;
+use rollcall_client::{Client, RetryPolicy, describe, reason, retry, v1};
+use sha2::{Digest as _, Sha256};
+use tonic::Status;
+use uuid::Uuid;
+
+use super::known::{Known, Name};
+use crate::cli::{
+    lists::patience,
+    names::email_of,
+    trace::{Op, Row},
+};
+
+/// The workspace that an organization begins with (R01). Nobody is in it, so it appears in no roster.
+const FIRST_WORKSPACE: &str = "rollcall-replay";
+/// The app of that workspace.
+pub(super) const FIRST_APP: &str = "chat";
+
+/// Why a row could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("{}", describe(.0))]
+    Refused(Box<Status>),
+    #[error("the service answered without the {0} that it promises")]
+    Incomplete(&'static str),
+    #[error("{0:?} is not known; this is a defect of the replay")]
+    Unknown(Box<dyn std::fmt::Debug + Send + Sync>),
+}
+
+impl From<Status> for ApplyError {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+/// Makes the calls.
+pub(super) struct Applier {
+    client: Client,
+    policy: RetryPolicy,
+    digest: [u8; 32],
+    known: Known,
+}
+
+impl Applier {
+    pub(super) fn new(client: Client, digest: [u8; 32]) -> Self {
+        Self { client, policy: RetryPolicy::default(), digest, known: Known::default() }
+    }
+
+    /// Registers an app unless it is.
+    pub(super) async fn ensure_app(&self, app: &str) -> Result<(), ApplyError> {
+        let get = v1::GetAppRequest { app: app.to_owned() };
+        // The first call of all: whoever named a wrong endpoint should not have to wait long to hear so.
+        let known = retry(&patience(), async || self.client.apps().get_app(get.clone()).await).await;
+        match known {
+            Ok(_) => return Ok(()),
+            Err(status) if reason(&status) == Some(v1::ErrorReason::AppNotFound) => {}
+            Err(status) => return Err(status.into()),
+        }
+        let register = v1::RegisterAppRequest {
+            app: app.to_owned(),
+            request_id: self.request_id(0, &format!("app {app}")),
+        };
+        let registered =
+            retry(&self.policy, async || self.client.apps().register_app(register.clone()).await).await;
+        match registered {
+            Ok(_) => Ok(()),
+            // Someone else was quicker.
+            Err(status) if reason(&status) == Some(v1::ErrorReason::AppExists) => Ok(()),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    pub(super) async fn apply(&self, row: &Row) -> Result<(), ApplyError> {
+        if let (Some(person), true) = (row.op.person(), row.part.first_sight) {
+            self.create_account(row, person).await?;
+        }
+        match &row.op {
+            Op::AddMember { person, .. } if row.part.founds => self.create_organization(row, person).await,
+            Op::AddMember { person, role } => self.add_member(row, person, *role).await,
+            Op::ChangeMember { person, role } => self.change_member(row, person, *role).await,
+            Op::RemoveMember { person } => self.remove_member(row, person).await,
+            Op::CreateWorkspace { workspace, app } => self.create_workspace(row, workspace, app).await,
+            Op::DeleteWorkspace { workspace, .. } => self.delete_workspace(row, workspace).await,
+            Op::AddToWorkspace { workspace, person, role, .. } => {
+                self.add_to_workspace(row, workspace, person, *role).await
+            }
+            Op::ChangeInWorkspace { workspace, person, role, .. } => {
+                self.change_in_workspace(row, workspace, person, *role).await
+            }
+            Op::RemoveFromWorkspace { workspace, person, .. } => {
+                self.remove_from_workspace(row, workspace, person).await
+            }
+        }
+    }
+
+    async fn create_account(&self, row: &Row, person: &str) -> Result<(), ApplyError> {
+        let email = email_of(person);
+        let request = v1::CreateAccountRequest {
+            email: email.clone(),
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "account"),
+        };
+        let created =
+            retry(&self.policy, async || self.client.accounts().create_account(request.clone()).await).await;
+        let account = match created {
+            Ok(response) => response.account,
+            Err(status) if reason(&status) == Some(v1::ErrorReason::AccountEmailTaken) => {
+                let request = v1::LookupAccountRequest { email };
+                retry(&self.policy, async || self.client.accounts().lookup_account(request.clone()).await)
+                    .await?
+                    .account
+            }
+            Err(status) => return Err(status.into()),
+        };
+        let account = account.ok_or(ApplyError::Incomplete("account"))?;
+        self.known.learn(Name::Account(person.to_owned()), account.account_id);
+        Ok(())
+    }
+
+    async fn create_organization(&self, row: &Row, owner: &str) -> Result<(), ApplyError> {
+        let request = v1::CreateOrganizationRequest {
+            display_name: row.organization.clone(),
+            owner_account_id: self.id(Name::Account(owner.to_owned()))?,
+            first_workspace: Some(v1::FirstWorkspace {
+                app: FIRST_APP.to_owned(),
+                display_name: FIRST_WORKSPACE.to_owned(),
+            }),
+            owner_display_name: String::new(),
+            owner_stays_out: true,
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "organization"),
+        };
+        let response = retry(&self.policy, async || {
+            self.client.organizations().create_organization(request.clone()).await
+        })
+        .await?;
+        let organization = response.organization.ok_or(ApplyError::Incomplete("organization"))?;
+        self.known.learn(Name::Organization(row.organization.clone()), organization.organization_id);
+        self.learn_member(row, owner, response.owner)
+    }
+
+    async fn add_member(
+        &self,
+        row: &Row,
+        person: &str,
+        role: v1::OrganizationRole,
+    ) -> Result<(), ApplyError> {
+        let request = v1::AddMemberRequest {
+            organization_id: self.organization(row)?,
+            account_id: self.id(Name::Account(person.to_owned()))?,
+            role: role.into(),
+            display_name: String::new(),
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        let response =
+            retry(&self.policy, async || self.client.members().add_member(request.clone()).await).await?;
+        self.learn_member(row, person, response.member)
+    }
+
+    async fn change_member(
+        &self,
+        row: &Row,
+        person: &str,
+        role: v1::OrganizationRole,
+    ) -> Result<(), ApplyError> {
+        let request = v1::UpdateMemberRequest {
+            member: Some(v1::Member {
+                organization_id: self.organization(row)?,
+                member_id: self.member(row, person)?,
+                role: role.into(),
+                ..v1::Member::default()
+            }),
+            update_mask: Some(FieldMask { paths: vec!["role".to_owned()] }),
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        retry(&self.policy, async || self.client.members().update_member(request.clone()).await).await?;
+        Ok(())
+    }
+
+    async fn remove_member(&self, row: &Row, person: &str) -> Result<(), ApplyError> {
+        let request = v1::RemoveMemberRequest {
+            organization_id: self.organization(row)?,
+            member_id: self.member(row, person)?,
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        retry(&self.policy, async || self.client.members().remove_member(request.clone()).await).await?;
+        Ok(())
+    }
+
+    async fn create_workspace(&self, row: &Row, workspace: &str, app: &str) -> Result<(), ApplyError> {
+        let request = v1::CreateWorkspaceRequest {
+            organization_id: self.organization(row)?,
+            app: app.to_owned(),
+            display_name: workspace.to_owned(),
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        let response =
+            retry(&self.policy, async || self.client.organizations().create_workspace(request.clone()).await)
+                .await?;
+        let created = response.workspace.ok_or(ApplyError::Incomplete("workspace"))?;
+        self.known.learn(workspace_name(row, workspace), created.workspace_id);
+        Ok(())
+    }
+
+    async fn delete_workspace(&self, row: &Row, workspace: &str) -> Result<(), ApplyError> {
+        let request = v1::DeleteWorkspaceRequest {
+            organization_id: self.organization(row)?,
+            workspace_id: self.id(workspace_name(row, workspace))?,
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        retry(&self.policy, async || self.client.organizations().delete_workspace(request.clone()).await)
+            .await?;
+        Ok(())
+    }
+
+    async fn add_to_workspace(
+        &self,
+        row: &Row,
+        workspace: &str,
+        person: &str,
+        role: v1::WorkspaceRole,
+    ) -> Result<(), ApplyError> {
+        let request = v1::AddWorkspaceMemberRequest {
+            organization_id: self.organization(row)?,
+            workspace_id: self.id(workspace_name(row, workspace))?,
+            member_id: self.member(row, person)?,
+            role: role.into(),
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        retry(&self.policy, async || self.client.members().add_workspace_member(request.clone()).await)
+            .await?;
+        Ok(())
+    }
+
+    async fn change_in_workspace(
+        &self,
+        row: &Row,
+        workspace: &str,
+        person: &str,
+        role: v1::WorkspaceRole,
+    ) -> Result<(), ApplyError> {
+        let request = v1::UpdateWorkspaceMemberRequest {
+            workspace_member: Some(v1::WorkspaceMember {
+                organization_id: self.organization(row)?,
+                workspace_id: self.id(workspace_name(row, workspace))?,
+                member_id: self.member(row, person)?,
+                role: role.into(),
+                ..v1::WorkspaceMember::default()
+            }),
+            update_mask: Some(FieldMask { paths: vec!["role".to_owned()] }),
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        retry(&self.policy, async || self.client.members().update_workspace_member(request.clone()).await)
+            .await?;
+        Ok(())
+    }
+
+    async fn remove_from_workspace(
+        &self,
+        row: &Row,
+        workspace: &str,
+        person: &str,
+    ) -> Result<(), ApplyError> {
+        let request = v1::RemoveWorkspaceMemberRequest {
+            organization_id: self.organization(row)?,
+            workspace_id: self.id(workspace_name(row, workspace))?,
+            member_id: self.member(row, person)?,
+            acting_account_id: String::new(),
+            request_id: self.request_id(row.line, "row"),
+        };
+        retry(&self.policy, async || self.client.members().remove_workspace_member(request.clone()).await)
+            .await?;
+        Ok(())
+    }
+
+    fn learn_member(&self, row: &Row, person: &str, member: Option<v1::Member>) -> Result<(), ApplyError> {
+        let member = member.ok_or(ApplyError::Incomplete("member"))?;
+        self.known.learn(member_name(row, person), member.member_id);
+        Ok(())
+    }
+
+    fn organization(&self, row: &Row) -> Result<String, ApplyError> {
+        self.id(Name::Organization(row.organization.clone()))
+    }
+
+    fn member(&self, row: &Row, person: &str) -> Result<String, ApplyError> {
+        self.id(member_name(row, person))
+    }
+
+    fn id(&self, name: Name) -> Result<String, ApplyError> {
+        self.known.id(&name).ok_or(ApplyError::Unknown(Box::new(name)))
+    }
+
+    /// The same for the same step of the same line of the same file, in every attempt and every run.
+    fn request_id(&self, line: usize, step: &str) -> String {
+        let hash =
+            Sha256::new().chain_update(self.digest).chain_update(line.to_be_bytes()).chain_update(step);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Uuid::new_v8(bytes).to_string()
+    }
+}
+
+fn member_name(row: &Row, person: &str) -> Name {
+    Name::Member { organization: row.organization.clone(), person: person.to_owned() }
+}
+
+fn workspace_name(row: &Row, workspace: &str) -> Name {
+    Name::Workspace { organization: row.organization.clone(), workspace: workspace.to_owned() }
+}

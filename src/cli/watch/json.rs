@@ -1,0 +1,184 @@
+//! `--output jsonl`: one object per line. The keys are promised in the help text; no personal data is among them.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rollcall_client::{
+    Event,
+    v1::{self, subject},
+};
+use serde::Serialize;
+
+use super::text::milliseconds_after;
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line<'a> {
+    Opened {
+        store_id: &'a str,
+        subscription_id: &'a str,
+        head_position: i64,
+        snapshot_follows: bool,
+        cursor_refusal: Option<&'static str>,
+    },
+    Snapshot {
+        page: i32,
+        #[serde(flatten)]
+        thing: Thing<'a>,
+    },
+    SnapshotEnd {
+        position: i64,
+        ready_position: i64,
+    },
+    Change {
+        position: i64,
+        change_id: &'a str,
+        command_id: &'a str,
+        reason: &'static str,
+        record_time: Option<String>,
+        received_ms_after_record: Option<f64>,
+        caller: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        acting_member_id: &'a str,
+        #[serde(flatten)]
+        thing: Thing<'a>,
+    },
+    Bookmark {
+        position: i64,
+    },
+    Disconnected {
+        cause: String,
+        retry_in_ms: u128,
+    },
+}
+
+#[derive(Default, Serialize)]
+struct Thing<'a> {
+    subject: &'static str,
+    organization_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    state: &'static str,
+    version: i64,
+}
+
+/// The lines of one event.
+pub(super) fn lines(event: &Event, received: SystemTime) -> Vec<u8> {
+    let mut lines = Vec::new();
+    match event {
+        Event::Opened(opened) => put(&mut lines, &opened_line(opened)),
+        Event::SnapshotPage(page) => {
+            for thing in page.subjects.iter().filter_map(Thing::of) {
+                put(&mut lines, &Line::Snapshot { page: page.index, thing });
+            }
+        }
+        Event::SnapshotEnd(v1::SnapshotEnd { pages: _, position, ready_position }) => {
+            put(&mut lines, &Line::SnapshotEnd { position: *position, ready_position: *ready_position });
+        }
+        Event::Batch(batch) => {
+            for line in batch.changes.iter().filter_map(|change| change_line(change, received)) {
+                put(&mut lines, &line);
+            }
+        }
+        Event::Bookmark(v1::Bookmark { position }) => {
+            put(&mut lines, &Line::Bookmark { position: *position })
+        }
+        Event::Disconnected { cause, retry_in } => {
+            let line = Line::Disconnected { cause: cause.to_string(), retry_in_ms: retry_in.as_millis() };
+            put(&mut lines, &line);
+        }
+    }
+    lines
+}
+
+fn put(lines: &mut Vec<u8>, line: &Line<'_>) {
+    serde_json::to_writer(&mut *lines, line).expect("strings and numbers can be written to memory");
+    lines.push(b'\n');
+}
+
+fn opened_line(opened: &v1::Opened) -> Line<'_> {
+    let refusal = Some(opened.cursor_refusal()).filter(|reason| *reason != v1::ErrorReason::Unspecified);
+    Line::Opened {
+        store_id: &opened.store_id,
+        subscription_id: &opened.subscription_id,
+        head_position: opened.head_position,
+        snapshot_follows: opened.snapshot_follows,
+        cursor_refusal: refusal.map(|reason| short(reason.as_str_name(), "ERROR_REASON_")),
+    }
+}
+
+fn change_line(change: &v1::Change, received: SystemTime) -> Option<Line<'_>> {
+    Some(Line::Change {
+        position: change.position,
+        change_id: &change.change_id,
+        command_id: &change.command_id,
+        reason: reason_word(change.reason()),
+        record_time: change.record_time.as_ref().and_then(rfc3339),
+        received_ms_after_record: milliseconds_after(change.record_time.as_ref(), received),
+        caller: &change.caller,
+        acting_member_id: &change.acting_member_id,
+        thing: Thing::of(change.subject.as_ref()?)?,
+    })
+}
+
+impl<'a> Thing<'a> {
+    fn of(subject: &'a v1::Subject) -> Option<Self> {
+        Some(match subject.subject.as_ref()? {
+            subject::Subject::Organization(row) => Self {
+                subject: "organization",
+                organization_id: &row.organization_id,
+                state: short(row.state().as_str_name(), "ORGANIZATION_STATE_"),
+                version: row.version,
+                ..Self::default()
+            },
+            subject::Subject::Workspace(row) => Self {
+                subject: "workspace",
+                organization_id: &row.organization_id,
+                workspace_id: Some(&row.workspace_id),
+                app: Some(&row.app),
+                state: short(row.state().as_str_name(), "WORKSPACE_STATE_"),
+                version: row.version,
+                ..Self::default()
+            },
+            subject::Subject::Member(row) => Self {
+                subject: "member",
+                organization_id: &row.organization_id,
+                member_id: Some(&row.member_id),
+                role: Some(short(row.role().as_str_name(), "ORGANIZATION_ROLE_")),
+                state: short(row.state().as_str_name(), "MEMBER_STATE_"),
+                version: row.version,
+                ..Self::default()
+            },
+            subject::Subject::WorkspaceMember(row) => Self {
+                subject: "workspace_member",
+                organization_id: &row.organization_id,
+                workspace_id: Some(&row.workspace_id),
+                member_id: Some(&row.member_id),
+                role: Some(short(row.role().as_str_name(), "WORKSPACE_ROLE_")),
+                state: short(row.state().as_str_name(), "WORKSPACE_MEMBER_STATE_"),
+                version: row.version,
+                ..Self::default()
+            },
+        })
+    }
+}
+
+/// The reason of a change without its prefix.
+pub(super) fn reason_word(reason: v1::ChangeReason) -> &'static str {
+    short(reason.as_str_name(), "CHANGE_REASON_")
+}
+
+fn short(name: &'static str, prefix: &str) -> &'static str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+fn rfc3339(time: &prost_types::Timestamp) -> Option<String> {
+    let time = DateTime::<Utc>::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
