@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::{config::MigrateArgs, storage::migrate, telemetry};
 
 /// Migrates and says what it ran.
-pub fn run(args: &MigrateArgs) -> ExitCode {
+pub(super) fn run(args: &MigrateArgs) -> ExitCode {
     if !telemetry::start(&args.log.resolve()) {
         eprintln!("rollcall migrate: the log filter cannot be parsed");
         return ExitCode::from(2);

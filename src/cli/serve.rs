@@ -24,7 +24,7 @@ enum ServeError {
 }
 
 /// Runs until SIGTERM or SIGINT. Exits with 2 where the settings are at fault.
-pub fn run(args: ServeArgs) -> ExitCode {
+pub(super) fn run(args: ServeArgs) -> ExitCode {
     let config = match args.resolve() {
         Ok(config) => config,
         Err(error) => {

@@ -43,15 +43,15 @@ fn remove_leftovers(own: &TempDir) {
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A database of one test.
-pub struct Database {
+pub(crate) struct Database {
     /// Where it is.
-    pub url: String,
+    pub(crate) url: String,
     /// A connection for looking at it.
-    pub client: tokio_postgres::Client,
+    pub(crate) client: tokio_postgres::Client,
 }
 
 /// Creates an empty database.
-pub async fn create_database() -> Database {
+pub(crate) async fn create_database() -> Database {
     let (admin, name) = tokio::task::spawn_blocking(|| {
         (SHARED.cluster.url("rollcall"), format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
     })

@@ -3,7 +3,7 @@
 mod cluster;
 mod server;
 
-pub use self::{
+pub(crate) use self::{
     cluster::{Database, create_database},
     server::Server,
 };

@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::cluster::{Database, create_database};
 
 /// A running service.
-pub struct Server {
+pub(crate) struct Server {
     endpoint: String,
     database: Database,
     channel: Channel,
@@ -20,12 +20,12 @@ pub struct Server {
 
 impl Server {
     /// Starts on a fresh database.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::on(create_database().await).await
     }
 
     /// Starts on a database.
-    pub async fn on(database: Database) -> Self {
+    pub(crate) async fn on(database: Database) -> Self {
         let address = "127.0.0.1:0".parse().expect("an address");
         let app =
             App::start(&database.url, address, 8, Duration::from_secs(5)).await.expect("the service starts");
@@ -37,32 +37,32 @@ impl Server {
     }
 
     /// A channel to it.
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
     /// Where it listens.
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
     /// Where its database is.
-    pub fn database_url(&self) -> &str {
+    pub(crate) fn database_url(&self) -> &str {
         &self.database.url
     }
 
     /// A connection for looking at its database.
-    pub fn database(&self) -> &tokio_postgres::Client {
+    pub(crate) fn database(&self) -> &tokio_postgres::Client {
         &self.database.client
     }
 
     /// Begins the drain, without waiting for its end.
-    pub fn begin_shutdown(&self) {
+    pub(crate) fn begin_shutdown(&self) {
         self.shutdown.cancel();
     }
 
     /// Drains and ends it.
-    pub async fn stop(self) -> Database {
+    pub(crate) async fn stop(self) -> Database {
         self.shutdown.cancel();
         self.task.await.expect("the service ends");
         self.database
