@@ -57,7 +57,8 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "FILE.csv", env = "ROLLCALL_TRACE")]
     trace: Option<PathBuf>,
     /// Print without colours, also on a terminal
-    #[arg(long, env = "NO_COLOR")]
+    // Any value but the empty one means yes (no-color.org); clap's own reading knows only `true` and `false`.
+    #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
     no_color: bool,
 }
 
