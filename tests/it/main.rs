@@ -4,6 +4,7 @@ mod architecture;
 mod bad_input;
 mod dependencies;
 mod embedded;
+mod examples;
 mod fixtures;
 mod proto;
 mod rule_numbers;
