@@ -10,4 +10,6 @@ mod proto;
 mod rule_numbers;
 mod rules;
 mod schema;
+mod server;
+mod small;
 mod support;
