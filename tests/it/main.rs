@@ -6,6 +6,7 @@ mod dependencies;
 mod embedded;
 mod examples;
 mod fixtures;
+mod process;
 mod proto;
 mod rule_numbers;
 mod rules;
