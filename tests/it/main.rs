@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod embedded;
+mod feed;
 mod fixtures;
+mod ordering;
 mod rule_numbers;
 mod rules;
 mod support;
