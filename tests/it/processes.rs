@@ -1,6 +1,9 @@
 //! The `rollcall` binary as a process: commands that end, and followers that are read, stopped and killed. Everything is
 //! awaited with a bound.
 
+// A helper that fails is a test that fails.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::BTreeSet,
     env,
