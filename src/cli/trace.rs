@@ -17,6 +17,10 @@ use super::{
 
 const COLUMNS: &[&str] = &["time", "organization", "op", "workspace", "app", "person", "role"];
 
+/// The workspace that an imported organization begins with (R01). Nobody is in it, so it appears in no roster; its name is
+/// taken from the first row on.
+pub(crate) const FIRST_WORKSPACE: &str = "rollcall-replay";
+
 /// A trace that can be applied, row by row, to a store that does not know its organizations.
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -108,6 +112,8 @@ pub(crate) enum TraceProblem {
         "{0:?} is no person: letters, digits and . _ + - as before the @ of an e-mail address, at most 64"
     )]
     Person(String),
+    #[error("{got:?} was {before:?} before; the service takes both for one e-mail address")]
+    Spelling { got: String, before: String },
     #[error("a name has at most 200 characters")]
     NameTooLong,
     #[error("the first row of organization {organization:?} must be member.add of an owner")]

@@ -28,20 +28,22 @@ use super::{EndpointArgs, run};
 
 const DETAILS: &str = "\
 Formats:
-  text    one line per change: position, reason, who, what they are now, milliseconds after it was recorded
+  text    one line per change: position, reason, who, what they are now, and how many
+          milliseconds after it was recorded it arrived
   jsonl   one JSON object per line, without personal data; `kind` says which:
     opened         store_id subscription_id head_position snapshot_follows cursor_refusal
-    snapshot       page, and the thing as below: one line for each thing of a snapshot
+    snapshot       page, and the thing: one line for each thing of a snapshot
     snapshot_end   position ready_position
-    change         position change_id command_id reason record_time received_ms_after_record caller
-                   acting_member_id, and the thing
+    change         position change_id command_id reason record_time received_ms_after_record
+                   caller [acting_member_id], and the thing
     bookmark       position: everything up to here was printed
     disconnected   cause retry_in_ms
-    the thing      subject (organization, workspace, member, workspace_member) organization_id
-                   [workspace_id] [member_id] [app] [role] state version
+    the thing      subject (organization, workspace, member or workspace_member), state, version,
+                   organization_id [workspace_id] [member_id] [app] [role]
 
-With --state-file the stream is resumed where the file stands, after any end, kill -9 included: what was printed after
-the last save is printed again with the same change_id. A file of another app, or in use, is refused.
+With --state-file the stream is resumed where the file stands, after any end, kill -9 included:
+what was printed after the last save is printed again, with the same change_id. A file of another
+app, or in use, is refused.
 
 Examples:
   rollcall watch --app chat
