@@ -153,7 +153,7 @@ async fn attempt_in(
         let origin = ChangeOrigin { command_id, caller: context.caller.clone(), acting_member_id };
         // The last statement before the commit, after every lock (see Transaction::append).
         transaction.append(&changes, &origin).await?;
-        tracing::info!(command.id = %command_id, changes = changes.len(), "command");
+        tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
     Ok(Attempt::Commit(subject))
 }

@@ -80,7 +80,9 @@ fn check(history: &History) -> Result<(), String> {
         let (thing, version) = (told.thing.0.as_str(), told.thing.1);
         // Versions count up under the thing's lock: a later one stands for a command that saw the earlier.
         if versions.insert(thing, version).is_some_and(|before| version != before + 1) {
-            return Err(format!("version {version} of {thing} came out of causal order, or one before it was skipped"));
+            return Err(format!(
+                "version {version} of {thing} came out of causal order, or one before it was skipped"
+            ));
         }
         positions.insert((thing, version), told.position);
     }
@@ -91,7 +93,9 @@ fn check(history: &History) -> Result<(), String> {
                 return Err(format!("skipped: version {version} of {member} was answered and never told"));
             };
             if *position <= before {
-                return Err(format!("{position} stands before {before}, which its writer was answered first"));
+                return Err(format!(
+                    "{position} stands before {before}, which its writer was answered first"
+                ));
             }
             before = *position;
         }
@@ -110,7 +114,8 @@ async fn write(world: &World, org: &Org, members: &[Person]) -> Vec<Vec<Written>
             for command in 0..COMMANDS {
                 let person = &members[(writer + command * 7) % members.len()];
                 // A name that nobody had before: every command changes something.
-                let profile = Profile { display_name: format!("name {writer}-{command}"), ..Default::default() };
+                let profile =
+                    Profile { display_name: format!("name {writer}-{command}"), ..Default::default() };
                 let member = Member {
                     organization_id: organization_id.clone(),
                     member_id: person.member.clone(),
@@ -213,7 +218,8 @@ async fn c1_sixteen_writers_with_random_delays_leave_one_dense_causal_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_bites_on_positions_from_a_sequence() {
-    let fault = check(&run(Some(POSITIONS_FROM_A_SEQUENCE)).await).expect_err("positions in the order of the draw");
+    let fault =
+        check(&run(Some(POSITIONS_FROM_A_SEQUENCE)).await).expect_err("positions in the order of the draw");
     println!("the check says: {fault}");
 }
 
@@ -266,7 +272,10 @@ async fn the_running_hash_covers_every_change_of_every_batch() {
     let (batches, equal, head): (i64, bool, bool) = (row.get(0), row.get(1), row.get(2));
     assert!(batches > 3 && equal && head, "{batches} batches, equal {equal}, head {head}");
     // Whoever changes a row afterwards breaks the chain.
-    database.batch_execute("UPDATE changes SET state = 'REMOVED' WHERE position = 3").await.expect("a forgery");
+    database
+        .batch_execute("UPDATE changes SET state = 'REMOVED' WHERE position = 3")
+        .await
+        .expect("a forgery");
     let equal: bool = database.query_one(query, &[]).await.expect("the chain").get(1);
     assert!(!equal, "a forged row goes unnoticed");
 }

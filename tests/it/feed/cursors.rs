@@ -3,7 +3,7 @@
 use rollcall_client::v1::{ErrorReason, WatchRequest, watch_response::Message};
 use tonic::Code;
 
-use super::{refused, chat, cursor_when, first_cursor, next, watch};
+use super::{chat, cursor_when, first_cursor, next, refused, watch};
 use crate::fixtures::World;
 
 async fn refusal(world: &World, request: WatchRequest) -> tonic::Status {
@@ -18,7 +18,8 @@ async fn c6_a_stream_resumes_after_its_cursor() {
     world.workspace(&org, "chat", "second").await;
     world.workspace(&org, "chat", "third").await;
 
-    let mut stream = watch(&world, WatchRequest { cursor: cursor.clone(), ..chat() }).await.expect("a stream");
+    let mut stream =
+        watch(&world, WatchRequest { cursor: cursor.clone(), ..chat() }).await.expect("a stream");
     let opened = next(&mut stream).await.expect("the first message");
     assert_eq!(opened.previous_cursor, cursor, "C3 holds across streams");
     let Some(Message::Opened(opened)) = opened.message else { panic!("{opened:?}") };
@@ -82,7 +83,8 @@ async fn c6_a_cursor_whose_change_is_another_one_or_is_gone_is_refused() {
     world.organization("ada").await;
     let cursor = first_cursor(&world, chat()).await;
     let database = world.server().database();
-    let other_change = "UPDATE changes SET change_id = gen_random_uuid() WHERE position = (SELECT position FROM log_head)";
+    let other_change =
+        "UPDATE changes SET change_id = gen_random_uuid() WHERE position = (SELECT position FROM log_head)";
     let gone = "DELETE FROM changes WHERE position = (SELECT position FROM log_head)";
     for history in [other_change, gone] {
         database.batch_execute(history).await.expect("another history");

@@ -12,7 +12,7 @@ use rollcall_client::{
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::{refused, BOUND, chat, next, watch};
+use super::{BOUND, chat, next, refused, watch};
 use crate::fixtures::World;
 
 /// A replica with the watch that fills it.
@@ -51,7 +51,8 @@ fn options(app: &str) -> WatchOptions {
 }
 
 async fn head(world: &World) -> i64 {
-    let row = world.server().database().query_one("SELECT position FROM log_head", &[]).await.expect("the head");
+    let row =
+        world.server().database().query_one("SELECT position FROM log_head", &[]).await.expect("the head");
     row.get(0)
 }
 
@@ -66,14 +67,22 @@ async fn c5_snapshots_taken_while_others_write_end_in_what_the_service_lists() {
         let general = crate::fixtures::Org { id: organization, general: workspace, owner: org.owner.clone() };
         writers.spawn(async move {
             for number in 0..12 {
-                let made = operator.create_account(&format!("w{writer}n{number}@example.com")).await.expect("one");
+                let made =
+                    operator.create_account(&format!("w{writer}n{number}@example.com")).await.expect("one");
                 let account = made.account.expect("the account").account_id;
-                let made = operator.add(&general, &account, OrganizationRole::Member).await.expect("a member");
+                let made =
+                    operator.add(&general, &account, OrganizationRole::Member).await.expect("a member");
                 let member = made.member.expect("the member").member_id;
                 let person = crate::fixtures::Person { account, member };
-                operator.add_to(&general, &general.general, &person, WorkspaceRole::Member).await.expect("it");
+                operator
+                    .add_to(&general, &general.general, &person, WorkspaceRole::Member)
+                    .await
+                    .expect("it");
                 if number % 3 == 0 {
-                    operator.deactivate_in(&general, &general.general, &person).await.expect("a deactivation");
+                    operator
+                        .deactivate_in(&general, &general.general, &person)
+                        .await
+                        .expect("a deactivation");
                 }
                 if number % 4 == 1 {
                     operator.remove(&general, &person).await.expect("a removal");
@@ -114,7 +123,10 @@ async fn c5_a_snapshot_has_tombstones_of_what_ended_before_it() {
     let replica = following.until(0).await;
     let tombstone = replica.workspace_member(&org.general, &bob.member).expect("the tombstone");
     assert_eq!(tombstone.state(), WorkspaceMemberState::Removed);
-    assert_eq!(replica.member(&bob.member).expect("the tombstone").version, world.get(&org, &bob).await.version);
+    assert_eq!(
+        replica.member(&bob.member).expect("the tombstone").version,
+        world.get(&org, &bob).await.version
+    );
 }
 
 #[tokio::test]
@@ -175,7 +187,9 @@ async fn no_personal_data_is_in_the_log_or_in_requests() {
     let account = made.account.expect("the account").account_id;
     world.add_account(&org, &account, OrganizationRole::Member).await;
     for table in ["changes", "pending_changes", "batches", "requests", "subscriptions"] {
-        let query = format!("SELECT count(*) FROM {table} t WHERE t::text ILIKE ANY ('{{%secret%,%@example%,%ada@%}}')");
+        let query = format!(
+            "SELECT count(*) FROM {table} t WHERE t::text ILIKE ANY ('{{%secret%,%@example%,%ada@%}}')"
+        );
         let found: i64 = world.server().database().query_one(&query, &[]).await.expect("a count").get(0);
         assert_eq!(found, 0, "personal data in {table}");
     }

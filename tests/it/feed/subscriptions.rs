@@ -6,11 +6,8 @@ use rollcall_client::v1::{
 };
 use tonic::{Code, Status, Streaming};
 
-use super::{refused, BOUND, chat, cursor_when, instance, next, watch};
-use crate::{
-    fixtures::World,
-    support::Server,
-};
+use super::{BOUND, chat, cursor_when, instance, next, refused, watch};
+use crate::{fixtures::World, support::Server};
 
 type Stream = Streaming<rollcall_client::v1::WatchResponse>;
 

@@ -3,7 +3,4 @@
 mod cluster;
 mod server;
 
-pub(crate) use self::{
-    cluster::{Database, create_database},
-    server::Server,
-};
+pub(crate) use self::{cluster::create_database, server::Server};
