@@ -14,6 +14,7 @@ use super::{
     csv_file::{self, CsvProblem, Located},
     names,
 };
+use crate::rules::ids::Malformed;
 
 const COLUMNS: &[&str] = &["time", "organization", "op", "workspace", "app", "person", "role"];
 
@@ -114,8 +115,8 @@ pub(crate) enum TraceProblem {
     Person(String),
     #[error("{got:?} was {before:?} before; the service takes both for one e-mail address")]
     Spelling { got: String, before: String },
-    #[error("a name has at most 200 characters")]
-    NameTooLong,
+    #[error("the name {0}")]
+    Name(Malformed),
     #[error("the first row of organization {organization:?} must be member.add of an owner")]
     NotFounded { organization: String },
     #[error("{person:?} is a member of {organization:?} already")]

@@ -56,7 +56,7 @@ Examples:
 pub(super) struct WatchArgs {
     #[command(flatten)]
     endpoint: EndpointArgs,
-    /// The app whose stream to follow. Not registered yet: waits for it
+    /// The app whose stream to follow. Not registered yet: waits for it, unless --until-current
     #[arg(long, value_name = "NAME")]
     app: String,
     /// Follow as this instance of the app, which acknowledges what it has applied [default: as an observer]
@@ -74,7 +74,8 @@ pub(super) struct WatchArgs {
     /// Ask for names and e-mail addresses (personal data), and show them in text
     #[arg(long)]
     profiles: bool,
-    /// When it ends, write who is in which workspace of the app here, in the format of `rollcall export`
+    /// When it ends, write who is in which workspace of the app here, in the format of `rollcall export`; asks for
+    /// names and addresses, as --profiles does
     #[arg(long, value_name = "FILE.csv")]
     replica_out: Option<PathBuf>,
     /// End at the head that it finds instead of following on

@@ -1,14 +1,21 @@
 //! The tests of Rollcall through its public API, on a real Postgres, each test with a database of its own.
 
+mod architecture;
 mod bad_input;
 mod cli;
+mod dependencies;
 mod embedded;
+mod examples;
 mod feed;
 mod fixtures;
 mod ordering;
 mod processes;
+mod proto;
 mod replay_real;
 mod rule_numbers;
 mod rules;
+mod schema;
+mod server;
+mod small;
 mod support;
 mod watch_client;

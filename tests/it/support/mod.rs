@@ -3,4 +3,7 @@
 mod cluster;
 mod server;
 
-pub(crate) use self::{cluster::create_database, server::Server};
+pub(crate) use self::{
+    cluster::{Database, create_database},
+    server::Server,
+};
