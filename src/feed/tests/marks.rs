@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{log::Log, replica::Replica};
-use crate::feed::marks::POLL;
+use crate::feed::{Marks, marks::POLL};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -97,4 +98,40 @@ async fn a_failing_log_is_left_alone_for_a_while() {
         sleep(MILLISECOND * 10).await;
     }
     assert!(log.state().calls <= 10 * 4 + 1, "{} calls in ten seconds", log.state().calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_shutdown() {
+    let log = Log::new();
+    let shutdown = CancellationToken::new();
+    let (marks, task) = Marks::start(log.clone(), shutdown.clone());
+    marks.since(Instant::now()).await;
+    shutdown.cancel();
+    timeout(MILLISECOND, task).await.expect("at once").expect("no panic");
+    let waiting = timeout(Duration::from_secs(30), marks.since(Instant::now()));
+    assert!(waiting.await.is_err(), "no mark comes any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_counts_as_a_failure() {
+    let log = Log::new();
+    let replica = Replica::start(&log);
+    replica.marks.since(Instant::now()).await;
+    log.state().call_takes = Duration::from_secs(3_600);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(replica.marks.newest(), None);
+    log.state().call_takes = MILLISECOND;
+    let waiting = timeout(Duration::from_secs(10), replica.marks.since(Instant::now()));
+    waiting.await.expect("the next call is made without waiting for the one that hangs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_does_not_hold_the_shutdown_up() {
+    let log = Log::new();
+    log.state().call_takes = Duration::from_secs(3_600);
+    let shutdown = CancellationToken::new();
+    let (_, task) = Marks::start(log, shutdown.clone());
+    sleep(MILLISECOND).await;
+    shutdown.cancel();
+    timeout(MILLISECOND, task).await.expect("at once").expect("no panic");
 }
