@@ -55,3 +55,18 @@ async fn c7_a_resumed_point_that_the_log_lost_ends_the_stream() {
     let replica = Replica::start(&log);
     assert_eq!(replica.follow(after(lost)).finish().await, Some(StreamEnd::Forked));
 }
+
+#[tokio::test(start_paused = true)]
+async fn c6_a_cursor_of_a_replica_that_knows_more_is_no_fork() {
+    let log = Log::new();
+    let replica = Replica::start(&log);
+    replica.marks.since(tokio::time::Instant::now()).await;
+    // Another replica sequences and sends these before this one looks again.
+    log.commit_many("chat", 10);
+    let known_elsewhere = log.sequence_now();
+    let mut follower = replica.follow(after(known_elsewhere));
+    log.commit_many("chat", 2);
+    follower.catch_up().await;
+    follower.check();
+    assert_eq!(follower.positions(), [11, 12]);
+}
