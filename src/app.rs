@@ -17,6 +17,8 @@ use crate::{
 
 /// How often open streams are compared with their subscriptions, which another replica may have ended.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the first mark may take: a call takes milliseconds, after a crash a recovering Postgres some seconds.
+const FIRST_MARK: Duration = Duration::from_secs(15);
 /// How long the listener leaves a failing database alone.
 const RELISTEN: Duration = Duration::from_secs(1);
 
@@ -71,6 +73,9 @@ impl App {
         let address = listener.local_addr().map_err(failed)?;
         let shutdown = CancellationToken::new();
         let (marks, sequencing) = Marks::start(StoreSequence(database.sequencer()), shutdown.clone());
+        // Whoever is told the address can watch at once.
+        let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
+        first.map_err(|_| StorageError::Unavailable("sequencing does not answer".to_owned()))?;
         let registry = Registry::default();
         let tasks = vec![
             sequencing,

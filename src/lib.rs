@@ -1,4 +1,34 @@
-//! Rollcall.
+//! Rollcall knows who belongs to which organization and workspace, and tells every app of a product suite, in one
+//! order.
+//!
+//! A *command* (add, change, deactivate, reactivate, remove) is decided by pure rules, written in one transaction, and
+//! becomes *changes*. After the commit each change gets its *position* in the one order of the store. Every instance of
+//! an app follows that order over a stream and keeps its own copy of the part that concerns it.
+//!
+//! A newcomer reads, in this order:
+//!
+//! 1. `proto/rollcall/v1/`: what can be asked, what is answered, and what may be relied on.
+//! 2. This page: what the modules are.
+//! 3. [`rules`]: the numbered rules, the two tables, and [`rules::decide()`].
+//! 4. [`engine`]: one transaction for each command.
+//! 5. `src/storage/log.rs`: how changes get their positions after the commit, and how they are read.
+//! 6. [`feed`]: what a follower is sent, and when.
+//!
+//! The modules, each with what it may use of the others:
+//!
+//! - [`rules`] uses none of them. It has no I/O, and deciding knows no clock and no chance.
+//! - [`seal`] makes the opaque texts that clients keep: cursors, tokens, page tokens. It uses [`rules`].
+//! - [`storage`] is Postgres, and the only module that knows diesel. It uses [`rules`].
+//! - [`engine`] uses [`rules`] and [`storage`].
+//! - [`feed`] uses [`rules`] and [`seal`]. It knows neither SQL nor gRPC, so its tests can pause time.
+//! - [`store_log`] joins the two: the database as [`feed`] reads it.
+//! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
+//! - [`app`] wires a service and starts and ends it.
+//! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
+//! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.
+//!
+//! The crate is the service and its program, not a library for others: apps use the crate `rollcall-client` in
+//! `client/`. `ARCHITECTURE.md` has the map with a write, a watch and a restart as walks.
 
 pub mod app;
 pub mod cli;

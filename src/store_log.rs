@@ -122,27 +122,19 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
 
 /// What a row is shows in the ids that it has.
 fn thing_of_row(row: SnapshotRow, profiles: bool) -> Result<Thing, SourceError> {
-    let SnapshotRow {
-        organization_id,
-        workspace_id,
-        member_id,
-        state,
-        role,
-        version,
-        app,
-        name,
-        account_id,
-        email,
-    } = row;
+    let SnapshotRow { workspace_id, member_id, role, app, name, account_id, email, .. } = row;
+    let organization_id = row.organization_id.ok_or_else(|| corrupt("organization"))?;
+    let (state, role) = (row.state.ok_or_else(|| corrupt("state"))?, role.as_deref());
+    let version = row.version.ok_or_else(|| corrupt("version"))?;
     match (workspace_id, member_id) {
         (None, None) => Ok(organization(organization_id, name, version)),
         (Some(_), None) => workspace(organization_id, workspace_id, app, name, &state, version),
         (None, Some(_)) => {
             let profile = profiles.then(|| (name.unwrap_or_default(), email.unwrap_or_default()));
-            member(organization_id, member_id, account_id, (role.as_deref(), &state), version, profile)
+            member(organization_id, member_id, account_id, (role, &state), version, profile)
         }
         (Some(_), Some(_)) => {
-            workspace_member(organization_id, workspace_id, member_id, role.as_deref(), &state, version)
+            workspace_member(organization_id, workspace_id, member_id, role, &state, version)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Typed calls, a resuming watch and a local replica for the apps that follow Rollcall.
 //!
 //! - [`connect`] gives a [`Client`]: a connection that notices a dead peer, with one typed client per service.
-//! - [`retry`] repeats a write with its `request_id` where repeating is safe and may help; [`reason`], [`metadata`]
+//! - [`retry()`] repeats a write with its `request_id` where repeating is safe and may help; [`reason`], [`metadata`]
 //!   and [`describe`] read what a refusal says.
 //! - [`Watch`] follows the feed and hides cut connections; [`Replica`] keeps what it tells.
 //!

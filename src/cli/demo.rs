@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use rollcall_client::{ConnectError, connect, describe, v1};
 use tonic::Status;
 
@@ -57,8 +57,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "FILE.csv", env = "ROLLCALL_TRACE")]
     trace: Option<PathBuf>,
     /// Print without colours, also on a terminal
-    // Any value but the empty one means yes (no-color.org); clap's own reading knows only `true` and `false`.
-    #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "NO_COLOR", value_parser = FalseyValueParser::new())]
     no_color: bool,
 }
 
@@ -114,7 +113,8 @@ pub(super) fn run(args: DemoArgs) -> ExitCode {
 async fn demo(args: DemoArgs) -> Result<(), DemoError> {
     let DemoArgs { trace, no_color } = args;
     let screen = Screen::new(no_color);
-    let trace = load(trace.as_deref())?;
+    // Set to nothing is as good as not set.
+    let trace = load(trace.as_deref().filter(|path| !path.as_os_str().is_empty()))?;
     let stop =
         run::stop_on_signals().map_err(|source| DemoError::System { what: "listen for signals", source })?;
     let mut stage = Stage::new()?;

@@ -26,9 +26,10 @@ use super::{
 const PARALLEL: usize = 8;
 
 const EXAMPLES: &str = "\
-Writes the columns organization,workspace,app,person,role: a row for each ACTIVE member of an organization (workspace
-and app empty) and one for each ACTIVE member of a workspace, sorted. A person is the part of the e-mail address before
-@example.org, or the whole address elsewhere: this is personal data. The file is replaced whole or not at all.
+Writes the columns organization,workspace,app,person,role: a row for each ACTIVE member of an
+organization (workspace and app empty) and one for each ACTIVE member of a workspace, sorted. A
+person is the part of the e-mail address before @example.org, or the whole address elsewhere: this
+is personal data. The file is replaced whole or not at all.
 
 Examples:
   rollcall export --output roster.csv

@@ -69,7 +69,7 @@ enum Command {
 /// Where the service is.
 #[derive(Debug, Clone, Args)]
 struct EndpointArgs {
-    /// The service
+    /// Where the service is
     #[arg(long, value_name = "URL", env = "ROLLCALL_ENDPOINT", default_value = "http://127.0.0.1:7400")]
     endpoint: String,
 }

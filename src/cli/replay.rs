@@ -27,11 +27,14 @@ use super::{
 pub(super) use engine::{ReplayError, run as apply_trace};
 
 const EXAMPLES: &str = "\
-The file has the columns time,organization,op,workspace,app,person,role, one row per event; op is one of
+The file has the columns time,organization,op,workspace,app,person,role, one row per event;
+op is one of
   member.add  member.role  member.remove
   workspace.create  workspace.delete  workspace.add  workspace.role  workspace.remove
-It is read and checked whole before the first row is applied; an error names line and column. An organization begins
-with its first row, the member.add of an owner. Where a replay is cut short, run it again: it goes on where it was.
+It is read and checked whole before the first row is applied; an error names line and column. An
+organization begins with its first row, the member.add of an owner, and with an empty workspace of
+the app chat, since it must have one. Where a replay is cut short, run it again: it goes on where it
+was. Another file that names the same organizations makes new ones of the same names.
 
 Prints rows, seconds and rows_per_second.
 

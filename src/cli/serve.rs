@@ -80,6 +80,11 @@ async fn serve_on(url: &str, config: &ServeConfig) -> Result<(), ServeError> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    if !app.address().ip().is_loopback() {
+        tracing::warn!(
+            "callers are not authenticated: whoever reaches this address may do anything; put a mesh before it"
+        );
+    }
     announce(app.address());
     let shutdown = app.shutdown();
     tokio::spawn(async move {

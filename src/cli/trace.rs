@@ -14,8 +14,13 @@ use super::{
     csv_file::{self, CsvProblem, Located},
     names,
 };
+use crate::rules::ids::Malformed;
 
 const COLUMNS: &[&str] = &["time", "organization", "op", "workspace", "app", "person", "role"];
+
+/// The workspace that an imported organization begins with (R01). Nobody is in it, so it appears in no roster; its name is
+/// taken from the first row on.
+pub(crate) const FIRST_WORKSPACE: &str = "rollcall-replay";
 
 /// A trace that can be applied, row by row, to a store that does not know its organizations.
 #[derive(Debug)]
@@ -108,8 +113,10 @@ pub(crate) enum TraceProblem {
         "{0:?} is no person: letters, digits and . _ + - as before the @ of an e-mail address, at most 64"
     )]
     Person(String),
-    #[error("a name has at most 200 characters")]
-    NameTooLong,
+    #[error("{got:?} was {before:?} before; the service takes both for one e-mail address")]
+    Spelling { got: String, before: String },
+    #[error("the name {0}")]
+    Name(Malformed),
     #[error("the first row of organization {organization:?} must be member.add of an owner")]
     NotFounded { organization: String },
     #[error("{person:?} is a member of {organization:?} already")]

@@ -28,20 +28,22 @@ use super::{EndpointArgs, run};
 
 const DETAILS: &str = "\
 Formats:
-  text    one line per change: position, reason, who, what they are now, milliseconds after it was recorded
+  text    one line per change: position, reason, who, what they are now, and how many
+          milliseconds after it was recorded it arrived
   jsonl   one JSON object per line, without personal data; `kind` says which:
     opened         store_id subscription_id head_position snapshot_follows cursor_refusal
-    snapshot       page, and the thing as below: one line for each thing of a snapshot
+    snapshot       page, and the thing: one line for each thing of a snapshot
     snapshot_end   position ready_position
-    change         position change_id command_id reason record_time received_ms_after_record caller
-                   acting_member_id, and the thing
+    change         position change_id command_id reason record_time received_ms_after_record
+                   caller [acting_member_id], and the thing
     bookmark       position: everything up to here was printed
     disconnected   cause retry_in_ms
-    the thing      subject (organization, workspace, member, workspace_member) organization_id
-                   [workspace_id] [member_id] [app] [role] state version
+    the thing      subject (organization, workspace, member or workspace_member), state, version,
+                   organization_id [workspace_id] [member_id] [app] [role]
 
-With --state-file the stream is resumed where the file stands, after any end, kill -9 included: what was printed after
-the last save is printed again with the same change_id. A file of another app, or in use, is refused.
+With --state-file the stream is resumed where the file stands, after any end, kill -9 included:
+what was printed after the last save is printed again, with the same change_id. A file of another
+app, or in use, is refused.
 
 Examples:
   rollcall watch --app chat
@@ -54,7 +56,7 @@ Examples:
 pub(super) struct WatchArgs {
     #[command(flatten)]
     endpoint: EndpointArgs,
-    /// The app whose stream to follow. Not registered yet: waits for it
+    /// The app whose stream to follow. Not registered yet: waits for it, unless --until-current
     #[arg(long, value_name = "NAME")]
     app: String,
     /// Follow as this instance of the app, which acknowledges what it has applied [default: as an observer]
@@ -72,7 +74,8 @@ pub(super) struct WatchArgs {
     /// Ask for names and e-mail addresses (personal data), and show them in text
     #[arg(long)]
     profiles: bool,
-    /// When it ends, write who is in which workspace of the app here, in the format of `rollcall export`
+    /// When it ends, write who is in which workspace of the app here, in the format of `rollcall export`; asks for
+    /// names and addresses, as --profiles does
     #[arg(long, value_name = "FILE.csv")]
     replica_out: Option<PathBuf>,
     /// End at the head that it finds instead of following on

@@ -8,10 +8,9 @@ use crate::{
     rules::{
         self,
         ids::{AccountId, AppName, CommandId, Email},
-        roles::MembershipState,
         tables::Action,
     },
-    storage::{Lock, NewAccount, RequestSubject, Transaction},
+    storage::{Acting, Lock, NewAccount, RequestSubject, Transaction},
 };
 
 /// A change of an account.
@@ -41,6 +40,10 @@ impl Engine {
 }
 
 impl Work for NewAccount {
+    fn name(&self) -> &'static str {
+        "CreateAccount"
+    }
+
     async fn apply(
         &self,
         transaction: &mut Transaction,
@@ -55,6 +58,10 @@ impl Work for NewAccount {
 }
 
 impl Work for AccountChange {
+    fn name(&self) -> &'static str {
+        "UpdateAccount"
+    }
+
     async fn apply(
         &self,
         transaction: &mut Transaction,
@@ -77,18 +84,16 @@ impl Work for AccountChange {
             return Ok(Outcome::Done(Effects { subject, ..Effects::default() }));
         }
         subject.command_id = Some(CommandId::generate());
-        // Members differ by organization: a change names the acting one only where it is that organization's own.
-        let acting_member_id = match &members[..] {
-            [only] if context.acting == Some(self.account) && only.state != MembershipState::Removed => {
-                Some(only.id)
-            }
-            _ => None,
-        };
-        Ok(Outcome::Done(Effects { subject, changes, acting_member_id }))
+        let acting = if context.acting.is_some() { Acting::Themselves } else { Acting::Workload };
+        Ok(Outcome::Done(Effects { subject, changes, acting }))
     }
 }
 
 impl Work for AppName {
+    fn name(&self) -> &'static str {
+        "RegisterApp"
+    }
+
     async fn apply(
         &self,
         transaction: &mut Transaction,

@@ -2,7 +2,7 @@
 
 use super::{
     Context, Done, Engine, EngineError, Order,
-    load::{Loaded, load},
+    load::{Slice, load},
     run::{Effects, Firmness, Outcome, Work},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Actor, Change, Command, State, decide,
         ids::{CommandId, DisplayName, MemberId},
     },
-    storage::{RequestSubject, Transaction},
+    storage::{Acting, RequestSubject, Transaction},
 };
 
 impl Engine {
@@ -21,15 +21,19 @@ impl Engine {
 }
 
 impl Work for Order {
+    fn name(&self) -> &'static str {
+        self.command.name()
+    }
+
     async fn apply(
         &self,
         transaction: &mut Transaction,
         context: &Context,
         firmness: Firmness,
     ) -> Result<Outcome, EngineError> {
-        let (state, actor, mut command) = match load(transaction, context, self, firmness).await? {
-            Loaded::Slice { state, actor, command } => (state, actor, command),
-            Loaded::LockOrganization => return Ok(Outcome::LockOrganization),
+        let Some(Slice { state, actor, mut command }) = load(transaction, context, self, firmness).await?
+        else {
+            return Ok(Outcome::LockOrganization);
         };
         compare_profile(transaction, self, &mut command).await?;
         let id = CommandId::generate();
@@ -37,8 +41,8 @@ impl Work for Order {
         transaction.write_subjects(&changes).await?;
         write_profile(transaction, self, &command, &state, &changes).await?;
         let subject = subject(self, &command, &state, (!changes.is_empty()).then_some(id));
-        let acting_member_id = acting_member(&actor, &command);
-        Ok(Outcome::Done(Effects { subject, changes, acting_member_id }))
+        let acting = acting_member(&actor, &command).map_or(Acting::Workload, Acting::Member);
+        Ok(Outcome::Done(Effects { subject, changes, acting }))
     }
 }
 

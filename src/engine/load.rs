@@ -17,19 +17,14 @@ use crate::{
     storage::{Lock, Transaction},
 };
 
-/// A slice, and who acts on it.
-pub(super) enum Loaded {
-    /// Ready to decide.
-    Slice {
-        /// The slice.
-        state: State,
-        /// Who acts.
-        actor: Actor,
-        /// The command, with the id of the member whom the account has already (AddMember).
-        command: Command,
-    },
-    /// It is about an owner: needs the organization for itself alone (R60).
-    LockOrganization,
+/// A slice, ready to decide on.
+pub(super) struct Slice {
+    /// The slice.
+    pub(super) state: State,
+    /// Who acts.
+    pub(super) actor: Actor,
+    /// The command, with the id of the member whom the account has already (AddMember).
+    pub(super) command: Command,
 }
 
 /// What a command locks and names.
@@ -82,13 +77,13 @@ impl Needs {
     }
 }
 
-/// Loads what `order` needs.
+/// Loads what `order` needs. None: it is about an owner, and needs the organization for itself alone (R60).
 pub(super) async fn load(
     transaction: &mut Transaction,
     context: &Context,
     order: &Order,
     firmness: Firmness,
-) -> Result<Loaded, EngineError> {
+) -> Result<Option<Slice>, EngineError> {
     let mut command = order.command.clone();
     let mut state = State::default();
     lock_account(transaction, &command).await?;
@@ -98,7 +93,7 @@ pub(super) async fn load(
     }
     if let Command::CreateOrganization(create) = &command {
         require_app(transaction, create.app.as_str()).await?;
-        return Ok(Loaded::Slice { state, actor: account_actor(context), command });
+        return Ok(Some(Slice { state, actor: account_actor(context), command }));
     }
     state.organization = Some(lock_organization(transaction, order, needs.organization).await?);
     check_app(transaction, context, &command).await?;
@@ -108,17 +103,17 @@ pub(super) async fn load(
         check_own_app(transaction, context, &found).await?;
         state.workspaces.insert(workspace, found);
     }
-    if let Command::AddMember { member, account, .. } = &mut command {
-        if let Some(existing) = transaction.member_id(order.organization, *account).await? {
-            *member = existing;
-            needs.member = Some(existing);
-        }
+    if let Command::AddMember { member, account, .. } = &mut command
+        && let Some(existing) = transaction.member_id(order.organization, *account).await?
+    {
+        *member = existing;
+        needs.member = Some(existing);
     }
     let acting = load_members(transaction, context, order, &needs, &mut state).await?;
     if needs.ends_owner && firmness == Firmness::Usual {
         let about_owner = needs.member.and_then(|member| state.members.get(&member));
         if about_owner.is_some_and(|member| member.role == OrganizationRole::Owner) {
-            return Ok(Loaded::LockOrganization);
+            return Ok(None);
         }
     }
     if needs.organization == Lock::Update {
@@ -126,7 +121,7 @@ pub(super) async fn load(
         state.live_workspaces = transaction.live_workspaces(order.organization).await?;
     }
     let actor = load_memberships(transaction, context, order, &needs, acting, &command, &mut state).await?;
-    Ok(Loaded::Slice { state, actor, command })
+    Ok(Some(Slice { state, actor, command }))
 }
 
 /// The first lock: an account may not change while it is added somewhere.
@@ -199,16 +194,17 @@ async fn load_members(
         None => None,
     };
     if let Command::DeleteWorkspace { workspace } = order.command {
-        state.members = transaction.members_of_workspace(order.organization, workspace).await?;
+        // One statement for all of them: the acting member has a place in the order of the locks like any other.
+        state.members = transaction.members_of_workspace(order.organization, workspace, acting).await?;
+        return Ok(acting.and_then(|acting| state.members.get(&acting).cloned()));
     }
     let mut wanted = BTreeMap::new();
     wanted.extend(acting.map(|acting| (acting, Lock::Share)));
     wanted.extend(needs.member.map(|member| (member, Lock::Update)));
-    wanted.retain(|member, _| !state.members.contains_key(member));
     let mut found = transaction.members(order.organization, &wanted).await?;
-    let acting = acting.and_then(|acting| found.get(&acting).or(state.members.get(&acting)).cloned());
+    let acting = acting.and_then(|acting| found.get(&acting).cloned());
     found.retain(|member, _| needs.member == Some(*member));
-    state.members.extend(found);
+    state.members = found;
     Ok(acting)
 }
 

@@ -7,8 +7,8 @@ use tracing::Instrument as _;
 
 use super::{Context, Done, Engine, EngineError};
 use crate::{
-    rules::{Change, ids::MemberId},
-    storage::{ChangeOrigin, RequestSubject, StorageError, Transaction},
+    rules::Change,
+    storage::{Acting, ChangeOrigin, RequestSubject, StorageError, Transaction},
 };
 
 /// How often a write that loses against concurrent ones is tried. With waits of 10 to 84 ms in between, the fifth loss
@@ -17,6 +17,9 @@ const ATTEMPTS: u32 = 5;
 
 /// A write: what to do in a transaction that is begun, claimed for its request id, and committed around it.
 pub(super) trait Work: Send + Sync + 'static {
+    /// What is done, for the span around it.
+    fn name(&self) -> &'static str;
+
     /// Loads, decides and writes all but the changes, which come last.
     fn apply(
         &self,
@@ -41,8 +44,8 @@ pub(super) struct Effects {
     pub(super) subject: RequestSubject,
     /// The changes, in order.
     pub(super) changes: Vec<Change>,
-    /// The member for whom the caller acted.
-    pub(super) acting_member_id: Option<MemberId>,
+    /// For whom the caller acted.
+    pub(super) acting: Acting,
 }
 
 /// How firmly an attempt locks the organization.
@@ -58,8 +61,9 @@ impl Engine {
     /// Runs a write in a task of its own: it ends even if the caller hangs up, so that no commit is cut in the middle.
     pub(super) async fn run(&self, context: Context, work: impl Work) -> Result<Done, EngineError> {
         let engine = self.clone();
+        let span = tracing::info_span!("command", command.name = work.name());
         let task = async move { engine.attempts(&context, &work).await };
-        match tokio::spawn(task.in_current_span()).await {
+        match tokio::spawn(task.instrument(span)).await {
             Ok(done) => done,
             Err(_) => Err(EngineError::Panicked),
         }
@@ -141,19 +145,18 @@ async fn attempt_in(
             None => {}
         }
     }
-    let Effects { subject, changes, acting_member_id } =
-        match work.apply(transaction, context, firmness).await? {
-            Outcome::Done(effects) => effects,
-            Outcome::LockOrganization => return Ok(Attempt::LockOrganization),
-        };
+    let Effects { subject, changes, acting } = match work.apply(transaction, context, firmness).await? {
+        Outcome::Done(effects) => effects,
+        Outcome::LockOrganization => return Ok(Attempt::LockOrganization),
+    };
     if let Some(request) = &context.request {
         transaction.complete_request(&context.caller, request.id, &subject).await?;
     }
     if let (Some(command_id), false) = (subject.command_id, changes.is_empty()) {
-        let origin = ChangeOrigin { command_id, caller: context.caller.clone(), acting_member_id };
+        let origin = ChangeOrigin { command_id, caller: context.caller.clone(), acting };
         // The last statement before the commit, after every lock (see Transaction::append).
         transaction.append(&changes, &origin).await?;
-        tracing::info!(command.id = %command_id, changes = changes.len(), "command");
+        tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
     Ok(Attempt::Commit(subject))
 }

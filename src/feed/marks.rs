@@ -7,15 +7,18 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::source::{Point, Sequence};
+use super::source::{Point, Sequence, SourceError};
 
 /// A call at the latest after so long: picks up what a dead replica left behind, finds what a lost notification did not
 /// tell, and keeps bookmarks fresh. 20 calls a second of one index look-up each are nothing to the database.
 pub const POLL: Duration = Duration::from_millis(50);
+/// How long a call may take. Longer than connecting anew to a database that is well; a connection that died without a
+/// word would otherwise keep the last mark standing, and the shutdown waiting, until the kernel gives it up.
+const CALL: Duration = Duration::from_secs(6);
 /// How long to leave a failing database alone.
 const BACKOFF: Duration = Duration::from_millis(250);
 
@@ -92,7 +95,13 @@ async fn run(
     let mut failing = false;
     loop {
         let at = Instant::now();
-        let pause = match sequence.sequence().await {
+        let called = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            called = timeout(CALL, sequence.sequence()) => called,
+        };
+        let called = called.unwrap_or_else(|_| Err(SourceError("a call hangs".to_owned())));
+        let pause = match called {
             Ok(head) => {
                 if std::mem::take(&mut failing) {
                     tracing::info!(head.position, "the log is reached again");
@@ -111,7 +120,8 @@ async fn run(
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = wake.notified() => if failing { tokio::time::sleep(BACKOFF).await },
+            // A wake is a hint that something was committed: none that a failing database is well again.
+            () = wake.notified(), if !failing => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

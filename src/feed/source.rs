@@ -32,7 +32,8 @@ impl fmt::Display for SourceError {
 
 /// Gives committed changes their positions.
 pub trait Sequence: Send + 'static {
-    /// Sequences whatever was committed before this call began, and returns the head of the log.
+    /// Sequences whatever was committed before this call began, and returns the head of the log. The call may be dropped
+    /// at any time; the next one begins anew.
     fn sequence(&mut self) -> impl Future<Output = Result<Point, SourceError>> + Send;
 }
 

@@ -205,7 +205,12 @@ impl<S: LogSource> Stream<S> {
     }
 
     async fn open(&mut self, start: Start) -> Result<(), StreamEnd> {
-        let head = self.mark().await.head;
+        let head = match &start {
+            // A cursor of another replica may be ahead of what this one knows by now. Whatever was sent was sequenced
+            // before, so that a call which begins now finds it, or a log that lost it.
+            Start::After { .. } => self.follow.marks.since(Instant::now()).await.head,
+            Start::Snapshot { .. } => self.mark().await.head,
+        };
         match start {
             Start::Snapshot { refusal } => {
                 let opened = Body::Opened { head: head.position, snapshot_follows: true, refusal };

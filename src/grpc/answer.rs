@@ -16,15 +16,20 @@ use crate::{
 /// the command, which will have them, is as good (design: success never waits for a slow log).
 const RESOLVE: Duration = Duration::from_millis(250);
 
+/// How long a write that changed nothing in the log waits for the head: as long as sequencing may wait for its lock.
+const HEAD: Duration = Duration::from_secs(3);
+
 impl Services {
     /// The token of a write: the position of its last change, or, where nothing changed, of the head that covers what it
     /// saw.
     pub(super) async fn token(&self, done: &Done) -> Result<String, Status> {
-        let mark = tokio::time::timeout(RESOLVE, self.marks.since(done.committed)).await;
+        let since = self.marks.since(done.committed);
         let Some(command) = done.command_id() else {
-            return Ok(mark.map(|mark| self.seal_point(mark.head)).unwrap_or_default());
+            // Nothing but the head covers what such a write saw, so there is no token without it.
+            let mark = tokio::time::timeout(HEAD, since).await.map_err(|_| status::unavailable())?;
+            return Ok(self.seal_point(mark.head));
         };
-        if mark.is_err() {
+        if tokio::time::timeout(RESOLVE, since).await.is_err() {
             return Ok(self.seal_command(command));
         }
         let end = self.engine.database().end_of_command(command).await;

@@ -36,15 +36,20 @@ pub(super) async fn clear(reporter: &HealthReporter) {
     }
 }
 
+/// What the newest mark says.
+pub(super) fn now(marks: &Marks) -> ServingStatus {
+    let fresh = marks.newest().is_some_and(|mark| mark.at.elapsed() < STALE);
+    if fresh { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
 /// Keeps the status true until `shutdown`.
 pub(super) async fn follow(reporter: HealthReporter, marks: Marks, shutdown: CancellationToken) {
     let mut before = None;
     loop {
-        let fresh = marks.newest().is_some_and(|mark| mark.at.elapsed() < STALE);
-        let now = if fresh { ServingStatus::Serving } else { ServingStatus::NotServing };
-        if before != Some(fresh) {
+        let now = now(&marks);
+        if before != Some(now) {
             set(&reporter, now).await;
-            before = Some(fresh);
+            before = Some(now);
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -77,7 +77,7 @@ impl Services {
         let shutdown = self.shutdown.clone();
         let (reporter, health) = health_reporter();
         // Before the first answer can be asked for: a service that is not known yet is NOT_FOUND.
-        health::set(&reporter, ServingStatus::NotServing).await;
+        health::set(&reporter, health::now(&self.marks)).await;
         let healthy = tokio::spawn(health::follow(reporter.clone(), self.marks.clone(), shutdown.clone()));
         let reflection = || {
             tonic_reflection::server::Builder::configure()

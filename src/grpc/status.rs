@@ -145,7 +145,8 @@ pub(super) fn cursor_refused(field: &str, refusal: CursorRefusal) -> Status {
         CursorRefusal::Invalid => bad_field(
             ErrorReason::CursorInvalid,
             field,
-            "is damaged, made up, or of another subscription; take a snapshot".to_owned(),
+            "is damaged or made up, or of another subscription than the acknowledging one; take a snapshot"
+                .to_owned(),
         ),
         CursorRefusal::WrongStore => failed(
             ErrorReason::CursorWrongStore,

@@ -117,6 +117,29 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// What it is called, for people who read logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateOrganization(_) => "CreateOrganization",
+            Self::RenameOrganization { .. } => "RenameOrganization",
+            Self::CreateWorkspace { .. } => "CreateWorkspace",
+            Self::RenameWorkspace { .. } => "RenameWorkspace",
+            Self::DeleteWorkspace { .. } => "DeleteWorkspace",
+            Self::AddMember { .. } => "AddMember",
+            Self::UpdateMember { .. } => "UpdateMember",
+            Self::DeactivateMember { .. } => "DeactivateMember",
+            Self::ReactivateMember { .. } => "ReactivateMember",
+            Self::RemoveMember { .. } => "RemoveMember",
+            Self::AddWorkspaceMember { .. } => "AddWorkspaceMember",
+            Self::SetWorkspaceRole { .. } => "SetWorkspaceRole",
+            Self::DeactivateWorkspaceMember { .. } => "DeactivateWorkspaceMember",
+            Self::ReactivateWorkspaceMember { .. } => "ReactivateWorkspaceMember",
+            Self::RemoveWorkspaceMember { .. } => "RemoveWorkspaceMember",
+        }
+    }
+}
+
 /// A new organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateOrganization {

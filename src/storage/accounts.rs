@@ -2,7 +2,7 @@
 
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    SelectableHelper as _,
+    SelectableHelper as _, sql_query, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 
@@ -25,6 +25,7 @@ pub struct Taken;
 impl Transaction {
     /// Inserts an account. A taken address is found without an error from the server, which would quote it in its log.
     pub async fn insert_account(&mut self, account: &NewAccount) -> Result<Result<(), Taken>, StorageError> {
+        self.lock_email(&account.email).await?;
         let inserted = diesel::insert_into(accounts::table)
             .values((
                 accounts::account_id.eq(account.id.0),
@@ -46,7 +47,7 @@ impl Transaction {
         id: AccountId,
         email: &Email,
     ) -> Result<Result<(), Taken>, StorageError> {
-        // Looked up first, for the same reason; the race that remains ends in a unique violation.
+        self.lock_email(email).await?;
         let holder: Option<uuid::Uuid> = accounts::table
             .filter(accounts::email_key.eq(email.key()).and(accounts::account_id.ne(id.0)))
             .select(accounts::account_id)
@@ -56,7 +57,7 @@ impl Transaction {
         if holder.is_some() {
             return Ok(Err(Taken));
         }
-        let updated = diesel::update(accounts::table.find(id.0))
+        diesel::update(accounts::table.find(id.0))
             .set((
                 accounts::email.eq(email.address()),
                 accounts::email_key.eq(email.key()),
@@ -64,12 +65,18 @@ impl Transaction {
                 accounts::update_time.eq(diesel::dsl::now),
             ))
             .execute(&mut self.connection)
-            .await;
-        match updated.map_err(StorageError::from) {
-            Ok(_) => Ok(Ok(())),
-            Err(StorageError::Taken { .. }) => Ok(Err(Taken)),
-            Err(error) => Err(error),
-        }
+            .await?;
+        Ok(Ok(()))
+    }
+
+    /// Keeps an address to this transaction until its end, so that looking whether it is taken is enough: a unique
+    /// violation would quote the address in the server's log.
+    async fn lock_email(&mut self, email: &Email) -> Result<(), StorageError> {
+        sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))")
+            .bind::<sql_types::Text, _>(email.key())
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
     }
 }
 

@@ -104,11 +104,12 @@ impl Transaction {
         Ok(found)
     }
 
-    /// Locks and loads all members of a workspace who are not REMOVED from it, in the order of their ids.
+    /// Locks and loads all members of a workspace who are not REMOVED from it, and one more, in the order of their ids.
     pub async fn members_of_workspace(
         &mut self,
         organization: OrganizationId,
         workspace: WorkspaceId,
+        and: Option<MemberId>,
     ) -> Result<BTreeMap<MemberId, Member>, StorageError> {
         let within = workspace_members::table
             .filter(workspace_members::organization_id.eq(organization.0))
@@ -117,7 +118,11 @@ impl Transaction {
             .select(workspace_members::member_id);
         let rows: Vec<MemberRow> = members::table
             .filter(members::organization_id.eq(organization.0))
-            .filter(members::member_id.eq_any(within))
+            .filter(
+                members::member_id
+                    .eq_any(within)
+                    .or(members::member_id.eq(and.map(|member| member.0).unwrap_or_default())),
+            )
             .order(members::member_id)
             .select(MemberRow::as_select())
             .for_no_key_update()

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName, sql_query, sql_types,
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use uuid::Uuid;
 
 use super::{Database, connect::Target, error::StorageError, schema::changes};
@@ -17,8 +17,20 @@ pub struct ChangeOrigin {
     pub command_id: CommandId,
     /// The workload that commanded it.
     pub caller: CallerName,
-    /// The member for whom it acted.
-    pub acting_member_id: Option<MemberId>,
+    /// For whom it acted.
+    pub acting: Acting,
+}
+
+/// For whom a workload acted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Acting {
+    /// As itself.
+    #[default]
+    Workload,
+    /// For a member of the organization.
+    Member(MemberId),
+    /// For a person who changed what they are everywhere: in each organization, for the member that the change is about.
+    Themselves,
 }
 
 /// Where the log ends.
@@ -52,7 +64,12 @@ impl Sequencer {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                self.target.connect().await.map_err(|error| StorageError::Unavailable(error.to_string()))?
+                let connected = self.target.connect().await;
+                let mut connection =
+                    connected.map_err(|error| StorageError::Unavailable(error.to_string()))?;
+                // All that is pending moves in one statement, whatever piled up: cut off, it would never get done.
+                connection.batch_execute("SET statement_timeout = '5min'").await?;
+                connection
             }
         };
         // One autocommitted statement: nothing of it outlives a client that is paused or killed.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     error::StorageError,
-    log::ChangeOrigin,
+    log::{Acting, ChangeOrigin},
     rows::{MemberRow, OrganizationRow, WorkspaceMemberRow, WorkspaceRow, app_words},
     schema::{members, organizations, profiles, workspace_members, workspaces},
     transaction::Transaction,
@@ -139,17 +139,17 @@ impl Transaction {
     pub async fn append(&mut self, changes: &[Change], origin: &ChangeOrigin) -> Result<(), StorageError> {
         let query = "INSERT INTO pending_changes (command_id, caller, acting_member_id, change_id, organization_id, \
                          apps, subject, workspace_id, member_id, state, role, version, reason) \
-                     SELECT $1, $2, $3, change_id, organization_id, string_to_array(apps, ','), subject, workspace_id, \
+                     SELECT $1, $2, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject, workspace_id, \
                          member_id, state, role, version, reason \
-                     FROM unnest($4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY \
-                         AS t (change_id, organization_id, apps, subject, workspace_id, member_id, state, role, version, \
+                     FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY \
+                         AS t (acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id, state, role, version, \
                                reason, n) \
                      ORDER BY n";
-        let columns = Columns::of(changes);
+        let columns = Columns::of(changes, origin.acting);
         sql_query(query)
             .bind::<sql_types::Uuid, _>(origin.command_id.0)
             .bind::<sql_types::Text, _>(origin.caller.as_str())
-            .bind::<sql_types::Nullable<sql_types::Uuid>, _>(origin.acting_member_id.map(|member| member.0))
+            .bind::<sql_types::Array<sql_types::Nullable<sql_types::Uuid>>, _>(columns.acting_member_id)
             .bind::<sql_types::Array<sql_types::Uuid>, _>(columns.change_id)
             .bind::<sql_types::Array<sql_types::Uuid>, _>(columns.organization_id)
             .bind::<sql_types::Array<sql_types::Text>, _>(columns.apps)
@@ -192,6 +192,7 @@ fn last_states(changes: &[Change]) -> Vec<&Subject> {
 /// Changes, turned from rows to columns for `unnest`.
 #[derive(Default)]
 struct Columns {
+    acting_member_id: Vec<Option<Uuid>>,
     change_id: Vec<Uuid>,
     organization_id: Vec<Uuid>,
     apps: Vec<String>,
@@ -205,15 +206,15 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(changes: &[Change]) -> Self {
+    fn of(changes: &[Change], acting: Acting) -> Self {
         let mut columns = Self::default();
         for change in changes {
-            columns.push(change);
+            columns.push(change, acting);
         }
         columns
     }
 
-    fn push(&mut self, change: &Change) {
+    fn push(&mut self, change: &Change, acting: Acting) {
         let (subject, workspace_id, member_id, state, role) = match &change.subject {
             Subject::Organization(_) => ("ORGANIZATION", None, None, "ACTIVE", None),
             Subject::Workspace(workspace) => {
@@ -230,6 +231,11 @@ impl Columns {
                 Some(membership.role.as_str()),
             ),
         };
+        self.acting_member_id.push(match acting {
+            Acting::Workload => None,
+            Acting::Member(member) => Some(member.0),
+            Acting::Themselves => member_id,
+        });
         self.change_id.push(Uuid::now_v7());
         self.organization_id.push(change.subject.organization_id().0);
         // App names have no comma: they are DNS labels.

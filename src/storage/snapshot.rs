@@ -10,22 +10,24 @@ use uuid::Uuid;
 use super::{Database, error::StorageError, log::Head};
 use crate::rules::ids::AppName;
 
-/// A thing of a scope as it is.
+/// A row of a page: a thing of a scope as it is. The one row of an empty page is null but for the check.
 #[derive(Debug, Clone, QueryableByName)]
 #[allow(missing_docs)]
 pub struct SnapshotRow {
-    #[diesel(sql_type = sql_types::Uuid)]
-    pub organization_id: Uuid,
+    #[diesel(sql_type = sql_types::Bool)]
+    same_history: bool,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub organization_id: Option<Uuid>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
     pub workspace_id: Option<Uuid>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
     pub member_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Text)]
-    pub state: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub state: Option<String>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub role: Option<String>,
-    #[diesel(sql_type = sql_types::BigInt)]
-    pub version: i64,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
+    pub version: Option<i64>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub app: Option<String>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
@@ -89,48 +91,6 @@ const KINDS: [&str; 4] = [
      ORDER BY x.organization_id, x.workspace_id, x.member_id LIMIT $6",
 ];
 
-#[derive(QueryableByName)]
-struct Checked {
-    #[diesel(sql_type = sql_types::Bool)]
-    same_history: bool,
-    #[diesel(embed)]
-    row: MaybeRow,
-}
-
-/// A row of the page, or nothing but the check.
-#[derive(QueryableByName)]
-struct MaybeRow {
-    #[diesel(sql_type = sql_types::Bool)]
-    is_row: bool,
-    #[diesel(embed)]
-    row: NullableRow,
-}
-
-/// The columns that are null where the page is empty.
-#[derive(QueryableByName)]
-struct NullableRow {
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    organization_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    workspace_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    member_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    state: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    role: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
-    version: Option<i64>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    app: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    name: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    account_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    email: Option<String>,
-}
-
 impl Database {
     /// Reads a page of an app's scope. The statement checks, on the server that answers it, that its log still has
     /// `noted`, the head that the snapshot began on.
@@ -146,13 +106,13 @@ impl Database {
         let SnapshotCursor { kind, after } = cursor;
         let query = format!(
             "SELECT ($8 = 0 OR EXISTS (SELECT FROM changes WHERE position = $8 AND change_id = $9)) AS same_history,
-                    page.organization_id IS NOT NULL AS is_row, page.*
+                    page.*
              FROM (SELECT) AS check_only LEFT JOIN ({}) AS page ON true",
             KINDS[kind]
         );
         // A scope holds at most what fits in memory many times over; the conversion cannot fail.
         let asked = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows: Vec<Checked> = sql_query(query)
+        let mut rows: Vec<SnapshotRow> = sql_query(query)
             .bind::<sql_types::Text, _>(app.as_str())
             .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
             .bind::<sql_types::Uuid, _>(after.0)
@@ -164,17 +124,13 @@ impl Database {
             .bind::<sql_types::Uuid, _>(noted.change_id)
             .load(&mut self.read().await?)
             .await?;
-        let same_history = rows.iter().all(|checked| checked.same_history);
-        let rows: Vec<SnapshotRow> = rows
-            .into_iter()
-            .filter(|checked| checked.row.is_row)
-            .filter_map(|checked| SnapshotRow::from_nullable(checked.row.row))
-            .collect();
+        let same_history = rows.iter().all(|row| row.same_history);
+        rows.retain(|row| row.organization_id.is_some());
         let next = match rows.last() {
             Some(last) if rows.len() == limit => Some(SnapshotCursor {
                 kind,
                 after: (
-                    last.organization_id,
+                    last.organization_id.unwrap_or_default(),
                     last.workspace_id.unwrap_or_default(),
                     last.member_id.unwrap_or_default(),
                 ),
@@ -183,34 +139,5 @@ impl Database {
             _ => None,
         };
         Ok(SnapshotPage { rows, next, same_history })
-    }
-}
-
-impl SnapshotRow {
-    fn from_nullable(row: NullableRow) -> Option<Self> {
-        let NullableRow {
-            organization_id,
-            workspace_id,
-            member_id,
-            state,
-            role,
-            version,
-            app,
-            name,
-            account_id,
-            email,
-        } = row;
-        Some(Self {
-            organization_id: organization_id?,
-            workspace_id,
-            member_id,
-            state: state?,
-            role,
-            version: version?,
-            app,
-            name,
-            account_id,
-            email,
-        })
     }
 }

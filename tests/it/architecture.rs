@@ -25,8 +25,8 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("grpc", &["engine", "feed", "proto", "rules", "seal", "storage", "store_log"]),
     // Wires everything.
     ("app", &["engine", "feed", "grpc", "rules", "seal", "storage", "store_log"]),
-    // `storage` for `migrate` alone; the other commands go through the public API.
-    ("cli", &["app", "config", "embedded", "storage", "telemetry"]),
+    // `storage` for `migrate` alone, `rules` for what a name may be; all else goes through the public API.
+    ("cli", &["app", "config", "embedded", "rules", "storage", "telemetry"]),
 ];
 
 /// Crates that only some modules may name.

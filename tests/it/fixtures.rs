@@ -59,6 +59,11 @@ impl World {
         world
     }
 
+    /// The service, and the database under it.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
     fn channel(&self) -> Channel {
         self.server.channel()
     }

@@ -2,15 +2,21 @@
 
 mod architecture;
 mod bad_input;
+mod cli;
 mod dependencies;
 mod embedded;
 mod examples;
+mod feed;
 mod fixtures;
+mod ordering;
 mod process;
+mod processes;
 mod proto;
+mod replay_real;
 mod rule_numbers;
 mod rules;
 mod schema;
 mod server;
 mod small;
 mod support;
+mod watch_client;

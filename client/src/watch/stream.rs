@@ -16,7 +16,10 @@ const MISSED_BOOKMARKS: u32 = 3;
 pub(super) struct OpenStream {
     messages: Streaming<WatchResponse>,
     chain: Chain,
+    /// How long to wait for the next message.
     silence: Duration,
+    /// How long at most one comes in the tail.
+    promised: Duration,
     /// Since when the next message is awaited. Kept across dropped calls, so that a caller who polls often still
     /// notices silence; set only by waiting, so that a caller who is slow does not take itself for a dead server.
     waiting_since: Option<Instant>,
@@ -24,7 +27,13 @@ pub(super) struct OpenStream {
 
 impl OpenStream {
     pub(super) fn new(messages: Streaming<WatchResponse>, cursor: Option<String>) -> Self {
-        Self { messages, chain: Chain::new(cursor), silence: FIRST_SILENCE, waiting_since: None }
+        Self {
+            messages,
+            chain: Chain::new(cursor),
+            silence: FIRST_SILENCE,
+            promised: FIRST_SILENCE,
+            waiting_since: None,
+        }
     }
 
     pub(super) async fn next(&mut self) -> Result<WatchResponse, Interruption> {
@@ -37,13 +46,27 @@ impl OpenStream {
             .ok_or(Interruption::Ended)?;
         self.waiting_since = None;
         self.chain.accept(&message).map_err(Interruption::Gap)?;
-        if let Some(Message::Opened(opened)) = &message.message
-            && let Some(interval) = opened.bookmark_interval
-            && let Ok(interval) = Duration::try_from(interval)
-            && !interval.is_zero()
-        {
-            self.silence = interval * MISSED_BOOKMARKS;
-        }
+        self.listen_for(&message);
         Ok(message)
+    }
+
+    /// How long to wait for the message after this one.
+    fn listen_for(&mut self, message: &WatchResponse) {
+        match &message.message {
+            Some(Message::Opened(opened)) => {
+                let interval =
+                    opened.bookmark_interval.and_then(|interval| Duration::try_from(interval).ok());
+                if let Some(interval) = interval.filter(|interval| !interval.is_zero()) {
+                    self.promised = interval * MISSED_BOOKMARKS;
+                }
+                // The pages of a snapshot come as fast as they are read. Taking a slow one for a dead connection would
+                // begin the snapshot anew, and slower for everyone; a dead peer is noticed by its pings.
+                if !opened.snapshot_follows {
+                    self.silence = self.promised;
+                }
+            }
+            Some(Message::SnapshotEnd(_)) => self.silence = self.promised,
+            _ => {}
+        }
     }
 }

@@ -49,8 +49,8 @@ impl Screen {
         told: &[(&'static str, Vec<Told>)],
         company: &Company,
     ) {
-        self.title(title);
-        self.heading(&format!("answered after {:.1} ms", milliseconds(answered)));
+        self.title(&format!("{title} ({:.1} ms)", milliseconds(answered)));
+        self.heading();
         for (app, told) in told {
             self.told(app, told, company);
         }
@@ -58,7 +58,7 @@ impl Screen {
 
     /// The delays of many changes, per app.
     pub(super) fn delays<'a>(&self, apps: impl Iterator<Item = (&'a str, &'a [Told])>) {
-        self.heading("");
+        self.heading();
         for (app, told) in apps {
             let delays = sorted_delays(told);
             let (p50, p99) = (percentile(&delays, 0.50), percentile(&delays, 0.99));
@@ -84,10 +84,9 @@ impl Screen {
         say(&if well { self.paint(GREEN, "demo: OK") } else { self.paint(RED, "demo: FAILED") });
     }
 
-    fn heading(&self, note: &str) {
-        let heading =
-            format!("  {:<14} {:<WIDTH$} {:>15}  {note}", "app", "what it was told", "ms after commit");
-        say(&self.paint(DIM, heading.trim_end()));
+    fn heading(&self) {
+        let heading = format!("  {:<14} {:<WIDTH$} {:>15}", "app", "what it was told", "ms after commit");
+        say(&self.paint(DIM, &heading));
     }
 
     fn told(&self, app: &str, told: &[Told], company: &Company) {

@@ -10,12 +10,10 @@ use super::known::{Known, Name};
 use crate::cli::{
     lists::patience,
     names::email_of,
-    trace::{Op, Row},
+    trace::{FIRST_WORKSPACE, Op, Row},
 };
 
-/// The workspace that an organization begins with (R01). Nobody is in it, so it appears in no roster.
-const FIRST_WORKSPACE: &str = "rollcall-replay";
-/// The app of that workspace.
+/// The app of an organization's first workspace.
 pub(super) const FIRST_APP: &str = "chat";
 
 /// Why a row could not be applied.

@@ -1,17 +1,17 @@
 //! Whether a trace makes sense: plays it against the rules that need no server, and says of each row which part it
 //! plays. It refuses only what the service would refuse too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, hash_map::Entry};
 
 use rollcall_client::v1::OrganizationRole;
 
-use super::{Op, Part, Row, TraceError, TraceProblem};
+use super::{FIRST_WORKSPACE, Op, Part, Row, TraceError, TraceProblem};
 use crate::cli::csv_file::{Column, Located};
 
 /// Checks all rows in order and fills in their [`Part`].
 pub(crate) fn check(rows: &mut [Row]) -> Result<(), TraceError> {
     let mut organizations: HashMap<String, Organization> = HashMap::new();
-    let mut persons: HashSet<String> = HashSet::new();
+    let mut persons = Persons::default();
     for row in rows {
         let located = |(column, problem)| Located { line: row.line, column: Column::Named(column), problem };
         let founds = !organizations.contains_key(&row.organization);
@@ -22,10 +22,32 @@ pub(crate) fn check(rows: &mut [Row]) -> Result<(), TraceError> {
             organization.found(&row.op).map_err(located)?;
         }
         let alone = organization.play(&row.op).map_err(located)? || founds;
-        let first_sight = row.op.person().is_some_and(|person| persons.insert(person.to_owned()));
+        let first_sight =
+            row.op.person().map_or(Ok(false), |person| persons.meet(person)).map_err(located)?;
         row.part = Part { founds, first_sight, alone };
     }
     Ok(())
+}
+
+/// Everyone so far, by what the service compares of an e-mail address.
+#[derive(Default)]
+struct Persons(HashMap<String, String>);
+
+impl Persons {
+    /// Whether the person is new.
+    fn meet(&mut self, person: &str) -> Result<bool, Refusal> {
+        match self.0.entry(person.to_lowercase()) {
+            Entry::Vacant(entry) => {
+                entry.insert(person.to_owned());
+                Ok(true)
+            }
+            Entry::Occupied(entry) if entry.get() == person => Ok(false),
+            Entry::Occupied(entry) => {
+                let (got, before) = (person.to_owned(), entry.get().clone());
+                Err(("person", TraceProblem::Spelling { got, before }))
+            }
+        }
+    }
 }
 
 type Refusal = (&'static str, TraceProblem);
@@ -129,7 +151,7 @@ impl Organization {
     }
 
     fn create(&mut self, workspace: &str, app: &str) -> Result<bool, Refusal> {
-        if self.workspaces.contains_key(workspace) {
+        if workspace == FIRST_WORKSPACE || self.workspaces.contains_key(workspace) {
             let (organization, workspace) = (self.name.clone(), workspace.to_owned());
             return Err(("workspace", TraceProblem::WorkspaceExists { organization, workspace }));
         }

@@ -3,13 +3,13 @@
 use chrono::DateTime;
 
 use super::{Op, Part, Row, TraceError, TraceProblem, names};
-use crate::cli::csv_file::{Column, Located, Record};
+use crate::{
+    cli::csv_file::{Column, Located, Record},
+    rules::ids::{AppName, DisplayName, Email, Malformed},
+};
 
 pub(super) const OPS: &str = "member.add, member.role, member.remove, workspace.create, workspace.delete, \
     workspace.add, workspace.role, workspace.remove";
-
-/// The service's own bound of a name.
-const NAME_CHARACTERS: usize = 200;
 
 pub(super) fn parse(record: Record) -> Result<Row, TraceError> {
     let line = record.line;
@@ -97,10 +97,10 @@ impl Cells<'_> {
     }
 
     fn name(&self, column: &'static str, value: String) -> Result<String, FieldError> {
-        match value.chars().count() {
-            0 => Err((column, TraceProblem::Missing { op: self.op.to_owned() })),
-            1..=NAME_CHARACTERS => Ok(value),
-            _ => Err((column, TraceProblem::NameTooLong)),
+        match value.parse::<DisplayName>() {
+            Ok(_) => Ok(value),
+            Err(Malformed::Empty) => Err((column, TraceProblem::Missing { op: self.op.to_owned() })),
+            Err(malformed) => Err((column, TraceProblem::Name(malformed))),
         }
     }
 
@@ -135,16 +135,12 @@ impl Cells<'_> {
 }
 
 fn is_app(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_lowercase())
-        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && name.len() <= 63
+    name.parse::<AppName>().is_ok()
 }
 
-/// A local part that needs no quoting, or a whole address (whose domain the service judges).
+/// A local part that needs no quoting, or a whole address.
 fn is_person(person: &str) -> bool {
     let (local, domain) = person.split_once('@').unwrap_or((person, "example.org"));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte);
-    let atoms_are_plain = local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(plain));
-    local.len() <= 64 && atoms_are_plain && !domain.is_empty() && !domain.contains('@')
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
+    local.bytes().all(plain) && format!("{local}@{domain}").parse::<Email>().is_ok()
 }

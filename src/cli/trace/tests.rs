@@ -106,6 +106,11 @@ fn a_row_that_the_service_would_refuse_is_refused_before() {
         ("acme,workspace.add,general,chat,bob,admin", "\"person\": \"bob\" is no member"),
         ("acme,workspace.role,general,chat,bob,admin", "\"person\": \"bob\" is not in workspace \"general\""),
         ("acme,workspace.remove,general,chat,bob,", "\"person\": \"bob\" is not in workspace \"general\""),
+        (
+            "acme,workspace.create,rollcall-replay,chat,,",
+            "\"workspace\": \"acme\" has a workspace \"rollcall-replay\"",
+        ),
+        ("acme,member.add,,,Ada,member", "\"person\": \"Ada\" was \"ada\" before"),
         ("other,workspace.create,general,chat,,", "\"op\": the first row of organization \"other\""),
         ("other,member.add,,,ada,member", "\"role\": the first row of organization \"other\""),
     ];

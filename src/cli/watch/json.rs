@@ -182,3 +182,58 @@ fn rfc3339(time: &prost_types::Timestamp) -> Option<String> {
     let time = DateTime::<Utc>::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)?;
     Some(time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_has_the_promised_keys_and_no_personal_data() {
+        let member = v1::Member {
+            organization_id: "o".into(),
+            member_id: "m".into(),
+            account_id: "a".into(),
+            role: v1::OrganizationRole::Admin.into(),
+            state: v1::MemberState::Deactivated.into(),
+            version: 7,
+            profile: Some(v1::Profile { display_name: "Ada".into(), email: "ada@example.org".into() }),
+            ..Default::default()
+        };
+        let recorded = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 };
+        let change = v1::Change {
+            change_id: "c".into(),
+            position: 42,
+            command_id: "x".into(),
+            reason: v1::ChangeReason::DeactivatedWithLastWorkspace.into(),
+            subject: Some(v1::Subject { subject: Some(subject::Subject::Member(member)) }),
+            record_time: Some(recorded),
+            caller: "import".into(),
+            acting_member_id: String::new(),
+        };
+        let batch = v1::ChangeBatch { changes: vec![change], part: 0, more_parts: false };
+        let received = SystemTime::try_from(recorded).unwrap() + std::time::Duration::from_micros(1_500);
+        let line = String::from_utf8(lines(&Event::Batch(batch), received)).unwrap();
+        let expected = concat!(
+            r#"{"kind":"change","position":42,"change_id":"c","command_id":"x","#,
+            r#""reason":"DEACTIVATED_WITH_LAST_WORKSPACE","record_time":"2023-11-14T22:13:20.250000Z","#,
+            r#""received_ms_after_record":1.5,"caller":"import","subject":"member","organization_id":"o","#,
+            r#""member_id":"m","role":"ADMIN","state":"DEACTIVATED","version":7}"#,
+            "\n"
+        );
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn an_opened_stream_says_whether_a_snapshot_follows_and_why() {
+        let opened = v1::Opened {
+            store_id: "s".into(),
+            head_position: 9,
+            snapshot_follows: true,
+            cursor_refusal: v1::ErrorReason::CursorForked.into(),
+            ..Default::default()
+        };
+        let line = String::from_utf8(lines(&Event::Opened(opened), SystemTime::now())).unwrap();
+        let expected = r#"{"kind":"opened","store_id":"s","subscription_id":"","head_position":9,"snapshot_follows":true,"cursor_refusal":"CURSOR_FORKED"}"#;
+        assert_eq!(line.trim_end(), expected);
+    }
+}

@@ -6,9 +6,11 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::state::{StateError, StateFile};
 
-/// After a change. What is lost to a kill within it is printed again, so it is a question of how much, not of safety.
+/// Between two saves while changes flow. What a kill loses is printed again, so it is a question of how much, not of
+/// safety.
 const SOON: Duration = Duration::from_millis(250);
-/// After a bookmark, which moves the cursor alone: losing it costs nothing but a little of the log read again.
+/// The same while only bookmarks come, which move the cursor alone: losing one costs nothing but a little of the log
+/// read again.
 const LATER: Duration = Duration::from_secs(5);
 /// A large replica takes long to write: at most this part of the time goes into that.
 const SHARE: u32 = 10;
@@ -16,19 +18,20 @@ const SHARE: u32 = 10;
 pub(super) struct Saver {
     file: Arc<StateFile>,
     due: Option<Instant>,
+    last: Option<Instant>,
     writing: Option<JoinHandle<Result<Duration, StateError>>>,
     cost: Duration,
 }
 
 impl Saver {
     pub(super) fn new(file: StateFile) -> Self {
-        Self { file: Arc::new(file), due: None, writing: None, cost: Duration::ZERO }
+        Self { file: Arc::new(file), due: None, last: None, writing: None, cost: Duration::ZERO }
     }
 
-    /// There is something to save, soon or later.
+    /// There is something to save: at once after a quiet time, else soon, or later.
     pub(super) fn changed(&mut self, soon: bool) {
         let wait = (if soon { SOON } else { LATER }).max(self.cost * SHARE);
-        let due = Instant::now() + wait;
+        let due = self.last.map_or_else(Instant::now, |last| last + wait);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -51,6 +54,7 @@ impl Saver {
     /// Starts writing. Whoever calls it has printed what the content covers.
     pub(super) fn begin(&mut self, content: Vec<u8>, cost_so_far: Duration) {
         self.due = None;
+        self.last = Some(Instant::now());
         let file = Arc::clone(&self.file);
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let begun = Instant::now();

@@ -101,7 +101,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                due = due(&mut self.saver) => { due?; self.save()?; }
+                due = due(&mut self.saver) => { due?; self.save(); }
                 () = at(self.reach_by) => return Err(self.unreachable()),
                 event = self.watch.next() => match event {
                     Ok(event) => if self.take(event, stop).await? { return Ok(()) },
@@ -126,7 +126,12 @@ impl Session {
             // again its version is not higher.
             return Ok(true);
         }
-        self.cover(matches!(event, Event::Batch(_) | Event::SnapshotEnd(_)));
+        self.cover(matches!(event, Event::Batch(_)));
+        if let (Event::SnapshotEnd(_), Some(_)) = (&event, &self.saver) {
+            // Before the first change is printed: whoever was told a change can resume behind it.
+            self.save();
+            written(&mut self.saver).await?;
+        }
         Ok(self.goal.as_mut().is_some_and(|goal| goal.reached(&event, &self.state.replica)))
     }
 
@@ -144,13 +149,12 @@ impl Session {
         }
     }
 
-    fn save(&mut self) -> Result<(), WatchFailure> {
+    fn save(&mut self) {
         if let Some(saver) = &mut self.saver {
             let begun = Instant::now();
             let content = serde_json::to_vec(&self.state).expect("a replica can be written to memory");
             saver.begin(content, begun.elapsed());
         }
-        Ok(())
     }
 
     /// Says on stderr what a person wants to know of the connection, each thing once.
@@ -201,15 +205,11 @@ impl Session {
     }
 
     async fn save_last(&mut self) -> Result<(), WatchFailure> {
-        let Some(saver) = &mut self.saver else { return Ok(()) };
-        saver.written().await?;
-        if saver.is_due() {
-            self.save()?;
+        written(&mut self.saver).await?;
+        if self.saver.as_ref().is_some_and(Saver::is_due) {
+            self.save();
         }
-        if let Some(saver) = &mut self.saver {
-            saver.written().await?;
-        }
-        Ok(())
+        written(&mut self.saver).await
     }
 
     fn write_roster(&self, ended_well: bool) -> Result<(), WatchFailure> {
@@ -288,6 +288,13 @@ async fn due(saver: &mut Option<Saver>) -> Result<(), WatchFailure> {
     match saver {
         Some(saver) => Ok(saver.due().await?),
         None => std::future::pending().await,
+    }
+}
+
+async fn written(saver: &mut Option<Saver>) -> Result<(), WatchFailure> {
+    match saver {
+        Some(saver) => Ok(saver.written().await?),
+        None => Ok(()),
     }
 }
 

@@ -119,3 +119,56 @@ pub(super) fn milliseconds_after(
     };
     Some((seconds * 1_000_000.0).round() / 1_000.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(subject: subject::Subject) -> v1::Subject {
+        v1::Subject { subject: Some(subject) }
+    }
+
+    #[test]
+    fn a_change_is_one_line_with_names_from_the_replica() {
+        let mut replica = Replica::default();
+        let profile =
+            |name: &str| Some(v1::Profile { display_name: name.into(), email: "e@example.org".into() });
+        for known in [
+            subject::Subject::Organization(v1::Organization {
+                organization_id: "o".into(),
+                display_name: "Kestrel".into(),
+                version: 1,
+                ..Default::default()
+            }),
+            subject::Subject::Member(v1::Member {
+                organization_id: "o".into(),
+                member_id: "m".into(),
+                profile: profile("Ada\u{1b}[31m"),
+                version: 1,
+                ..Default::default()
+            }),
+        ] {
+            replica.apply_subject(&subject(known));
+        }
+        let membership = v1::WorkspaceMember {
+            organization_id: "o".into(),
+            workspace_id: "w".into(),
+            member_id: "m".into(),
+            role: v1::WorkspaceRole::Member.into(),
+            state: v1::WorkspaceMemberState::Removed.into(),
+            version: 2,
+            ..Default::default()
+        };
+        let change = v1::Change {
+            position: 7,
+            reason: v1::ChangeReason::RemovedWithOrganization.into(),
+            subject: Some(subject(subject::Subject::WorkspaceMember(membership))),
+            ..Default::default()
+        };
+        let batch = v1::ChangeBatch { changes: vec![change], ..Default::default() };
+        let line = String::from_utf8(lines(&Event::Batch(batch), &replica, SystemTime::now())).unwrap();
+        // The escape of a stranger's name does not reach the terminal.
+        let expected = "       7  removed with organization           Ada\u{fffd}[31m in w of \"Kestrel\": member, REMOVED\n";
+        assert_eq!(line, expected);
+    }
+}

@@ -50,6 +50,13 @@ pub(crate) struct Database {
     pub(crate) client: tokio_postgres::Client,
 }
 
+impl Database {
+    /// The same database, over another connection.
+    pub(crate) async fn another(&self) -> Self {
+        Self { url: self.url.clone(), client: connect(&self.url).await }
+    }
+}
+
 /// Creates an empty database.
 pub(crate) async fn create_database() -> Database {
     let (admin, name) = tokio::task::spawn_blocking(|| {

@@ -24,6 +24,11 @@ impl Server {
         Self::on(create_database().await).await
     }
 
+    /// Starts another replica on the database of a running one.
+    pub(crate) async fn beside(other: &Server) -> Self {
+        Self::on(other.database.another().await).await
+    }
+
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
         let address = "127.0.0.1:0".parse().expect("an address");

@@ -1,0 +1,87 @@
+//! The open streams: a subscription has one.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{
+    chat,
+    log::Log,
+    replica::{Replica, beginning},
+};
+use crate::{
+    feed::{Ending, Registry, StreamEnd},
+    rules::ids::SubscriptionId,
+};
+
+const ID: SubscriptionId = SubscriptionId(Uuid::from_u128(9));
+const OTHER: SubscriptionId = SubscriptionId(Uuid::from_u128(10));
+
+#[tokio::test(start_paused = true)]
+async fn a_second_stream_of_a_subscription_replaces_the_first() {
+    let log = Log::new();
+    let registry = Registry::default();
+    let replica = Replica::start(&log);
+    let mut first = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
+    let mut bystander = replica.follow_as(chat(), beginning(), Some(registry.register(OTHER)));
+    first.next().await.expect("opened");
+    let mut second = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
+    assert_eq!(first.finish().await, Some(StreamEnd::Ended(Ending::Replaced)));
+    sleep(Duration::from_secs(5)).await;
+    // The first one is gone with its entry, and took neither the second's nor another's along.
+    assert_eq!(registry.subscriptions().len(), 2);
+    registry.end(ID, Ending::Closed);
+    assert_eq!(second.finish().await, Some(StreamEnd::Ended(Ending::Closed)));
+    log.commit_many("chat", 1);
+    bystander.catch_up().await;
+    assert_eq!(registry.subscriptions(), [OTHER]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_a_stream_and_frees_its_entry() {
+    let log = Log::new();
+    let registry = Registry::default();
+    let replica = Replica::start(&log);
+    let mut follower = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
+    follower.next().await.expect("opened");
+    registry.end(ID, Ending::Closed);
+    assert_eq!(follower.finish().await, Some(StreamEnd::Ended(Ending::Closed)));
+    assert_eq!(registry.subscriptions(), []);
+    registry.end(ID, Ending::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_by_itself_frees_its_entry() {
+    let log = Log::new();
+    let registry = Registry::default();
+    let replica = Replica::start(&log);
+    let follower = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
+    assert_eq!(registry.subscriptions(), [ID]);
+    drop(follower);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(registry.subscriptions(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_an_old_entry_leaves_its_successor() {
+    let registry = Registry::default();
+    let mut old = registry.register(ID);
+    let new = registry.register(ID);
+    assert_eq!(old.ended().await, Ending::Replaced);
+    drop(old);
+    assert_eq!(registry.subscriptions(), [ID]);
+    drop(new);
+    assert_eq!(registry.subscriptions(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ending_is_kept_for_a_stream_that_asks_late() {
+    let registry = Registry::default();
+    let mut first = registry.register(ID);
+    registry.end(ID, Ending::Closed);
+    let mut second = registry.register(ID);
+    let _third = registry.register(ID);
+    assert_eq!(first.ended().await, Ending::Closed);
+    assert_eq!(second.ended().await, Ending::Replaced);
+}

@@ -1,0 +1,94 @@
+//! C6: a cursor resumes exactly, or is refused with the reason that says what to do.
+
+use rollcall_client::v1::{ErrorReason, WatchRequest, watch_response::Message};
+use tonic::Code;
+
+use super::{chat, cursor_when, first_cursor, next, refused, watch};
+use crate::fixtures::World;
+
+async fn refusal(world: &World, request: WatchRequest) -> tonic::Status {
+    watch(world, request).await.expect_err("a refusal")
+}
+
+#[tokio::test]
+async fn c6_a_stream_resumes_after_its_cursor() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let cursor = first_cursor(&world, chat()).await;
+    world.workspace(&org, "chat", "second").await;
+    world.workspace(&org, "chat", "third").await;
+
+    let mut stream =
+        watch(&world, WatchRequest { cursor: cursor.clone(), ..chat() }).await.expect("a stream");
+    let opened = next(&mut stream).await.expect("the first message");
+    assert_eq!(opened.previous_cursor, cursor, "C3 holds across streams");
+    let Some(Message::Opened(opened)) = opened.message else { panic!("{opened:?}") };
+    assert!(!opened.snapshot_follows);
+    let second = cursor_when(&mut stream, |message| matches!(message, Message::Batch(_))).await;
+
+    let mut again = watch(&world, WatchRequest { cursor: second, ..chat() }).await.expect("a stream");
+    next(&mut again).await.expect("the first message");
+    // Whatever of the two the first stream had not told yet comes now, then nothing but bookmarks.
+    cursor_when(&mut again, |message| matches!(message, Message::Bookmark(_))).await;
+}
+
+#[tokio::test]
+async fn c6_damaged_and_made_up_cursors_are_refused() {
+    let world = World::start().await;
+    let cursor = first_cursor(&world, chat()).await;
+    let mut flipped = cursor.clone().into_bytes();
+    flipped[60] = if flipped[60] == b'A' { b'B' } else { b'A' };
+    let flipped = String::from_utf8(flipped).expect("ASCII");
+    for bad in [flipped, cursor[..cursor.len() - 1].to_owned(), "cursor".to_owned(), "A".repeat(100_000)] {
+        let status = refusal(&world, WatchRequest { cursor: bad, ..chat() }).await;
+        refused(&status, Code::InvalidArgument, "CURSOR_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn c6_a_cursor_of_another_store_is_refused_and_never_heals() {
+    let (world, other) = (World::start().await, World::start().await);
+    let cursor = first_cursor(&other, chat()).await;
+    for snapshot_if_refused in [false, true] {
+        let request = WatchRequest { cursor: cursor.clone(), snapshot_if_refused, ..chat() };
+        let status = refusal(&world, request).await;
+        refused(&status, Code::FailedPrecondition, "CURSOR_WRONG_STORE");
+    }
+}
+
+#[tokio::test]
+async fn c6_a_cursor_holds_for_one_app_and_one_filter() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let cursor = first_cursor(&world, chat()).await;
+    let filtered = WatchRequest { organization_ids: vec![org.id.clone()], cursor: cursor.clone(), ..chat() };
+    let boards = WatchRequest { app: "boards".to_owned(), cursor: cursor.clone(), ..chat() };
+    for request in [filtered.clone(), boards] {
+        let status = refusal(&world, request).await;
+        refused(&status, Code::FailedPrecondition, "CURSOR_SCOPE_CHANGED");
+    }
+    // The same call may ask for what the refusal would have told it to do.
+    let request = WatchRequest { snapshot_if_refused: true, ..filtered };
+    let mut stream = watch(&world, request).await.expect("a stream");
+    let Some(Message::Opened(opened)) = next(&mut stream).await.expect("the first message").message else {
+        panic!("opened comes first")
+    };
+    assert!(opened.snapshot_follows);
+    assert_eq!(opened.cursor_refusal(), ErrorReason::CursorScopeChanged);
+}
+
+#[tokio::test]
+async fn c6_a_cursor_whose_change_is_another_one_or_is_gone_is_refused() {
+    let world = World::start().await;
+    world.organization("ada").await;
+    let cursor = first_cursor(&world, chat()).await;
+    let database = world.server().database();
+    let other_change =
+        "UPDATE changes SET change_id = gen_random_uuid() WHERE position = (SELECT position FROM log_head)";
+    let gone = "DELETE FROM changes WHERE position = (SELECT position FROM log_head)";
+    for history in [other_change, gone] {
+        database.batch_execute(history).await.expect("another history");
+        let status = refusal(&world, WatchRequest { cursor: cursor.clone(), ..chat() }).await;
+        refused(&status, Code::FailedPrecondition, "CURSOR_FORKED");
+    }
+}
