@@ -70,14 +70,15 @@ impl App {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shutdown = CancellationToken::new();
-        let (marks, sequencing) = Marks::start(StoreSequence(database.sequencer()), shutdown.clone());
+        let source = Arc::new(StoreLog(database.clone()));
+        let sequence = StoreSequence(database.sequencer());
+        let (marks, sequencing) = Marks::start(sequence, Arc::clone(&source), shutdown.clone());
         let registry = Registry::default();
         let tasks = vec![
             sequencing,
             tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
         ];
-        let source = Arc::new(StoreLog(database.clone()));
         let services = Services { engine: Engine::new(database), marks, source, seal, registry, shutdown };
         tracing::info!(store.id = %store_id, address = %address, "started");
         Ok(Self { services, listener, address, drain, tasks })
