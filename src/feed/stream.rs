@@ -148,6 +148,8 @@ struct Stream<S> {
     point: Point,
     /// Everything of the scope at or before this position was sent. At or after `point`.
     scanned: i64,
+    /// The history that it follows.
+    history: u64,
     /// Which part of a long command comes next.
     part: i32,
     /// When the last message was sent.
@@ -165,6 +167,7 @@ impl<S: LogSource> Follow<S> {
             previous: String::new(),
             point: Point::ZERO,
             scanned: 0,
+            history: 0,
             part: 0,
             sent: Instant::now(),
         };
@@ -205,15 +208,17 @@ impl<S: LogSource> Stream<S> {
     }
 
     async fn open(&mut self, start: Start) -> Result<(), StreamEnd> {
-        let head = match &start {
+        let mark = match &start {
             // A cursor of another replica may be ahead of what this one knows by now. Whatever was sent was sequenced
             // before, so that a call which begins now finds it, or a log that lost it.
-            Start::After { .. } => self.follow.marks.since(Instant::now()).await.head,
-            Start::Snapshot { .. } => self.mark().await.head,
+            Start::After { .. } => self.follow.marks.since(Instant::now()).await,
+            Start::Snapshot { .. } => self.mark().await,
         };
+        self.history = mark.history;
+        let head = mark.head.position;
         match start {
             Start::Snapshot { refusal } => {
-                let opened = Body::Opened { head: head.position, snapshot_follows: true, refusal };
+                let opened = Body::Opened { head, snapshot_follows: true, refusal };
                 self.send(opened, None).await?;
                 self.snapshot().await
             }
@@ -221,8 +226,23 @@ impl<S: LogSource> Stream<S> {
                 self.previous = text;
                 self.point = point;
                 self.scanned = point.position;
-                let opened = Body::Opened { head: head.position, snapshot_follows: false, refusal: None };
+                self.verify(point).await?;
+                let opened = Body::Opened { head, snapshot_follows: false, refusal: None };
                 self.send(opened, None).await
+            }
+        }
+    }
+
+    /// The cursor was verified, but maybe in a history that ended before the mark was made.
+    async fn verify(&self, point: Point) -> Result<(), StreamEnd> {
+        if point == Point::ZERO {
+            return Ok(());
+        }
+        loop {
+            match self.follow.source.change_at(point.position).await {
+                Ok(found) if found == Some(point.change_id) => return Ok(()),
+                Ok(_) => return Err(StreamEnd::Forked),
+                Err(error) => self.wait_out(error).await,
             }
         }
     }
@@ -271,9 +291,7 @@ impl<S: LogSource> Stream<S> {
             self.follow.marks.changed().await;
             return Ok(());
         };
-        if mark.head.position < self.scanned
-            || (mark.head.position == self.point.position && mark.head != self.point)
-        {
+        if mark.history != self.history || mark.head.position < self.scanned {
             return Err(StreamEnd::Forked);
         }
         if mark.head.position > self.scanned {
