@@ -9,6 +9,7 @@ mod examples;
 mod feed;
 mod fixtures;
 mod ordering;
+mod process;
 mod processes;
 mod proto;
 mod replay_real;

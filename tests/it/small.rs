@@ -9,13 +9,12 @@ use tonic::{Status, transport::Channel};
 
 use crate::fixtures::mask;
 
-/// An organization in the app `chat`, with its owner.
+/// An organization in the app `chat`, with its first workspace.
+#[derive(Clone)]
 pub(crate) struct Small {
     channel: Channel,
     pub(crate) organization: String,
     pub(crate) workspace: String,
-    pub(crate) owner: String,
-    pub(crate) owner_account: String,
 }
 
 impl Small {
@@ -32,7 +31,7 @@ impl Small {
         let account = account.expect("an account").into_inner().account.expect("the account").account_id;
         let request = CreateOrganizationRequest {
             display_name: "Engines".to_owned(),
-            owner_account_id: account.clone(),
+            owner_account_id: account,
             first_workspace: Some(FirstWorkspace {
                 app: "chat".to_owned(),
                 display_name: "general".to_owned(),
@@ -45,9 +44,12 @@ impl Small {
             channel,
             organization: made.organization.expect("the organization").organization_id,
             workspace: made.workspace.expect("the workspace").workspace_id,
-            owner: made.owner.expect("the owner").member_id,
-            owner_account: account,
         }
+    }
+
+    /// The same thing, on a service that has begun anew.
+    pub(crate) fn at(&self, channel: Channel) -> Self {
+        Self { channel, ..self.clone() }
     }
 
     /// The request that gives it another name.

@@ -1,0 +1,8 @@
+//! The binary: what it refuses to start with, who may share what, how it ends, what its log never says, and what it
+//! does while its database is away.
+
+mod binary;
+mod database_away;
+mod ends;
+mod privacy;
+mod settings;
