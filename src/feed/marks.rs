@@ -20,9 +20,9 @@ use super::source::{LogSource, Point, Sequence, SourceError};
 /// A call at the latest after so long: picks up what a dead replica left behind, finds what a lost notification did not
 /// tell, and keeps bookmarks fresh. 20 calls a second of one index look-up each are nothing to the database.
 pub const POLL: Duration = Duration::from_millis(50);
-/// How long a call may take. Longer than connecting anew to a database that is well; a connection that died without a
-/// word would otherwise keep the last mark standing, and the shutdown waiting, until the kernel gives it up.
-const CALL: Duration = Duration::from_secs(6);
+/// How long a call may take. One moves all that is pending, so it must outlast whatever can pile up; a connection that
+/// died without a word would otherwise keep the last mark standing until the kernel gives it up.
+const CALL: Duration = Duration::from_secs(30);
 /// How long to leave a failing database alone.
 const BACKOFF: Duration = Duration::from_millis(250);
 
