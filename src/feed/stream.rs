@@ -7,7 +7,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -154,6 +157,10 @@ struct Stream<S> {
     part: i32,
     /// When the last message was sent.
     sent: Instant,
+    /// The mark up to which it reads.
+    marked: Option<Instant>,
+    /// The mark of the last message.
+    told: Option<Instant>,
 }
 
 impl<S: LogSource> Follow<S> {
@@ -170,6 +177,8 @@ impl<S: LogSource> Follow<S> {
             history: 0,
             part: 0,
             sent: Instant::now(),
+            marked: None,
+            told: None,
         };
         let ended = async {
             match &mut registered {
@@ -291,19 +300,28 @@ impl<S: LogSource> Stream<S> {
             self.follow.marks.changed().await;
             return Ok(());
         };
+        self.marked = Some(mark.at);
         if mark.history != self.history || mark.head.position < self.scanned {
             return Err(StreamEnd::Forked);
         }
         if mark.head.position > self.scanned {
             return self.advance(mark).await;
         }
-        let due = self.sent + BOOKMARK_AFTER;
-        // Only a mark that is newer than the last message says anything new: while the log is out of reach there is none.
-        if mark.at >= due {
-            return self.send(Body::Bookmark { position: mark.head.position }, Some(mark.head)).await;
+        // A message for each mark at most: while the log is out of reach there is none that says anything new.
+        if self.told == Some(mark.at) {
+            self.follow.marks.changed().await;
+            return Ok(());
         }
-        self.follow.marks.changed().await;
-        Ok(())
+        // Sent when due, by a clock of its own: where calls are slow, the next mark comes too late.
+        if !self.is_due() && timeout_at(self.sent + BOOKMARK_AFTER, self.follow.marks.changed()).await.is_ok()
+        {
+            return Ok(());
+        }
+        self.send(Body::Bookmark { position: mark.head.position }, Some(mark.head)).await
+    }
+
+    fn is_due(&self) -> bool {
+        self.sent.elapsed() >= BOOKMARK_AFTER
     }
 
     /// Reads and sends the next changes up to a mark.
@@ -326,15 +344,38 @@ impl<S: LogSource> Stream<S> {
             self.scanned = until;
             let at_head = until == mark.head.position;
             if entries.is_empty() {
-                if at_head {
-                    self.point = mark.head;
-                }
-                return Ok(());
+                return self.pass(until, mark.head).await;
             }
             let point = if at_head { mark.head } else { entries[entries.len() - 1].point };
             return self.send_batch(entries, Some(point)).await;
         }
         self.send_first(entries).await
+    }
+
+    /// Counts a range without changes of the scope as sent. Where others change much, or the scope is far behind, there
+    /// may be one such range after the other: a bookmark at times, so that the reader hears, and resumes from there.
+    async fn pass(&mut self, until: i64, head: Point) -> Result<(), StreamEnd> {
+        if self.part > 0 {
+            // The rest of a command is missing.
+            return Err(StreamEnd::Forked);
+        }
+        if until == head.position {
+            self.point = head;
+        }
+        if !self.is_due() {
+            return Ok(());
+        }
+        let point = if until == head.position {
+            head
+        } else {
+            match self.follow.source.change_at(until).await {
+                Ok(Some(change_id)) => Point { position: until, change_id },
+                Ok(None) => return Err(StreamEnd::Forked),
+                // The next read waits this out.
+                Err(_) => return Ok(()),
+            }
+        };
+        self.send(Body::Bookmark { position: until }, Some(point)).await
     }
 
     /// Sends of a page that is more than full as many whole commands as fit, or the next part of one that does not.
@@ -362,6 +403,7 @@ impl<S: LogSource> Stream<S> {
         let place = self.queue.clone().reserve_owned().await.map_err(|_| StreamEnd::Gone)?;
         place.send(Ok(self.message(body, point)));
         self.sent = Instant::now();
+        self.told = self.marked;
         Ok(())
     }
 
