@@ -337,7 +337,11 @@ impl<S: LogSource> Stream<S> {
                     }
                     _ => break entries,
                 },
-                Err(error) => self.wait_out(error).await,
+                Err(error) => {
+                    self.wait_out(error).await;
+                    // Up to a new mark: the log that answers then may be another one.
+                    return Ok(());
+                }
             }
         };
         if entries.len() <= BATCH {
