@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -196,8 +196,17 @@ impl<S: LogSource> Follow<S> {
             }
             () = queue.closed() => StreamEnd::Gone,
         };
-        // Bounded: a follower that does not read is cut with the connection, at the hard deadline of the drain.
-        let _ = tokio::time::timeout(BOOKMARK_INTERVAL, queue.send(Err(end))).await;
+        // The reason says what the follower should do next, so it waits for one that is slow: a replaced one that heard
+        // nothing would come back and replace its successor. Only a drain does not wait.
+        let drained = async {
+            shutdown.cancelled().await;
+            sleep(BOOKMARK_INTERVAL).await;
+        };
+        tokio::select! {
+            // Fails where nobody is left to hear it.
+            _ = queue.send(Err(end)) => {}
+            () = drained => {}
+        }
     }
 }
 
@@ -444,6 +453,6 @@ impl<S: LogSource> Stream<S> {
 
     async fn wait_out(&self, error: SourceError) {
         tracing::warn!(%error, "the log cannot be read");
-        tokio::time::sleep(RETRY).await;
+        sleep(RETRY).await;
     }
 }
