@@ -148,3 +148,25 @@ async fn c6_a_cursor_of_a_replica_that_knows_more_is_no_fork() {
     follower.check();
     assert_eq!(follower.positions(), [11, 12]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn c7_a_failed_read_is_not_repeated_on_a_log_that_may_be_another() {
+    let log = Log::new();
+    log.commit_many("chat", 10);
+    let replica = Replica::start(&log);
+    let mut follower = replica.follow(beginning());
+    follower.catch_up().await;
+    log.state().reads_fail = true;
+    log.commit_many("chat", 5);
+    follower.listen(Duration::from_secs(1)).await;
+    log.state().calls_fail = true;
+    follower.listen(Duration::from_secs(1)).await;
+    log.lose_after(5);
+    log.commit_many("chat", 20);
+    log.sequence_now();
+    log.state().reads_fail = false;
+    assert!(follower.is_silent_for(Duration::from_secs(10)).await);
+    log.state().calls_fail = false;
+    assert_eq!(follower.finish().await, Some(StreamEnd::Forked));
+    assert_eq!(follower.positions(), Vec::from_iter(1..=10));
+}
