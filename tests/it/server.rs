@@ -18,7 +18,8 @@ pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
 /// An answer, or a failure of the test after [`BOUND`].
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    let answer = tokio::time::timeout(BOUND, Box::pin(future)).await;
+    answer.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// Asks again and again until it is so.

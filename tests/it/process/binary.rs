@@ -8,10 +8,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::server::{soon, until};
+use crate::{
+    processes::rollcall,
+    server::{soon, until},
+};
 
 /// A run of `rollcall`. Killed when dropped.
 pub(super) struct Run {
@@ -24,15 +27,9 @@ impl Run {
     pub(super) fn new<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
         let output = TempDir::new().expect("a directory");
         let file = |name| Stdio::from(fs::File::create(output.path().join(name)).expect("a file"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ROLLCALL_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(arguments).envs(variables.iter().copied());
-        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
-        let child = command.kill_on_drop(true).spawn().expect("the binary runs");
+        let mut command = rollcall(arguments);
+        command.envs(variables.iter().copied()).stdout(file("stdout")).stderr(file("stderr"));
+        let child = command.spawn().expect("the binary runs");
         Self { child, output }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future;
 use rollcall_client::v1::watch_response::Message;
 use tonic::Code;
 use tonic_health::pb::{
@@ -69,7 +70,7 @@ async fn a_call_in_flight_is_answered() {
         server.begin_shutdown();
         held.release().await;
     };
-    let (renamed, ()) = soon("the answer", async { tokio::join!(renaming, meanwhile) }).await;
+    let (renamed, ()) = soon("the answer", future::join(renaming, meanwhile)).await;
     assert_eq!(renamed.expect("it was in flight").display_name, "Engines Ltd");
     server.stop().await;
 }
@@ -97,7 +98,7 @@ async fn a_stream_that_is_asked_for_too_late_is_sent_elsewhere() {
         }
         held.release().await;
     };
-    let (renamed, ()) = soon("the answers", async { tokio::join!(renaming, meanwhile) }).await;
+    let (renamed, ()) = soon("the answers", future::join(renaming, meanwhile)).await;
     renamed.expect("it was in flight");
     server.stop().await;
 }

@@ -51,11 +51,6 @@ impl Server {
         self.endpoint.clone()
     }
 
-    /// Where its database is.
-    pub(crate) fn database_url(&self) -> &str {
-        &self.database.url
-    }
-
     /// A connection for looking at its database.
     pub(crate) fn database(&self) -> &tokio_postgres::Client {
         &self.database.client
