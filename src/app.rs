@@ -72,7 +72,9 @@ impl App {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shutdown = CancellationToken::new();
-        let (marks, sequencing) = Marks::start(StoreSequence(database.sequencer()), shutdown.clone());
+        let source = Arc::new(StoreLog(database.clone()));
+        let sequence = StoreSequence(database.sequencer());
+        let (marks, sequencing) = Marks::start(sequence, Arc::clone(&source), shutdown.clone());
         // Whoever is told the address can watch at once.
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
         first.map_err(|_| StorageError::Unavailable("sequencing does not answer".to_owned()))?;
@@ -82,7 +84,6 @@ impl App {
             tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
         ];
-        let source = Arc::new(StoreLog(database.clone()));
         let services = Services { engine: Engine::new(database), marks, source, seal, registry, shutdown };
         tracing::info!(store.id = %store_id, address = %address, "started");
         Ok(Self { services, listener, address, drain, tasks })

@@ -2,6 +2,7 @@
 //!
 //! - [`marks`]: the task that has changes sequenced, and the marks that say how far the log is known to reach.
 //! - [`cursor`]: where a stream resumes.
+//! - [`message`]: what a stream says.
 //! - [`stream`]: one follower: snapshot, then changes, then bookmarks, in one queue.
 //! - [`registry`]: which streams are open, so that a subscription has one.
 //!
@@ -9,6 +10,7 @@
 
 pub mod cursor;
 pub mod marks;
+pub mod message;
 pub mod registry;
 pub mod source;
 pub mod stream;
@@ -18,7 +20,8 @@ mod tests;
 pub use self::{
     cursor::{Cursor, CursorRefusal, Scope},
     marks::{Mark, Marks},
+    message::{Body, Message, Start, StreamEnd},
     registry::{Ending, Registry},
     source::{Entry, LogSource, Page, Point, Sequence, SourceError, Thing},
-    stream::{Body, Follow, Message, Start, StreamEnd},
+    stream::Follow,
 };

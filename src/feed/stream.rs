@@ -7,14 +7,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cursor::{Cursor, CursorRefusal, Scope},
+    cursor::{Cursor, Scope},
     marks::{Mark, Marks},
-    registry::{Ending, Registered},
-    source::{Entry, LogSource, Point, SourceError, Thing},
+    message::{Body, Message, Start, StreamEnd},
+    registry::Registered,
+    source::{Entry, LogSource, Page, Point, SourceError},
 };
 use crate::{rules::ids::SubscriptionId, seal::Seal};
 
@@ -30,93 +34,6 @@ pub const PAGE: usize = 500;
 const WINDOW: i64 = 20_000;
 /// How long to wait before a failed read is tried again.
 const RETRY: Duration = Duration::from_millis(250);
-
-/// A message of a stream.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// The cursor of the message with a cursor before this one; empty: none yet.
-    pub previous_cursor: String,
-    /// Where to resume after this message; empty: one cannot.
-    pub cursor: String,
-    /// What it says.
-    pub body: Body,
-}
-
-/// What a message says.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Body {
-    /// The stream is open.
-    Opened {
-        /// The head of the log.
-        head: i64,
-        /// Whether a snapshot follows.
-        snapshot_follows: bool,
-        /// Why the cursor of the request gave way to a snapshot.
-        refusal: Option<CursorRefusal>,
-    },
-    /// A page of the snapshot.
-    SnapshotPage {
-        /// Counts from 0.
-        index: i32,
-        /// The things.
-        things: Vec<Thing>,
-    },
-    /// The snapshot is complete.
-    SnapshotEnd {
-        /// How many pages there were.
-        pages: i32,
-        /// The position that it covers.
-        position: i64,
-        /// The position from which on it may be answered from.
-        ready: i64,
-    },
-    /// Changes.
-    Batch {
-        /// In order.
-        entries: Vec<Entry>,
-        /// Which part of a long command.
-        part: i32,
-        /// Whether that command continues.
-        more_parts: bool,
-    },
-    /// Everything up to here was sent.
-    Bookmark {
-        /// Here.
-        position: i64,
-    },
-}
-
-/// Where a stream begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    /// With a snapshot.
-    Snapshot {
-        /// The refused cursor that it stands in for.
-        refusal: Option<CursorRefusal>,
-    },
-    /// After a cursor, which was verified.
-    After {
-        /// Where it stands.
-        point: Point,
-        /// Its text, which the first message repeats.
-        text: String,
-    },
-}
-
-/// Why a stream ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamEnd {
-    /// Its subscription has another stream, or ended.
-    Ended(Ending),
-    /// The log is another one than it was.
-    Forked,
-    /// The snapshot cannot be read.
-    Unreadable,
-    /// The replica shuts down.
-    ShuttingDown,
-    /// The follower is gone.
-    Gone,
-}
 
 /// A stream to be.
 pub struct Follow<S> {
@@ -148,10 +65,16 @@ struct Stream<S> {
     point: Point,
     /// Everything of the scope at or before this position was sent. At or after `point`.
     scanned: i64,
+    /// The history that it follows.
+    history: u64,
     /// Which part of a long command comes next.
     part: i32,
     /// When the last message was sent.
     sent: Instant,
+    /// The mark up to which it reads.
+    marked: Option<Instant>,
+    /// The mark of the last message.
+    told: Option<Instant>,
 }
 
 impl<S: LogSource> Follow<S> {
@@ -165,8 +88,11 @@ impl<S: LogSource> Follow<S> {
             previous: String::new(),
             point: Point::ZERO,
             scanned: 0,
+            history: 0,
             part: 0,
             sent: Instant::now(),
+            marked: None,
+            told: None,
         };
         let ended = async {
             match &mut registered {
@@ -184,8 +110,17 @@ impl<S: LogSource> Follow<S> {
             }
             () = queue.closed() => StreamEnd::Gone,
         };
-        // Bounded: a follower that does not read is cut with the connection, at the hard deadline of the drain.
-        let _ = tokio::time::timeout(BOOKMARK_INTERVAL, queue.send(Err(end))).await;
+        // The reason says what the follower should do next, so it waits for one that is slow: a replaced one that heard
+        // nothing would come back and replace its successor. Only a drain does not wait.
+        let drained = async {
+            shutdown.cancelled().await;
+            sleep(BOOKMARK_INTERVAL).await;
+        };
+        tokio::select! {
+            // Fails where nobody is left to hear it.
+            _ = queue.send(Err(end)) => {}
+            () = drained => {}
+        }
     }
 }
 
@@ -205,15 +140,17 @@ impl<S: LogSource> Stream<S> {
     }
 
     async fn open(&mut self, start: Start) -> Result<(), StreamEnd> {
-        let head = match &start {
+        let mark = match &start {
             // A cursor of another replica may be ahead of what this one knows by now. Whatever was sent was sequenced
             // before, so that a call which begins now finds it, or a log that lost it.
-            Start::After { .. } => self.follow.marks.since(Instant::now()).await.head,
-            Start::Snapshot { .. } => self.mark().await.head,
+            Start::After { .. } => self.follow.marks.since(Instant::now()).await,
+            Start::Snapshot { .. } => self.mark().await,
         };
+        self.history = mark.history;
+        let head = mark.head.position;
         match start {
             Start::Snapshot { refusal } => {
-                let opened = Body::Opened { head: head.position, snapshot_follows: true, refusal };
+                let opened = Body::Opened { head, snapshot_follows: true, refusal };
                 self.send(opened, None).await?;
                 self.snapshot().await
             }
@@ -221,8 +158,23 @@ impl<S: LogSource> Stream<S> {
                 self.previous = text;
                 self.point = point;
                 self.scanned = point.position;
-                let opened = Body::Opened { head: head.position, snapshot_follows: false, refusal: None };
+                self.verify(point).await?;
+                let opened = Body::Opened { head, snapshot_follows: false, refusal: None };
                 self.send(opened, None).await
+            }
+        }
+    }
+
+    /// The cursor was verified, but maybe in a history that ended before the mark was made.
+    async fn verify(&self, point: Point) -> Result<(), StreamEnd> {
+        if point == Point::ZERO {
+            return Ok(());
+        }
+        loop {
+            match self.follow.source.change_at(point.position).await {
+                Ok(found) if found == Some(point.change_id) => return Ok(()),
+                Ok(_) => return Err(StreamEnd::Forked),
+                Err(error) => self.wait_out(error).await,
             }
         }
     }
@@ -252,11 +204,7 @@ impl<S: LogSource> Stream<S> {
         self.send(Body::SnapshotEnd { pages, position: noted.position, ready }, Some(noted)).await
     }
 
-    async fn page(
-        &self,
-        noted: Point,
-        cursor: Option<S::Cursor>,
-    ) -> Result<super::source::Page<S::Cursor>, StreamEnd> {
+    async fn page(&self, noted: Point, cursor: Option<S::Cursor>) -> Result<Page<S::Cursor>, StreamEnd> {
         let Follow { source, scope, profiles, .. } = &self.follow;
         source.snapshot(scope, *profiles, noted, cursor, PAGE).await.map_err(|error| {
             // The snapshot begins anew with the client's next call: it cannot be resumed in the middle.
@@ -271,21 +219,28 @@ impl<S: LogSource> Stream<S> {
             self.follow.marks.changed().await;
             return Ok(());
         };
-        if mark.head.position < self.scanned
-            || (mark.head.position == self.point.position && mark.head != self.point)
-        {
+        self.marked = Some(mark.at);
+        if mark.history != self.history || mark.head.position < self.scanned {
             return Err(StreamEnd::Forked);
         }
         if mark.head.position > self.scanned {
             return self.advance(mark).await;
         }
-        let due = self.sent + BOOKMARK_AFTER;
-        // Only a mark that is newer than the last message says anything new: while the log is out of reach there is none.
-        if mark.at >= due {
-            return self.send(Body::Bookmark { position: mark.head.position }, Some(mark.head)).await;
+        // A message for each mark at most: while the log is out of reach there is none that says anything new.
+        if self.told == Some(mark.at) {
+            self.follow.marks.changed().await;
+            return Ok(());
         }
-        self.follow.marks.changed().await;
-        Ok(())
+        // Sent when due, by a clock of its own: where calls are slow, the next mark comes too late.
+        if !self.is_due() && timeout_at(self.sent + BOOKMARK_AFTER, self.follow.marks.changed()).await.is_ok()
+        {
+            return Ok(());
+        }
+        self.send(Body::Bookmark { position: mark.head.position }, Some(mark.head)).await
+    }
+
+    fn is_due(&self) -> bool {
+        self.sent.elapsed() >= BOOKMARK_AFTER
     }
 
     /// Reads and sends the next changes up to a mark.
@@ -301,22 +256,49 @@ impl<S: LogSource> Stream<S> {
                     }
                     _ => break entries,
                 },
-                Err(error) => self.wait_out(error).await,
+                Err(error) => {
+                    self.wait_out(error).await;
+                    // Up to a new mark: the log that answers then may be another one.
+                    return Ok(());
+                }
             }
         };
         if entries.len() <= BATCH {
             self.scanned = until;
             let at_head = until == mark.head.position;
             if entries.is_empty() {
-                if at_head {
-                    self.point = mark.head;
-                }
-                return Ok(());
+                return self.pass(until, mark.head).await;
             }
             let point = if at_head { mark.head } else { entries[entries.len() - 1].point };
             return self.send_batch(entries, Some(point)).await;
         }
         self.send_first(entries).await
+    }
+
+    /// Counts a range without changes of the scope as sent. Where others change much, or the scope is far behind, there
+    /// may be one such range after the other: a bookmark at times, so that the reader hears, and resumes from there.
+    async fn pass(&mut self, until: i64, head: Point) -> Result<(), StreamEnd> {
+        if self.part > 0 {
+            // The rest of a command is missing.
+            return Err(StreamEnd::Forked);
+        }
+        if until == head.position {
+            self.point = head;
+        }
+        if !self.is_due() {
+            return Ok(());
+        }
+        let point = if until == head.position {
+            head
+        } else {
+            match self.follow.source.change_at(until).await {
+                Ok(Some(change_id)) => Point { position: until, change_id },
+                Ok(None) => return Err(StreamEnd::Forked),
+                // The next read waits this out.
+                Err(_) => return Ok(()),
+            }
+        };
+        self.send(Body::Bookmark { position: until }, Some(point)).await
     }
 
     /// Sends of a page that is more than full as many whole commands as fit, or the next part of one that does not.
@@ -344,6 +326,7 @@ impl<S: LogSource> Stream<S> {
         let place = self.queue.clone().reserve_owned().await.map_err(|_| StreamEnd::Gone)?;
         place.send(Ok(self.message(body, point)));
         self.sent = Instant::now();
+        self.told = self.marked;
         Ok(())
     }
 
@@ -380,6 +363,6 @@ impl<S: LogSource> Stream<S> {
 
     async fn wait_out(&self, error: SourceError) {
         tracing::warn!(%error, "the log cannot be read");
-        tokio::time::sleep(RETRY).await;
+        sleep(RETRY).await;
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    chat,
     history::on_time,
     log::Log,
     replica::{Replica, beginning},
 };
-use crate::feed::Body;
+use crate::feed::{Body, Start};
 
 #[tokio::test(start_paused = true)]
 async fn c9_an_idle_stream_has_a_bookmark_every_second() {
@@ -90,4 +91,62 @@ async fn c9_none_while_changes_cannot_be_read() {
     follower.catch_up().await;
     follower.check();
     assert_eq!(follower.positions(), Vec::from_iter(1..=603));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c9_bookmarks_come_in_time_though_sequencing_is_slow() {
+    for millis in [100, 300, 400, 700] {
+        let log = Log::new();
+        log.state().call_takes = Duration::from_millis(millis);
+        let replica = Replica::start(&log);
+        let mut follower = replica.follow(beginning());
+        follower.next().await.expect("opened");
+        follower.listen(Duration::from_secs(60)).await;
+        follower.check();
+        let late = on_time(&follower.history, Instant::now());
+        assert_eq!(late, Ok(()), "where a call takes {millis} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c9_bookmarks_come_in_time_though_others_change_all_the_time() {
+    let log = Log::new();
+    // A call ends sooner than a read: there is always another mark when a range has been read.
+    log.state().read_takes = Duration::from_millis(20);
+    let replica = Replica::start(&log);
+    let mut follower = replica.follow(beginning());
+    for _ in 0..5_000 {
+        log.commit_many("boards", 1);
+        replica.marks.wake();
+        follower.listen(Duration::from_millis(2)).await;
+    }
+    follower.check();
+    assert_eq!(on_time(&follower.history, Instant::now()), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c9_a_long_way_without_changes_of_the_scope_has_bookmarks_to_resume_at() {
+    let log = Log::new();
+    for _ in 0..10 {
+        log.commit_many("boards", 15_000);
+        log.commit(&[("boards", 1), ("chat", 1), ("boards", 2)]);
+    }
+    for _ in 0..20 {
+        log.commit_many("boards", 15_000);
+    }
+    log.state().read_takes = Duration::from_millis(300);
+    let replica = Replica::start(&log);
+    let mut start = beginning();
+    let mut seen = Vec::new();
+    // A stream that is cut every three seconds gets there all the same.
+    for _ in 0..60 {
+        let mut follower = replica.follow(start);
+        follower.listen(Duration::from_secs(3)).await;
+        follower.check();
+        seen.extend(follower.positions());
+        start = follower.resume();
+    }
+    assert_eq!(seen, log.truth(&chat()).entries.iter().map(|entry| entry.point.position).collect::<Vec<_>>());
+    let Start::After { point, .. } = start else { panic!("it was resumed") };
+    assert_eq!(point, log.sequence_now());
 }

@@ -260,7 +260,8 @@ impl LogSource for Log {
     ) -> Result<Page<MemberId>, SourceError> {
         let takes = self.state().read_takes;
         sleep(takes).await;
-        let same_history = self.change_at(noted.position).await?.is_none_or(|id| id == noted.change_id);
+        let same_history =
+            noted == Point::ZERO || self.change_at(noted.position).await? == Some(noted.change_id);
         let mut state = self.state();
         let things: Vec<Thing> = state
             .things

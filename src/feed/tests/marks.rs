@@ -1,6 +1,6 @@
 //! Marks: what a call found, since when.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -104,7 +104,7 @@ async fn a_failing_log_is_left_alone_for_a_while() {
 async fn the_task_ends_with_the_shutdown() {
     let log = Log::new();
     let shutdown = CancellationToken::new();
-    let (marks, task) = Marks::start(log.clone(), shutdown.clone());
+    let (marks, task) = Marks::start(log.clone(), Arc::new(log), shutdown.clone());
     marks.since(Instant::now()).await;
     shutdown.cancel();
     timeout(MILLISECOND, task).await.expect("at once").expect("no panic");
@@ -130,7 +130,7 @@ async fn a_call_that_hangs_does_not_hold_the_shutdown_up() {
     let log = Log::new();
     log.state().call_takes = Duration::from_secs(3_600);
     let shutdown = CancellationToken::new();
-    let (_, task) = Marks::start(log, shutdown.clone());
+    let (_, task) = Marks::start(log.clone(), Arc::new(log), shutdown.clone());
     sleep(MILLISECOND).await;
     shutdown.cancel();
     timeout(MILLISECOND, task).await.expect("at once").expect("no panic");

@@ -48,7 +48,7 @@ pub(super) struct Follower {
 impl Replica {
     pub(super) fn start(log: &Log) -> Self {
         let stop = CancellationToken::new();
-        let (marks, _) = Marks::start(log.clone(), stop.clone());
+        let (marks, _) = Marks::start(log.clone(), Arc::new(log.clone()), stop.clone());
         Self { log: log.clone(), marks, seal: seal(), _stop: stop.drop_guard() }
     }
 
@@ -123,7 +123,8 @@ impl Follower {
 
     /// Receives what is left until the end, and returns the reason.
     pub(super) async fn finish(&mut self) -> Option<StreamEnd> {
-        while self.next().await.is_some() {}
+        let all = async { while self.next().await.is_some() {} };
+        timeout(STALLED, all).await.expect("the stream ends");
         self.end
     }
 

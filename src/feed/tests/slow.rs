@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{
+    chat,
     log::Log,
     replica::{Replica, beginning},
 };
-use crate::feed::StreamEnd;
+use crate::{
+    feed::{Body, Ending, Registry, StreamEnd},
+    rules::ids::SubscriptionId,
+};
 
 #[tokio::test(start_paused = true)]
 async fn c10_nothing_is_read_for_a_reader_whose_queue_is_full() {
@@ -84,5 +89,39 @@ async fn c10_a_drain_ends_a_stream_with_a_bookmark_of_how_far_it_got() {
     assert_eq!(follower.finish().await, Some(StreamEnd::ShuttingDown));
     follower.check();
     let last = &follower.history.messages.last().expect("some came").1.body;
-    assert_eq!(*last, crate::feed::Body::Bookmark { position: 3 });
+    assert_eq!(*last, Body::Bookmark { position: 3 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn c10_a_slow_reader_hears_why_its_stream_ended() {
+    let log = Log::new();
+    for _ in 0..20 {
+        log.commit_many("chat", 500);
+    }
+    let registry = Registry::default();
+    let replica = Replica::start(&log);
+    let id = SubscriptionId(Uuid::from_u128(9));
+    let mut slow = replica.follow_as(chat(), beginning(), Some(registry.register(id)));
+    sleep(Duration::from_secs(10)).await;
+    let _successor = registry.register(id);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(slow.finish().await, Some(StreamEnd::Ended(Ending::Replaced)));
+    slow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn c10_a_drain_does_not_wait_for_a_slow_reader() {
+    let log = Log::new();
+    for _ in 0..20 {
+        log.commit_many("chat", 500);
+    }
+    let replica = Replica::start(&log);
+    let mut slow = replica.follow(beginning());
+    sleep(Duration::from_secs(10)).await;
+    slow.shutdown.cancel();
+    sleep(Duration::from_secs(2)).await;
+    // What was queued is still there, and nothing else.
+    assert_eq!(slow.finish().await, None);
+    slow.check();
+    assert_eq!(slow.history.messages.len(), 2);
 }
