@@ -127,18 +127,18 @@ async fn listen_for_hints(mut listener: Listener, marks: Marks, shutdown: Cancel
     }
 }
 
-/// Ends the streams of subscriptions that were closed or replaced through another replica.
+/// Ends the streams whose subscription was closed, or took another stream, through another replica.
 async fn end_ended(database: Database, registry: Registry, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let open = registry.subscriptions();
+        let open = registry.streams();
         if open.is_empty() {
             continue;
         }
-        match database.ended_subscriptions(&open).await {
+        match database.ended_streams(&open).await {
             Ok(ended) => ended.into_iter().for_each(|(id, replaced)| end(&registry, id, replaced)),
             Err(error) => tracing::debug!(%error, "subscriptions cannot be compared"),
         }

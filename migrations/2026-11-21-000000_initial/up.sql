@@ -292,6 +292,7 @@ CREATE TABLE subscriptions (
     app text NOT NULL REFERENCES apps,
     instance text NOT NULL,
     organization_ids uuid[] NOT NULL,
+    stream_id uuid NOT NULL,
     state text NOT NULL CHECK (state IN ('LIVE', 'CLOSED', 'REPLACED')),
     applied_position bigint NOT NULL DEFAULT 0,
     create_time timestamptz NOT NULL DEFAULT now(),
@@ -303,7 +304,8 @@ COMMENT ON TABLE subscriptions IS 'The processes that follow the log.';
 COMMENT ON COLUMN subscriptions.subscription_id IS 'The id, UUIDv7.';
 COMMENT ON COLUMN subscriptions.app IS 'The app that the process belongs to.';
 COMMENT ON COLUMN subscriptions.instance IS 'The name of the process, unique among the live ones of the app.';
-COMMENT ON COLUMN subscriptions.organization_ids IS 'The organizations that it filters by. Empty: all.';
+COMMENT ON COLUMN subscriptions.organization_ids IS 'The organizations that its newest stream filters by. Empty: all.';
+COMMENT ON COLUMN subscriptions.stream_id IS 'Its newest stream: an older one ends, on whichever replica it is.';
 COMMENT ON COLUMN subscriptions.state IS 'LIVE, CLOSED, or REPLACED by a newer one of the same instance.';
 COMMENT ON COLUMN subscriptions.applied_position IS 'The position that it acknowledged to have applied. Never decreases.';
 COMMENT ON COLUMN subscriptions.create_time IS 'When it was opened.';

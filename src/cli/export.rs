@@ -69,6 +69,9 @@ async fn export(args: ExportArgs) -> Result<(), ExportError> {
     let ExportArgs { endpoint: EndpointArgs { endpoint }, output, app } = args;
     files::check_writable_place(&output)?;
     let service = Lists::new(connect(&endpoint)?);
+    if let Some(app) = &app {
+        service.check_app(app).await?;
+    }
     let rows = rows(&service, app.as_deref()).await?;
     roster::write(&output, &rows)?;
     eprintln!("{} rows in {}", rows.len(), output.display());

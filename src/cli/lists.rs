@@ -57,6 +57,13 @@ impl Lists {
         Self { client, policy: patience() }
     }
 
+    /// Whether there is such an app: the lists of one that was mistyped would be empty, and look as if they were right.
+    pub(super) async fn check_app(&self, app: &str) -> Result<(), ListError> {
+        let request = v1::GetAppRequest { app: app.to_owned() };
+        retry(&patience(), async || self.client.apps().get_app(request.clone()).await).await?;
+        Ok(())
+    }
+
     pub(super) async fn organizations(&self) -> Result<Vec<v1::Organization>, ListError> {
         let request = v1::ListOrganizationsRequest { page_size: PAGE, page_token: String::new() };
         all_pages!(self, organizations.list_organizations, organizations, request)

@@ -10,9 +10,9 @@ use super::{Context, EngineError, Missing, Order, run::Firmness};
 use crate::{
     rules::{
         ActingMember, Actor, Command, Restore, State, Violation,
-        ids::{MemberId, WorkspaceId},
+        ids::{AppName, MemberId, WorkspaceId},
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
-        state::{Member, Organization, Workspace},
+        state::{Member, Organization},
     },
     storage::{Lock, Transaction},
 };
@@ -77,6 +77,20 @@ impl Needs {
     }
 }
 
+impl Needs {
+    /// Whether the command may take the acting person's own access to the organization.
+    fn may_end(&self, acting: Option<MemberId>) -> bool {
+        match self.member {
+            Some(member) => self.ends_owner && Some(member) == acting,
+            // A deleted workspace takes along whoever was in no other.
+            None => {
+                self.workspace.is_some_and(|(_, lock)| lock == Lock::Update)
+                    && self.organization == Lock::Update
+            }
+        }
+    }
+}
+
 /// Loads what `order` needs. None: it is about an owner, and needs the organization for itself alone (R60).
 pub(super) async fn load(
     transaction: &mut Transaction,
@@ -86,21 +100,27 @@ pub(super) async fn load(
 ) -> Result<Option<Slice>, EngineError> {
     let mut command = order.command.clone();
     let mut state = State::default();
-    lock_account(transaction, &command).await?;
+    let acting = match context.acting {
+        Some(account) => transaction.member_id(order.organization, account).await?,
+        None => None,
+    };
     let mut needs = Needs::of(&command);
+    lock_account(transaction, context, &command, acting.is_some() && needs.may_end(acting)).await?;
     if firmness == Firmness::Alone {
         needs.organization = Lock::Update;
     }
     if let Command::CreateOrganization(create) = &command {
-        require_app(transaction, create.app.as_str()).await?;
+        check_app(transaction, context, &create.app).await?;
         return Ok(Some(Slice { state, actor: account_actor(context), command }));
     }
     state.organization = Some(lock_organization(transaction, order, needs.organization).await?);
-    check_app(transaction, context, &command).await?;
+    if let Command::CreateWorkspace { app, .. } = &command {
+        check_app(transaction, context, app).await?;
+    }
     if let Some((workspace, lock)) = needs.workspace {
         let found = transaction.workspace(order.organization, workspace, lock).await?;
         let found = found.ok_or(Violation::NoWorkspace(workspace))?;
-        check_own_app(transaction, context, &found).await?;
+        check_own_app(transaction, context, &found.app).await?;
         state.workspaces.insert(workspace, found);
     }
     if let Command::AddMember { member, account, .. } = &mut command
@@ -109,7 +129,7 @@ pub(super) async fn load(
         *member = existing;
         needs.member = Some(existing);
     }
-    let acting = load_members(transaction, context, order, &needs, &mut state).await?;
+    let acting = load_members(transaction, order, &needs, acting, &mut state).await?;
     if needs.ends_owner && firmness == Firmness::Usual {
         let about_owner = needs.member.and_then(|member| state.members.get(&member));
         if about_owner.is_some_and(|member| member.role == OrganizationRole::Owner) {
@@ -124,14 +144,21 @@ pub(super) async fn load(
     Ok(Some(Slice { state, actor, command }))
 }
 
-/// The first lock: an account may not change while it is added somewhere.
-async fn lock_account(transaction: &mut Transaction, command: &Command) -> Result<(), EngineError> {
-    let account = match command {
-        Command::CreateOrganization(create) => create.account,
-        Command::AddMember { account, .. } => *account,
+/// The first lock. An account may not change while it is added somewhere; and whoever may leave holds their own for
+/// themselves, so that of two departures at once, from two organizations, one sees the other (R36, R38).
+async fn lock_account(
+    transaction: &mut Transaction,
+    context: &Context,
+    command: &Command,
+    may_leave: bool,
+) -> Result<(), EngineError> {
+    let (account, lock) = match (command, context.acting) {
+        (Command::CreateOrganization(create), _) => (create.account, Lock::Share),
+        (Command::AddMember { account, .. }, _) => (*account, Lock::Share),
+        (_, Some(acting)) if may_leave => (acting, Lock::Update),
         _ => return Ok(()),
     };
-    let found = transaction.account(account, Lock::Share).await?;
+    let found = transaction.account(account, lock).await?;
     found.map(|_| ()).ok_or(EngineError::Missing(Missing::Account(account)))
 }
 
@@ -144,38 +171,26 @@ async fn lock_organization(
     found.ok_or(EngineError::Missing(Missing::Organization(order.organization)))
 }
 
-async fn require_app(transaction: &mut Transaction, app: &str) -> Result<(), EngineError> {
-    if transaction.is_app(app).await? {
-        return Ok(());
-    }
-    let app = app.parse().map_err(|_| EngineError::Panicked)?;
-    Err(EngineError::Missing(Missing::App(app)))
-}
-
-/// A new workspace's app must exist, and be the calling app's own if an app calls.
+/// A new workspace's app must exist, and be the calling app's own if an app calls (R15).
 async fn check_app(
     transaction: &mut Transaction,
     context: &Context,
-    command: &Command,
+    app: &AppName,
 ) -> Result<(), EngineError> {
-    let Command::CreateWorkspace { app, .. } = command else { return Ok(()) };
-    require_app(transaction, app.as_str()).await?;
-    if context.caller.as_str() != app.as_str() && transaction.is_app(context.caller.as_str()).await? {
-        return Err(Violation::WorkspaceOfOtherApp { app: app.clone() }.into());
+    if !transaction.is_app(app.as_str()).await? {
+        return Err(EngineError::Missing(Missing::App(app.clone())));
     }
-    Ok(())
+    check_own_app(transaction, context, app).await
 }
 
 /// An app commands its own workspaces alone (R15). A caller that is no app is not bound so.
 async fn check_own_app(
     transaction: &mut Transaction,
     context: &Context,
-    workspace: &Workspace,
+    app: &AppName,
 ) -> Result<(), EngineError> {
-    if context.caller.as_str() != workspace.app.as_str()
-        && transaction.is_app(context.caller.as_str()).await?
-    {
-        return Err(Violation::WorkspaceOfOtherApp { app: workspace.app.clone() }.into());
+    if context.caller.as_str() != app.as_str() && transaction.is_app(context.caller.as_str()).await? {
+        return Err(Violation::WorkspaceOfOtherApp { app: app.clone() }.into());
     }
     Ok(())
 }
@@ -184,15 +199,11 @@ async fn check_own_app(
 /// Returns the acting member.
 async fn load_members(
     transaction: &mut Transaction,
-    context: &Context,
     order: &Order,
     needs: &Needs,
+    acting: Option<MemberId>,
     state: &mut State,
 ) -> Result<Option<Member>, EngineError> {
-    let acting = match context.acting {
-        Some(account) => transaction.member_id(order.organization, account).await?,
-        None => None,
-    };
     if let Command::DeleteWorkspace { workspace } = order.command {
         // One statement for all of them: the acting member has a place in the order of the locks like any other.
         state.members = transaction.members_of_workspace(order.organization, workspace, acting).await?;
@@ -245,6 +256,10 @@ async fn load_memberships(
     if !named.is_empty() {
         let named: Vec<WorkspaceId> = named.into_iter().collect();
         for workspace in transaction.workspaces(order.organization, &named).await? {
+            if matches!(command, Command::ReactivateMember { restore: Restore::Listed(listed), .. } if listed.contains(&workspace.id))
+            {
+                check_own_app(transaction, context, &workspace.app).await?;
+            }
             state.workspaces.insert(workspace.id, workspace);
         }
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::rules::ids::SubscriptionId;
 
@@ -18,7 +19,13 @@ pub enum Ending {
     Closed,
 }
 
-type Ends = HashMap<SubscriptionId, watch::Sender<Option<Ending>>>;
+type Ends = HashMap<SubscriptionId, Open>;
+
+/// An open stream: its own id, and how to end it.
+struct Open {
+    stream: Uuid,
+    ending: watch::Sender<Option<Ending>>,
+}
 
 /// Which subscriptions have a stream here.
 #[derive(Clone, Default)]
@@ -39,11 +46,11 @@ impl Registry {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a stream. One that the subscription had ends.
-    pub fn register(&self, subscription: SubscriptionId) -> Registered {
+    /// Registers a stream. One that the subscription had here ends.
+    pub fn register(&self, subscription: SubscriptionId, stream: Uuid) -> Registered {
         let (sender, ending) = watch::channel(None);
-        if let Some(before) = self.lock().insert(subscription, sender) {
-            before.send_replace(Some(Ending::Replaced));
+        if let Some(before) = self.lock().insert(subscription, Open { stream, ending: sender }) {
+            before.ending.send_replace(Some(Ending::Replaced));
         }
         Registered { registry: self.clone(), subscription, ending }
     }
@@ -51,13 +58,13 @@ impl Registry {
     /// Ends the stream of a subscription, if it has one here.
     pub fn end(&self, subscription: SubscriptionId, ending: Ending) {
         if let Some(stream) = self.lock().remove(&subscription) {
-            stream.send_replace(Some(ending));
+            stream.ending.send_replace(Some(ending));
         }
     }
 
-    /// The subscriptions that have a stream here.
-    pub fn subscriptions(&self) -> Vec<SubscriptionId> {
-        self.lock().keys().copied().collect()
+    /// The streams that are open here, each with its subscription.
+    pub fn streams(&self) -> Vec<(SubscriptionId, Uuid)> {
+        self.lock().iter().map(|(subscription, open)| (*subscription, open.stream)).collect()
     }
 }
 
@@ -76,7 +83,8 @@ impl Drop for Registered {
     fn drop(&mut self) {
         let mut open = self.registry.lock();
         // Only one's own entry: a successor may stand there by now.
-        if open.get(&self.subscription).is_some_and(|sender| sender.subscribe().same_channel(&self.ending)) {
+        if open.get(&self.subscription).is_some_and(|open| open.ending.subscribe().same_channel(&self.ending))
+        {
             open.remove(&self.subscription);
         }
     }

@@ -75,6 +75,8 @@ struct Stream<S> {
     marked: Option<Instant>,
     /// The mark of the last message.
     told: Option<Instant>,
+    /// Whether the first message was sent.
+    opened: bool,
 }
 
 impl<S: LogSource> Follow<S> {
@@ -93,6 +95,7 @@ impl<S: LogSource> Follow<S> {
             sent: Instant::now(),
             marked: None,
             told: None,
+            opened: false,
         };
         let ended = async {
             match &mut registered {
@@ -327,6 +330,7 @@ impl<S: LogSource> Stream<S> {
         place.send(Ok(self.message(body, point)));
         self.sent = Instant::now();
         self.told = self.marked;
+        self.opened = true;
         Ok(())
     }
 
@@ -344,7 +348,7 @@ impl<S: LogSource> Stream<S> {
 
     /// The last bookmark of a drain, where the stream is at a point and the queue has room.
     fn farewell(&mut self) {
-        let whole = self.part == 0 && !self.previous.is_empty();
+        let whole = self.opened && self.part == 0 && !self.previous.is_empty();
         if let (true, Ok(place)) = (whole, self.queue.clone().try_reserve_owned()) {
             let point = self.point;
             place.send(Ok(self.message(Body::Bookmark { position: point.position }, Some(point))));

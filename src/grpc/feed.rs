@@ -91,10 +91,12 @@ impl Services {
     }
 
     /// The subscription of a stream: the one that the request resumes, a new one, or none for an observer.
+    /// `stream` becomes its newest stream, which ends an older one on whichever replica.
     async fn subscribe(
         &self,
         message: &WatchRequest,
         scope: &Scope,
+        stream: Uuid,
     ) -> Result<Option<SubscriptionId>, Status> {
         let instance: Option<InstanceName> = parse::optional("instance", &message.instance)?;
         let resumed: Option<SubscriptionId> = parse::optional("subscription_id", &message.subscription_id)?;
@@ -104,18 +106,23 @@ impl Services {
                 Some(_) => Err(status::invalid_field("subscription_id", "goes with instance alone")),
             };
         };
+        let organizations: Vec<Uuid> =
+            scope.organizations().iter().map(|organization| organization.0).collect();
         if let Some(id) = resumed {
             let row = self.read_subscription(id).await?;
             if row.app != scope.app().as_str() || row.instance != instance.as_str() {
                 return Err(status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id));
             }
-            return if row.state == "LIVE" { Ok(Some(id)) } else { Err(status::subscription_closed(id)) };
+            let resumed = self.engine.database().resume_subscription(id, &organizations, stream).await;
+            let live = resumed.map_err(status::storage)?;
+            return if live { Ok(Some(id)) } else { Err(status::subscription_closed(id)) };
         }
         let new = NewSubscription {
             id: SubscriptionId::generate(),
             app: scope.app().clone(),
             instance,
-            organization_ids: scope.organizations().iter().map(|organization| organization.0).collect(),
+            organization_ids: organizations,
+            stream_id: stream,
         };
         let replaced = self.engine.database().open_subscription(&new).await.map_err(status::storage)?;
         if let Some(replaced) = replaced {
@@ -134,13 +141,18 @@ impl FeedService for Services {
             return Err(status::shutting_down());
         }
         let message = request.into_inner();
+        // First of all: in another database the app may be unknown too, and that would not be the point.
+        if matches!(Cursor::open(&self.seal, &message.cursor), Err(CursorRefusal::WrongStore)) {
+            return Err(status::cursor_refused("cursor", CursorRefusal::WrongStore));
+        }
         let scope = self.scope(&message).await?;
         // Refused before anything is registered: a bad cursor must not replace a working stream.
         let start = self.start(&message, &scope).await?;
         if self.marks.newest().is_none() {
             return Err(status::unavailable());
         }
-        let subscription = self.subscribe(&message, &scope).await?;
+        let stream = Uuid::now_v7();
+        let subscription = self.subscribe(&message, &scope, stream).await?;
         let follow = Follow {
             source: Arc::clone(&self.source),
             marks: self.marks.clone(),
@@ -148,7 +160,7 @@ impl FeedService for Services {
             scope,
             profiles: message.include_profiles,
             subscription,
-            registered: subscription.map(|id| self.registry.register(id)),
+            registered: subscription.map(|id| self.registry.register(id, stream)),
             shutdown: self.shutdown.clone(),
         };
         let (queue, messages) = mpsc::channel(QUEUE);

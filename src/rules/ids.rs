@@ -211,14 +211,24 @@ impl FromStr for Email {
         if text.chars().nth(Self::MAX).is_some() {
             return Err(Malformed::TooLong { max: Self::MAX });
         }
-        if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
+        // A quoted local part could spell an address that others have without quotes.
+        if text
+            .chars()
+            .any(|character| character.is_control() || character.is_whitespace() || character == '"')
+        {
             return Err(Malformed::Email);
         }
         let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
         let parsed = EmailAddress::parse_with_options(text, options).map_err(|_| Malformed::Email)?;
         let domain = idna::domain_to_ascii_strict(parsed.domain()).map_err(|_| Malformed::Email)?;
-        Ok(Self { key: format!("{}@{domain}", parsed.local_part().to_lowercase()), address: text.to_owned() })
+        Ok(Self { key: format!("{}@{domain}", fold(parsed.local_part())), address: text.to_owned() })
     }
+}
+
+/// One spelling for all cases of a text, whatever stands beside a letter: by way of upper case, since a small sigma has
+/// two forms and a capital one.
+fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -233,6 +243,8 @@ mod tests {
     fn one_address_in_many_spellings_has_one_key() {
         assert_eq!(key("ada@example.com"), key("ADA@Example.COM"));
         assert_eq!(key("jörg@bücher.example"), key("JÖRG@xn--bcher-kva.example"));
+        assert_eq!(key("νικος@example.com"), key("ΝΙΚΟΣ@example.com"));
+        assert_eq!(key("xσ@example.com"), key("xΣ@example.com"));
         assert_ne!(key("ada@example.com"), key("ada@example.org"));
     }
 
@@ -246,6 +258,7 @@ mod tests {
             "ada@example..com",
             "a\0@example.com",
             "Ada <ada@example.com>",
+            "\"ada\"@example.com",
         ] {
             assert_eq!(key(text), Err(Malformed::Email), "{text:?}");
         }

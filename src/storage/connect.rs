@@ -21,10 +21,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection may be silent before it is probed.
 const SILENCE: Duration = Duration::from_secs(5);
 /// What every connection is set to. No statement of ours takes a second on a healthy database: these end what hangs,
-/// so that neither a lock nor a connection is held by it. `client_connection_check_interval` ends the statement of a
-/// client that is gone.
+/// so that neither a lock nor a connection is held by it. A replica that is frozen in the middle of a command holds its
+/// locks for 5 s, well below the 15 s after which a command that waits for them gives up (five attempts of 3 s).
+/// `client_connection_check_interval` ends the statement of a client that is gone.
 const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; \
-     SET idle_in_transaction_session_timeout = '15s'; SET client_connection_check_interval = '500ms'";
+     SET idle_in_transaction_session_timeout = '5s'; SET client_connection_check_interval = '500ms'";
 
 /// A database URL, parsed and with TLS decided.
 #[derive(Clone)]

@@ -19,20 +19,24 @@ use crate::rules::{
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
 
-/// Rows in one statement: Postgres takes 65,535 parameters, a membership has seven.
+/// Rows in one statement: Postgres takes 65,535 parameters, a member has eight.
 const ROWS: usize = 5_000;
 
 impl Transaction {
     /// Writes the subjects of changes as they are after all of them.
     pub async fn write_subjects(&mut self, changes: &[Change]) -> Result<(), StorageError> {
-        let mut memberships = Vec::new();
+        let (mut members, mut memberships) = (Vec::new(), Vec::new());
         for subject in last_states(changes) {
             match subject {
                 Subject::Organization(organization) => self.write_organization(organization).await?,
                 Subject::Workspace(workspace) => self.write_workspace(workspace).await?,
-                Subject::Member(member) => self.write_member(member).await?,
+                Subject::Member(member) => members.push(member),
                 Subject::WorkspaceMember(membership) => memberships.push(membership),
             }
+        }
+        // A thing stands before what refers to it: a member before its memberships.
+        for part in members.chunks(ROWS) {
+            self.write_members(part).await?;
         }
         for part in memberships.chunks(ROWS) {
             self.write_memberships(part).await?;
@@ -72,9 +76,10 @@ impl Transaction {
         Ok(())
     }
 
-    async fn write_member(&mut self, member: &Member) -> Result<(), StorageError> {
+    async fn write_members(&mut self, members: &[&Member]) -> Result<(), StorageError> {
+        let rows: Vec<MemberRow> = members.iter().map(|member| MemberRow::from(*member)).collect();
         diesel::insert_into(members::table)
-            .values(MemberRow::from(member))
+            .values(rows)
             .on_conflict((members::organization_id, members::member_id))
             .do_update()
             .set((
@@ -184,7 +189,6 @@ fn last_states(changes: &[Change]) -> Vec<&Subject> {
             })
         })
         .collect();
-    // A thing must stand before what refers to it: a member before its memberships.
     last.reverse();
     last
 }

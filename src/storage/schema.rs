@@ -151,6 +151,7 @@ diesel::table! {
         app -> Text,
         instance -> Text,
         organization_ids -> Array<Uuid>,
+        stream_id -> Uuid,
         state -> Text,
         applied_position -> Int8,
         create_time -> Timestamptz,

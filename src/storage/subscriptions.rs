@@ -22,6 +22,8 @@ pub struct NewSubscription {
     pub instance: InstanceName,
     /// The organizations that it filters by.
     pub organization_ids: Vec<Uuid>,
+    /// Its first stream.
+    pub stream_id: Uuid,
 }
 
 /// A subscription as it is.
@@ -67,12 +69,31 @@ impl Database {
                 subscriptions::app.eq(new.app.as_str()),
                 subscriptions::instance.eq(new.instance.as_str()),
                 subscriptions::organization_ids.eq(&new.organization_ids),
+                subscriptions::stream_id.eq(new.stream_id),
                 subscriptions::state.eq("LIVE"),
             ))
             .execute(&mut transaction.connection)
             .await?;
         transaction.commit().await?;
         Ok(replaced.map(SubscriptionId))
+    }
+
+    /// Gives a live subscription another stream. False: it is not live.
+    pub async fn resume_subscription(
+        &self,
+        id: SubscriptionId,
+        organization_ids: &[Uuid],
+        stream_id: Uuid,
+    ) -> Result<bool, StorageError> {
+        let updated = diesel::update(subscriptions::table.find(id.0))
+            .filter(subscriptions::state.eq("LIVE"))
+            .set((
+                subscriptions::organization_ids.eq(organization_ids),
+                subscriptions::stream_id.eq(stream_id),
+            ))
+            .execute(&mut self.read().await?)
+            .await?;
+        Ok(updated == 1)
     }
 
     /// Reads a subscription, also an ended one.
@@ -129,18 +150,19 @@ impl Database {
         Ok(query.load(&mut self.read().await?).await?)
     }
 
-    /// Which of some subscriptions have ended, and whether each was replaced (true) or closed (false).
-    pub async fn ended_subscriptions(
+    /// Which of some streams must end, and whether each was replaced (true) or its subscription closed (false).
+    pub async fn ended_streams(
         &self,
-        ids: &[SubscriptionId],
+        streams: &[(SubscriptionId, Uuid)],
     ) -> Result<Vec<(SubscriptionId, bool)>, StorageError> {
-        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        let rows: Vec<(Uuid, String)> = subscriptions::table
+        let ids: Vec<Uuid> = streams.iter().map(|(id, _)| id.0).collect();
+        let rows: Vec<(Uuid, String, Uuid)> = subscriptions::table
             .filter(subscriptions::subscription_id.eq_any(ids))
-            .filter(subscriptions::state.ne("LIVE"))
-            .select((subscriptions::subscription_id, subscriptions::state))
+            .select((subscriptions::subscription_id, subscriptions::state, subscriptions::stream_id))
             .load(&mut self.read().await?)
             .await?;
-        Ok(rows.into_iter().map(|(id, state)| (SubscriptionId(id), state == "REPLACED")).collect())
+        let has = |id: Uuid, stream: Uuid| streams.contains(&(SubscriptionId(id), stream));
+        let ended = rows.into_iter().filter(|(id, state, stream)| state != "LIVE" || !has(*id, *stream));
+        Ok(ended.map(|(id, state, _)| (SubscriptionId(id), state != "CLOSED")).collect())
     }
 }

@@ -32,7 +32,7 @@ const POSITIONS_FROM_A_SEQUENCE: &str = "
     BEGIN
         PERFORM pg_advisory_xact_lock(8243122705118243);
         WITH taken AS (DELETE FROM pending_changes RETURNING *)
-        INSERT INTO changes SELECT id + 1000000, change_id, command_id, id + 1000000, organization_id, apps, subject, workspace_id,
+        INSERT INTO changes SELECT id + 1000, change_id, command_id, id + 1000, organization_id, apps, subject, workspace_id,
             member_id, state, role, version, reason, caller, acting_member_id, record_time FROM taken;
         UPDATE log_head SET position = c.position, change_id = c.change_id
             FROM (SELECT position, changes.change_id FROM changes ORDER BY position DESC LIMIT 1) c;

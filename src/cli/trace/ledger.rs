@@ -6,7 +6,10 @@ use std::collections::{HashMap, hash_map::Entry};
 use rollcall_client::v1::OrganizationRole;
 
 use super::{FIRST_WORKSPACE, Op, Part, Row, TraceError, TraceProblem};
-use crate::cli::csv_file::{Column, Located};
+use crate::{
+    cli::csv_file::{Column, Located},
+    rules::ids::Email,
+};
 
 /// Checks all rows in order and fills in their [`Part`].
 pub(crate) fn check(rows: &mut [Row]) -> Result<(), TraceError> {
@@ -36,7 +39,7 @@ struct Persons(HashMap<String, String>);
 impl Persons {
     /// Whether the person is new.
     fn meet(&mut self, person: &str) -> Result<bool, Refusal> {
-        match self.0.entry(person.to_lowercase()) {
+        match self.0.entry(compared(person)) {
             Entry::Vacant(entry) => {
                 entry.insert(person.to_owned());
                 Ok(true)
@@ -48,6 +51,12 @@ impl Persons {
             }
         }
     }
+}
+
+/// The person's address as the service compares it.
+fn compared(person: &str) -> String {
+    let address = if person.contains('@') { person.to_owned() } else { format!("{person}@example.org") };
+    address.parse::<Email>().map_or(address, |email| email.key().to_owned())
 }
 
 type Refusal = (&'static str, TraceProblem);

@@ -18,24 +18,31 @@ use crate::{
 const ID: SubscriptionId = SubscriptionId(Uuid::from_u128(9));
 const OTHER: SubscriptionId = SubscriptionId(Uuid::from_u128(10));
 
+/// The subscriptions that have a stream.
+fn open(registry: &Registry) -> Vec<SubscriptionId> {
+    registry.streams().into_iter().map(|(subscription, _)| subscription).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_stream_of_a_subscription_replaces_the_first() {
     let log = Log::new();
     let registry = Registry::default();
     let replica = Replica::start(&log);
-    let mut first = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
-    let mut bystander = replica.follow_as(chat(), beginning(), Some(registry.register(OTHER)));
+    let mut first = replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
+    let mut bystander =
+        replica.follow_as(chat(), beginning(), Some(registry.register(OTHER, uuid::Uuid::now_v7())));
     first.next().await.expect("opened");
-    let mut second = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
+    let mut second =
+        replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
     assert_eq!(first.finish().await, Some(StreamEnd::Ended(Ending::Replaced)));
     sleep(Duration::from_secs(5)).await;
     // The first one is gone with its entry, and took neither the second's nor another's along.
-    assert_eq!(registry.subscriptions().len(), 2);
+    assert_eq!(open(&registry).len(), 2);
     registry.end(ID, Ending::Closed);
     assert_eq!(second.finish().await, Some(StreamEnd::Ended(Ending::Closed)));
     log.commit_many("chat", 1);
     bystander.catch_up().await;
-    assert_eq!(registry.subscriptions(), [OTHER]);
+    assert_eq!(open(&registry), [OTHER]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,11 +50,12 @@ async fn closing_ends_a_stream_and_frees_its_entry() {
     let log = Log::new();
     let registry = Registry::default();
     let replica = Replica::start(&log);
-    let mut follower = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
+    let mut follower =
+        replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
     follower.next().await.expect("opened");
     registry.end(ID, Ending::Closed);
     assert_eq!(follower.finish().await, Some(StreamEnd::Ended(Ending::Closed)));
-    assert_eq!(registry.subscriptions(), []);
+    assert_eq!(open(&registry), []);
     registry.end(ID, Ending::Closed);
 }
 
@@ -56,32 +64,32 @@ async fn a_stream_that_ends_by_itself_frees_its_entry() {
     let log = Log::new();
     let registry = Registry::default();
     let replica = Replica::start(&log);
-    let follower = replica.follow_as(chat(), beginning(), Some(registry.register(ID)));
-    assert_eq!(registry.subscriptions(), [ID]);
+    let follower = replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
+    assert_eq!(open(&registry), [ID]);
     drop(follower);
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(registry.subscriptions(), []);
+    assert_eq!(open(&registry), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_an_old_entry_leaves_its_successor() {
     let registry = Registry::default();
-    let mut old = registry.register(ID);
-    let new = registry.register(ID);
+    let mut old = registry.register(ID, uuid::Uuid::now_v7());
+    let new = registry.register(ID, uuid::Uuid::now_v7());
     assert_eq!(old.ended().await, Ending::Replaced);
     drop(old);
-    assert_eq!(registry.subscriptions(), [ID]);
+    assert_eq!(open(&registry), [ID]);
     drop(new);
-    assert_eq!(registry.subscriptions(), []);
+    assert_eq!(open(&registry), []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_ending_is_kept_for_a_stream_that_asks_late() {
     let registry = Registry::default();
-    let mut first = registry.register(ID);
+    let mut first = registry.register(ID, uuid::Uuid::now_v7());
     registry.end(ID, Ending::Closed);
-    let mut second = registry.register(ID);
-    let _third = registry.register(ID);
+    let mut second = registry.register(ID, uuid::Uuid::now_v7());
+    let _third = registry.register(ID, uuid::Uuid::now_v7());
     assert_eq!(first.ended().await, Ending::Closed);
     assert_eq!(second.ended().await, Ending::Replaced);
 }

@@ -101,9 +101,9 @@ async fn c10_a_slow_reader_hears_why_its_stream_ended() {
     let registry = Registry::default();
     let replica = Replica::start(&log);
     let id = SubscriptionId(Uuid::from_u128(9));
-    let mut slow = replica.follow_as(chat(), beginning(), Some(registry.register(id)));
+    let mut slow = replica.follow_as(chat(), beginning(), Some(registry.register(id, uuid::Uuid::now_v7())));
     sleep(Duration::from_secs(10)).await;
-    let _successor = registry.register(id);
+    let _successor = registry.register(id, uuid::Uuid::now_v7());
     sleep(Duration::from_secs(60)).await;
     assert_eq!(slow.finish().await, Some(StreamEnd::Ended(Ending::Replaced)));
     slow.check();

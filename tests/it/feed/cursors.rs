@@ -92,3 +92,11 @@ async fn c6_a_cursor_whose_change_is_another_one_or_is_gone_is_refused() {
         refused(&status, Code::FailedPrecondition, "CURSOR_FORKED");
     }
 }
+
+#[tokio::test]
+async fn c6_another_store_is_named_before_what_is_missing_in_it() {
+    let (world, other) = (World::start().await, World::start().await);
+    let cursor = first_cursor(&other, chat()).await;
+    let request = WatchRequest { app: "unregistered".to_owned(), cursor, ..chat() };
+    refused(&refusal(&world, request).await, Code::FailedPrecondition, "CURSOR_WRONG_STORE");
+}

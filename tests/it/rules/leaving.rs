@@ -216,3 +216,21 @@ async fn active_owners(world: &World, org: &crate::fixtures::Org, people: [&Pers
     }
     owners
 }
+
+#[tokio::test]
+async fn r36_r38_of_two_departures_at_once_from_the_only_two_organizations_one_is_refused() {
+    let world = World::start().await;
+    let (here, there) = (world.organization("ada").await, world.organization("eve").await);
+    for round in 0..20 {
+        let account = world.account(&format!("admin{round}")).await;
+        let one = world.add_account(&here, &account, OrganizationRole::Admin).await;
+        let other = world.add_account(&there, &account, OrganizationRole::Admin).await;
+        let (left, right) = (world.acting(&one), world.acting(&other));
+        let (left, right) = tokio::join!(left.remove(&here, &one), right.remove(&there, &other));
+        let refusal = match (left, right) {
+            (Ok(_), Err(refusal)) | (Err(refusal), Ok(_)) => refusal,
+            both => panic!("round {round}: {both:?}"),
+        };
+        assert_eq!(reason(&refusal), "ONLY_ORGANIZATION", "round {round}");
+    }
+}

@@ -176,3 +176,25 @@ async fn r16_access_is_lost_with_the_commit_and_every_app_that_knows_the_member_
     assert_eq!(told(&followers[1].changes().await), [left]);
     assert_eq!(told(&followers[2].changes().await), [""; 0]);
 }
+
+#[tokio::test]
+async fn r15_an_app_names_no_workspace_of_another_app_in_any_command() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let boards = world.calling_as("boards");
+    let account = world.account("founder").await;
+    refused(boards.create_organization(&account, "chat").await, PermissionDenied, "WORKSPACE_OF_OTHER_APP");
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    world.operator().deactivate(&org, &bob).await.expect("deactivated");
+    let request = ReactivateMemberRequest {
+        organization_id: org.id.clone(),
+        member_id: bob.member.clone(),
+        restore: Restore::Listed.into(),
+        workspace_ids: vec![org.general.clone()],
+        ..Default::default()
+    };
+    let mut request = tonic::Request::new(request);
+    request.metadata_mut().insert("rollcall-caller", "boards".parse().expect("ASCII"));
+    refused(world.members().reactivate_member(request).await, PermissionDenied, "WORKSPACE_OF_OTHER_APP");
+    assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
+}
