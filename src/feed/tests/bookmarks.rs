@@ -77,6 +77,18 @@ async fn c9_c14_none_while_the_log_is_out_of_reach_and_the_stream_goes_on_afterw
 }
 
 #[tokio::test(start_paused = true)]
+async fn c9_a_call_that_hangs_makes_no_bookmarks() {
+    let log = Log::new();
+    let replica = Replica::start(&log);
+    let mut follower = replica.snapshot();
+    follower.listen(Duration::from_secs(2)).await;
+    log.state().call_takes = Duration::from_secs(3_600);
+    // One may come for the last mark that was made.
+    follower.listen(Duration::from_secs(1)).await;
+    assert!(follower.is_silent_for(Duration::from_secs(60)).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c9_none_while_changes_cannot_be_read() {
     let log = Log::new();
     let replica = Replica::start(&log);
