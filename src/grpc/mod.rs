@@ -1,4 +1,4 @@
-//! gRPC: parse, one call, convert. Rules live elsewhere; errors become statuses in [`status`] alone.
+//! gRPC: parse, one call, convert. Rules live elsewhere; errors become statuses in `status` alone.
 
 mod account;
 mod answer;

@@ -218,7 +218,7 @@ async fn active_owners(world: &World, org: &crate::fixtures::Org, people: [&Pers
 }
 
 #[tokio::test]
-async fn r36_r38_of_two_departures_at_once_from_the_only_two_organizations_one_is_refused() {
+async fn r38_of_two_departures_at_once_from_the_only_two_organizations_one_is_refused() {
     let world = World::start().await;
     let (here, there) = (world.organization("ada").await, world.organization("eve").await);
     for round in 0..20 {
