@@ -9,7 +9,6 @@ use crate::{
     engine::Engine,
     feed::{Ending, Marks, Registry},
     grpc::Services,
-    rules::ids::SubscriptionId,
     seal::Seal,
     storage::{Database, Listener, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
@@ -139,12 +138,13 @@ async fn end_ended(database: Database, registry: Registry, shutdown: Cancellatio
             continue;
         }
         match database.ended_streams(&open).await {
-            Ok(ended) => ended.into_iter().for_each(|(id, replaced)| end(&registry, id, replaced)),
+            Ok(ended) => {
+                for (id, stream, replaced) in ended {
+                    let ending = if replaced { Ending::Replaced } else { Ending::Closed };
+                    registry.end_stream(id, stream, ending);
+                }
+            }
             Err(error) => tracing::debug!(%error, "subscriptions cannot be compared"),
         }
     }
-}
-
-fn end(registry: &Registry, id: SubscriptionId, replaced: bool) {
-    registry.end(id, if replaced { Ending::Replaced } else { Ending::Closed });
 }

@@ -62,6 +62,16 @@ impl Registry {
         }
     }
 
+    /// Ends this very stream of a subscription: not one that took its place since the caller looked.
+    pub fn end_stream(&self, subscription: SubscriptionId, stream: Uuid, ending: Ending) {
+        let mut open = self.lock();
+        if open.get(&subscription).is_some_and(|open| open.stream == stream)
+            && let Some(ended) = open.remove(&subscription)
+        {
+            ended.ending.send_replace(Some(ending));
+        }
+    }
+
     /// The streams that are open here, each with its subscription.
     pub fn streams(&self) -> Vec<(SubscriptionId, Uuid)> {
         self.lock().iter().map(|(subscription, open)| (*subscription, open.stream)).collect()

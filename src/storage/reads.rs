@@ -162,7 +162,7 @@ impl Database {
         Ok(query.load(&mut self.read().await?).await?)
     }
 
-    /// How many of some organizations exist.
+    /// The first of some organizations that does not exist. None: all do.
     pub async fn missing_organization(&self, ids: &[Uuid]) -> Result<Option<Uuid>, StorageError> {
         let found: Vec<Uuid> = organizations::table
             .filter(organizations::organization_id.eq_any(ids))

@@ -1,5 +1,7 @@
 //! Subscriptions: which processes follow the log, and how far each has applied it.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable,
@@ -154,15 +156,19 @@ impl Database {
     pub async fn ended_streams(
         &self,
         streams: &[(SubscriptionId, Uuid)],
-    ) -> Result<Vec<(SubscriptionId, bool)>, StorageError> {
+    ) -> Result<Vec<(SubscriptionId, Uuid, bool)>, StorageError> {
         let ids: Vec<Uuid> = streams.iter().map(|(id, _)| id.0).collect();
         let rows: Vec<(Uuid, String, Uuid)> = subscriptions::table
             .filter(subscriptions::subscription_id.eq_any(ids))
             .select((subscriptions::subscription_id, subscriptions::state, subscriptions::stream_id))
             .load(&mut self.read().await?)
             .await?;
-        let has = |id: Uuid, stream: Uuid| streams.contains(&(SubscriptionId(id), stream));
-        let ended = rows.into_iter().filter(|(id, state, stream)| state != "LIVE" || !has(*id, *stream));
-        Ok(ended.map(|(id, state, _)| (SubscriptionId(id), state != "CLOSED")).collect())
+        let found: HashMap<Uuid, (String, Uuid)> =
+            rows.into_iter().map(|(id, state, newest)| (id, (state, newest))).collect();
+        let ended = streams.iter().filter_map(|(id, stream)| {
+            let (state, newest) = found.get(&id.0)?;
+            (state != "LIVE" || newest != stream).then_some((*id, *stream, state != "CLOSED"))
+        });
+        Ok(ended.collect())
     }
 }

@@ -24,7 +24,7 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("store_log", &["feed", "rules", "storage"]),
     ("grpc", &["engine", "feed", "proto", "rules", "seal", "storage", "store_log"]),
     // Wires everything.
-    ("app", &["engine", "feed", "grpc", "rules", "seal", "storage", "store_log"]),
+    ("app", &["engine", "feed", "grpc", "seal", "storage", "store_log"]),
     // `storage` for `migrate` alone, `rules` for what a name may be; all else goes through the public API.
     ("cli", &["app", "config", "embedded", "rules", "storage", "telemetry"]),
 ];

@@ -93,3 +93,18 @@ async fn an_ending_is_kept_for_a_stream_that_asks_late() {
     assert_eq!(first.ended().await, Ending::Closed);
     assert_eq!(second.ended().await, Ending::Replaced);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_a_stream_that_was_replaced_meanwhile_leaves_its_successor_alone() {
+    let registry = Registry::default();
+    let (before, after) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let mut first = registry.register(ID, before);
+    let mut second = registry.register(ID, after);
+    assert_eq!(first.ended().await, Ending::Replaced);
+    // Somebody looked while the first was open, and comes late.
+    registry.end_stream(ID, before, Ending::Closed);
+    assert_eq!(open(&registry), [ID]);
+    registry.end_stream(ID, after, Ending::Closed);
+    assert_eq!(second.ended().await, Ending::Closed);
+    assert_eq!(open(&registry), []);
+}
