@@ -15,6 +15,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Encoded by protox itself: prost's own types would drop the authorization option of the methods.
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("rollcall.v1.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().build_client(false).compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .codec_path("crate::proto::codec::SmallBuffers")
+        // Sent as bytes that streams share.
+        .extern_path(".rollcall.v1.WatchResponse", "crate::proto::Frame")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

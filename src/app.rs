@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::feed::Limits;
 use crate::{
     engine::Engine,
-    feed::{Ending, Marks, Registry},
-    grpc::Services,
+    feed::{Ending, Marks, Registry, Window, tail, window::CAPACITY},
+    grpc::{Services, encode_change},
     seal::Seal,
     storage::{Database, Listener, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
@@ -43,6 +44,21 @@ pub enum AppError {
     Serve(#[from] tonic::transport::Error),
 }
 
+/// What a service is started with.
+#[derive(Clone)]
+pub struct Options {
+    /// The database.
+    pub database_url: String,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Connections of the pool.
+    pub pool_size: usize,
+    /// How long a drain may take.
+    pub drain: Duration,
+    /// What bounds a stream.
+    pub limits: Limits,
+}
+
 /// A service that listens, and not yet serves.
 pub struct App {
     services: Services,
@@ -54,12 +70,9 @@ pub struct App {
 
 impl App {
     /// Migrates the database, connects, binds the address.
-    pub async fn start(
-        database_url: &str,
-        listen: SocketAddr,
-        pool_size: usize,
-        drain: Duration,
-    ) -> Result<Self, AppError> {
+    pub async fn start(options: &Options) -> Result<Self, AppError> {
+        let Options { database_url, listen, pool_size, drain, limits } = options;
+        let (listen, pool_size) = (*listen, *pool_size);
         for migration in migrate(database_url).await? {
             tracing::info!(migration, "migrated");
         }
@@ -71,9 +84,10 @@ impl App {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shutdown = CancellationToken::new();
-        let source = Arc::new(StoreLog(database.clone()));
+        let source = Arc::new(StoreLog::new(database.clone(), pool_size));
         let sequence = StoreSequence(database.sequencer());
-        let (marks, sequencing) = Marks::start(sequence, Arc::clone(&source), shutdown.clone());
+        let window = Arc::new(Window::new(encode_change, CAPACITY));
+        let (marks, sequencing) = tail::start(sequence, Arc::clone(&window), shutdown.clone());
         // Whoever is told the address can watch at once.
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
         first.map_err(|_| StorageError::Unavailable("sequencing does not answer".to_owned()))?;
@@ -83,9 +97,12 @@ impl App {
             tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
         ];
-        let services = Services { engine: Engine::new(database), marks, source, seal, registry, shutdown };
+        let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
+        let engine = Engine::new(database);
+        let limits = *limits;
+        let services = Services { engine, marks, source, window, limits, opening, seal, registry, shutdown };
         tracing::info!(store.id = %store_id, address = %address, "started");
-        Ok(Self { services, listener, address, drain, tasks })
+        Ok(Self { services, listener, address, drain: *drain, tasks })
     }
 
     /// Where it listens.

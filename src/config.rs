@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +18,11 @@ const LISTEN: &str = "127.0.0.1:7400";
 const POOL: usize = 16;
 /// Seconds that a drain may take where nothing is said: below Kubernetes' 30 s before it kills.
 const DRAIN: u64 = 20;
+
+/// Seconds that a stream may go without a message taken where nothing is said: a process that is alive reads sooner.
+const SLOW_CONSUMER: u64 = 30;
+/// Seconds after which a stream ends where nothing is said. An hour after another replica was added it has its share.
+const STREAM_MAX_AGE: u64 = 3_600;
 
 /// Settings of `rollcall serve`.
 #[derive(Debug, Clone, Default, Args)]
@@ -43,6 +48,12 @@ pub struct ServeArgs {
     /// Seconds that ending may take after SIGTERM before what is left is cut [default: 20]
     #[arg(long, env = "ROLLCALL_DRAIN_SECONDS", value_name = "SECONDS")]
     pub drain_seconds: Option<u64>,
+    /// Seconds that a stream's reader may take no message before the stream is ended [default: 30]
+    #[arg(long, env = "ROLLCALL_SLOW_CONSUMER_SECONDS", value_name = "SECONDS")]
+    pub slow_consumer_seconds: Option<NonZeroU64>,
+    /// Seconds after which a stream ends to be resumed, 20% more or less [default: 3600]
+    #[arg(long, env = "ROLLCALL_STREAM_MAX_AGE_SECONDS", value_name = "SECONDS")]
+    pub stream_max_age_seconds: Option<NonZeroU64>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -91,6 +102,8 @@ struct File {
     postgres_bin: Option<PathBuf>,
     pool_size: Option<NonZeroUsize>,
     drain_seconds: Option<u64>,
+    slow_consumer_seconds: Option<NonZeroU64>,
+    stream_max_age_seconds: Option<NonZeroU64>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -119,6 +132,10 @@ pub struct ServeConfig {
     pub pool_size: usize,
     /// How long a drain may take.
     pub drain: Duration,
+    /// How long a stream's reader may take no message.
+    pub slow_consumer: Duration,
+    /// After how long a stream ends, 20% more or less.
+    pub stream_max_age: Duration,
     /// The log.
     pub log: LogConfig,
 }
@@ -182,12 +199,21 @@ impl ServeArgs {
             store,
             pool_size: self.pool_size.or(file.pool_size).map_or(POOL, NonZeroUsize::get),
             drain: Duration::from_secs(self.drain_seconds.or(file.drain_seconds).unwrap_or(DRAIN)),
+            slow_consumer: seconds(self.slow_consumer_seconds.or(file.slow_consumer_seconds), SLOW_CONSUMER),
+            stream_max_age: seconds(
+                self.stream_max_age_seconds.or(file.stream_max_age_seconds),
+                STREAM_MAX_AGE,
+            ),
             log: LogConfig {
                 filter: self.log.log.or(file.log),
                 format: self.log.log_format.or(file.log_format).unwrap_or_default(),
             },
         })
     }
+}
+
+fn seconds(given: Option<NonZeroU64>, default: u64) -> Duration {
+    Duration::from_secs(given.map_or(default, NonZeroU64::get))
 }
 
 fn store(args: &ServeArgs, file: &File) -> Result<Store, ConfigError> {

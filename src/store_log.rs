@@ -1,27 +1,63 @@
 //! The log of a store as the feed reads it: storage rows become feed entries.
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use crate::{
-    feed::{Entry, LogSource, Page, Point, Scope, Sequence, SourceError, Thing},
+    feed::{
+        Changes, Entry, LogSource, Page, Point, Range, Scope, Sequence, Sequenced, SourceError, Standing,
+        Thing,
+    },
     rules::{
         Reason,
         ids::{AccountId, ChangeId, CommandId, MemberId, OrganizationId, WorkspaceId},
         roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
     },
-    storage::{Database, Head, LogRow, Sequencer, SnapshotCursor, SnapshotRow},
+    storage::{Database, Head, LogRow, ReadChanges, Sequencer, SnapshotCursor, SnapshotRow},
 };
 
 /// The log in the database.
-pub struct StoreLog(pub Database);
+pub struct StoreLog {
+    database: Database,
+    /// Half of the pool at most reads for streams: however many come back at once, calls find a connection.
+    reads: Semaphore,
+}
 
 /// Sequencing in the database.
 pub struct StoreSequence(pub Sequencer);
 
+impl StoreLog {
+    /// The log in a database with a pool of this size.
+    pub fn new(database: Database, pool_size: usize) -> Self {
+        Self { database, reads: Semaphore::new((pool_size / 2).max(1)) }
+    }
+
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.reads.acquire().await.ok()
+    }
+}
+
+fn point(head: Head) -> Point {
+    let Head { position, change_id } = head;
+    Point { position, change_id: ChangeId(change_id) }
+}
+
+fn head(point: Point) -> Head {
+    let Point { position, change_id } = point;
+    Head { position, change_id: change_id.0 }
+}
+
+/// A limit as the database takes it; none is so large that it does not fit.
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 impl Sequence for StoreSequence {
-    async fn sequence(&mut self) -> Result<Point, SourceError> {
-        let Head { position, change_id } = self.0.sequence().await.map_err(failed)?;
-        Ok(Point { position, change_id: ChangeId(change_id) })
+    async fn sequence(&mut self, after: Option<Point>, limit: usize) -> Result<Sequenced, SourceError> {
+        let tail = self.0.sequence(after.map(head), bound(limit)).await.map_err(failed)?;
+        let entries = tail.rows.into_iter().map(|row| entry(row, true)).collect::<Result<_, _>>()?;
+        Ok(Sequenced { head: point(tail.head), same_history: tail.same_history, entries })
     }
 }
 
@@ -30,14 +66,23 @@ impl LogSource for StoreLog {
         &self,
         scope: &Scope,
         profiles: bool,
-        after: i64,
-        until: i64,
+        known: Point,
+        Range { after, until }: Range,
         limit: usize,
-    ) -> Result<Vec<Entry>, SourceError> {
+    ) -> Result<Changes, SourceError> {
         let organizations = organizations(scope);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.0.read_changes(scope.app(), &organizations, profiles, after, until, limit).await;
-        rows.map_err(failed)?.into_iter().map(|row| entry(row, profiles)).collect()
+        let _permit = self.permit().await;
+        let read = self.database.read_changes(
+            scope.app(),
+            &organizations,
+            profiles,
+            head(known),
+            (after, until),
+            bound(limit),
+        );
+        let ReadChanges { rows, floor, same_history } = read.await.map_err(failed)?;
+        let entries = rows.into_iter().map(|row| entry(row, profiles)).collect::<Result<_, _>>()?;
+        Ok(Changes { entries, floor, same_history })
     }
 
     type Cursor = SnapshotCursor;
@@ -51,17 +96,27 @@ impl LogSource for StoreLog {
         limit: usize,
     ) -> Result<Page<SnapshotCursor>, SourceError> {
         let organizations = organizations(scope);
-        let head = Head { position: noted.position, change_id: noted.change_id.0 };
         let cursor = cursor.unwrap_or(SnapshotCursor::START);
-        let page = self.0.snapshot_page(scope.app(), &organizations, profiles, head, cursor, limit).await;
+        let _permit = self.permit().await;
+        let (database, app) = (&self.database, scope.app());
+        let page = database.snapshot_page(app, &organizations, profiles, head(noted), cursor, limit).await;
         let page = page.map_err(failed)?;
         let things =
             page.rows.into_iter().map(|row| thing_of_row(row, profiles)).collect::<Result<_, _>>()?;
         Ok(Page { things, next: page.next, same_history: page.same_history })
     }
 
+    async fn standing(&self, point: Point) -> Result<Standing, SourceError> {
+        if point == Point::ZERO {
+            return Ok(Standing::There);
+        }
+        let found = self.change_at(point.position).await?;
+        Ok(if found == Some(point.change_id) { Standing::There } else { Standing::Forked })
+    }
+
     async fn change_at(&self, position: i64) -> Result<Option<ChangeId>, SourceError> {
-        Ok(self.0.change_at(position).await.map_err(failed)?.map(ChangeId))
+        let _permit = self.permit().await;
+        Ok(self.database.change_at(position).await.map_err(failed)?.map(ChangeId))
     }
 }
 
@@ -112,6 +167,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
         point,
         command_id: CommandId(row.command_id),
         command_end: row.command_end,
+        apps: row.apps.iter().map(|app| app.parse()).collect::<Result<_, _>>().map_err(|_| corrupt("app"))?,
         reason,
         thing,
         record_time: row.record_time.into(),

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
-    app::{App, AppError},
+    app::{App, AppError, Limits, Options},
     config::{ServeArgs, ServeConfig, Store},
-    embedded::{Cluster, Durability, EmbeddedError, Options},
+    embedded::{self, Cluster, Durability, EmbeddedError},
     telemetry,
 };
 
@@ -50,7 +50,7 @@ fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let (cluster, url) = match &config.store {
         Store::Url(url) => (None, url.clone()),
         Store::DataDir { data_dir, postgres_bin } => {
-            let cluster = Cluster::start(&Options {
+            let cluster = Cluster::start(&embedded::Options {
                 data_dir: data_dir.clone(),
                 bin_dir: postgres_bin.clone(),
                 durability: Durability::Durable,
@@ -74,7 +74,14 @@ async fn serve_on(url: &str, config: &ServeConfig) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let starting = App::start(url, config.listen, config.pool_size, config.drain);
+    let options = Options {
+        database_url: url.to_owned(),
+        listen: config.listen,
+        pool_size: config.pool_size,
+        drain: config.drain,
+        limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
+    };
+    let starting = App::start(&options);
     let app = tokio::select! {
         app = starting => app?,
         _ = terminate.recv() => return Ok(()),

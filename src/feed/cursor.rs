@@ -14,6 +14,8 @@ use crate::{
 pub struct Scope {
     app: AppName,
     organizations: Vec<OrganizationId>,
+    /// What a cursor remembers of the scope. Kept, since each message has a cursor.
+    digest: Uuid,
 }
 
 impl Scope {
@@ -21,7 +23,14 @@ impl Scope {
     pub fn new(app: AppName, mut organizations: Vec<OrganizationId>) -> Self {
         organizations.sort();
         organizations.dedup();
-        Self { app, organizations }
+        let digest = digest(&app, &organizations);
+        Self { app, organizations, digest }
+    }
+
+    /// Whether a change in these apps and this organization belongs to it.
+    pub fn has(&self, apps: &[AppName], organization: OrganizationId) -> bool {
+        apps.contains(&self.app)
+            && (self.organizations.is_empty() || self.organizations.binary_search(&organization).is_ok())
     }
 
     /// The app.
@@ -33,19 +42,18 @@ impl Scope {
     pub fn organizations(&self) -> &[OrganizationId] {
         &self.organizations
     }
+}
 
-    /// What a cursor remembers of the scope.
-    fn digest(&self) -> Uuid {
-        let mut digest = Sha256::new_with_prefix(self.app.as_str());
-        for organization in &self.organizations {
-            digest.update([0]);
-            digest.update(organization.0.as_bytes());
-        }
-        let digest = digest.finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        Uuid::from_bytes(bytes)
+fn digest(app: &AppName, organizations: &[OrganizationId]) -> Uuid {
+    let mut digest = Sha256::new_with_prefix(app.as_str());
+    for organization in organizations {
+        digest.update([0]);
+        digest.update(organization.0.as_bytes());
     }
+    let digest = digest.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(bytes)
 }
 
 /// Where a stream stands. Everything of its scope at or before `point` was sent on it.
@@ -74,7 +82,7 @@ pub enum CursorRefusal {
 impl Cursor {
     /// A cursor in a scope.
     pub fn new(point: Point, scope: &Scope, subscription: Option<SubscriptionId>) -> Self {
-        Self { point, subscription, scope: scope.digest() }
+        Self { point, subscription, scope: scope.digest }
     }
 
     /// Its text for the client.
@@ -106,6 +114,6 @@ impl Cursor {
 
     /// Whether the cursor was given for this scope.
     pub fn is_of(&self, scope: &Scope) -> bool {
-        self.scope == scope.digest()
+        self.scope == scope.digest
     }
 }

@@ -1,66 +1,77 @@
 //! Marks: what a replica knows of the end of the log, and since when.
 //!
-//! One task of the replica has changes sequenced, again and again. A *mark* (r, h) says that a call which began at r
-//! found the head h: whatever was committed before r stands at or before h. Clocks are monotonic (C17).
-//!
-//! After a failure the database that answers may be another one, promoted without the end of the log. So the last head is
-//! looked up before anything new is said; where it is missing, a new *history* begins, and what follows the old one must
-//! end (C7). That the new log has grown past the old head in the meantime hides nothing.
+//! A *mark* (r, h) says that a call which began at r found the head h: whatever was committed before r stands at or before
+//! h. Clocks are monotonic (C17). The calls are made by the replica's one [`Tail`](super::tail).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, timeout},
+    time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::source::{LogSource, Point, Sequence, SourceError};
-
-/// A call at the latest after so long: picks up what a dead replica left behind, finds what a lost notification did not
-/// tell, and keeps bookmarks fresh. 20 calls a second of one index look-up each are nothing to the database.
-pub const POLL: Duration = Duration::from_millis(50);
-/// How long a call may take. One moves all that is pending, so it must outlast whatever can pile up; a connection that
-/// died without a word would otherwise keep the last mark standing until the kernel gives it up.
-const CALL: Duration = Duration::from_secs(30);
-/// How long to leave a failing database alone.
-const BACKOFF: Duration = Duration::from_millis(250);
+use super::source::Point;
 
 /// How far the log reached when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// When the call began.
     pub at: Instant,
-    /// The head that it found.
+    /// The head that it found. Every change up to it was read.
     pub head: Point,
     /// Which of the histories that this replica has seen. Marks of different ones say nothing about each other.
     pub history: u64,
 }
 
+/// What the replica knows of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The newest mark.
+    pub mark: Mark,
+    /// Every change up to here was read: the head of the mark or, while much is read, further. Never in the middle of a
+    /// command.
+    pub end: Point,
+}
+
 /// The newest mark, for everyone in this replica who waits for one.
 #[derive(Clone)]
 pub struct Marks {
-    newest: watch::Receiver<Option<Mark>>,
+    known: watch::Receiver<Option<Known>>,
+    ends: watch::Receiver<Option<End>>,
     wake: Arc<Notify>,
 }
 
+/// The end of a history. It changes with the log, while marks come all the time: thousands of idle streams are not to be
+/// woken by each.
+type End = (u64, Point);
+
+/// Where the task says what it knows.
+pub(super) struct Teller {
+    known: watch::Sender<Option<Known>>,
+    ends: watch::Sender<Option<End>>,
+    pub(super) wake: Arc<Notify>,
+}
+
+impl Teller {
+    pub(super) fn tell(&self, now: Option<Known>) {
+        let end = now.map(|known| (known.mark.history, known.end));
+        self.known.send_replace(now);
+        self.ends.send_if_modified(|before| std::mem::replace(before, end) != end);
+    }
+}
+
 impl Marks {
-    /// Starts the task that sequences, and compares with the log after a failure. It ends with `shutdown`.
-    pub fn start(
-        sequence: impl Sequence,
-        log: Arc<impl LogSource>,
-        shutdown: CancellationToken,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
-        let (sender, newest) = watch::channel(None);
+    pub(super) fn new() -> (Teller, Self) {
+        let (known, known_here) = watch::channel(None);
+        let (ends, ends_here) = watch::channel(None);
         let wake = Arc::new(Notify::new());
-        let task =
-            tokio::spawn(run(Caller { sequence, log, last: None }, sender, Arc::clone(&wake), shutdown));
-        (Self { newest, wake }, task)
+        let marks = Self { known: known_here, ends: ends_here, wake: Arc::clone(&wake) };
+        (Teller { known, ends, wake }, marks)
     }
 
     /// The newest mark. None: the log cannot be reached.
     pub fn newest(&self) -> Option<Mark> {
-        *self.newest.borrow()
+        self.known.borrow().map(|known| known.mark)
     }
 
     /// Asks for a mark soon: something was committed, here or elsewhere. Any number of calls make one more at most.
@@ -71,11 +82,10 @@ impl Marks {
     /// Waits for a mark that began at or after `instant`. Pending as long as the log cannot be reached.
     pub async fn since(&self, instant: Instant) -> Mark {
         self.wake();
-        let mut newest = self.newest.clone();
-        let found =
-            newest.wait_for(|mark| mark.is_some_and(|mark| mark.at >= instant)).await.map(|mark| *mark);
-        match found {
-            Ok(Some(mark)) => mark,
+        let mut known = self.known.clone();
+        let found = known.wait_for(|known| known.is_some_and(|known| known.mark.at >= instant)).await;
+        match found.map(|known| *known) {
+            Ok(Some(known)) => known.mark,
             // The task is gone: the process is shutting down, and no mark will come.
             _ => std::future::pending().await,
         }
@@ -83,92 +93,22 @@ impl Marks {
 
     /// Waits until there is another mark than the one last seen through this very handle.
     pub async fn changed(&mut self) {
-        if self.newest.changed().await.is_err() {
+        if self.known.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The newest mark, which then counts as seen.
-    pub fn see(&mut self) -> Option<Mark> {
-        *self.newest.borrow_and_update()
-    }
-}
-
-/// Makes the calls, and knows which history they are of.
-struct Caller<Q, L> {
-    sequence: Q,
-    log: Arc<L>,
-    /// The last mark that was made.
-    last: Option<Mark>,
-}
-
-impl<Q: Sequence, L: LogSource> Caller<Q, L> {
-    async fn call(&mut self, after_failure: bool) -> Result<Mark, SourceError> {
-        let at = Instant::now();
-        let head = self.sequence.sequence().await?;
-        let history = match self.last {
-            None => 0,
-            Some(last) if goes_on(&*self.log, last.head, head, after_failure).await? => last.history,
-            Some(last) => {
-                tracing::error!(last.position = last.head.position, head.position, "the log lost its end");
-                last.history + 1
-            }
-        };
-        let mark = Mark { at, head, history };
-        self.last = Some(mark);
-        Ok(mark)
-    }
-}
-
-/// Whether the log with this head still has the last one.
-async fn goes_on(
-    log: &impl LogSource,
-    last: Point,
-    head: Point,
-    after_failure: bool,
-) -> Result<bool, SourceError> {
-    if head.position <= last.position || last == Point::ZERO || !after_failure {
-        return Ok(head.position > last.position || head == last);
-    }
-    Ok(log.change_at(last.position).await? == Some(last.change_id))
-}
-
-async fn run(
-    mut caller: Caller<impl Sequence, impl LogSource>,
-    marks: watch::Sender<Option<Mark>>,
-    wake: Arc<Notify>,
-    shutdown: CancellationToken,
-) {
-    let mut failing = false;
-    loop {
-        let called = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            called = timeout(CALL, caller.call(failing)) => called,
-        };
-        let called = called.unwrap_or_else(|_| Err(SourceError("a call hangs".to_owned())));
-        let pause = match called {
-            Ok(mark) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!(mark.head.position, "the log is reached again");
-                }
-                marks.send_replace(Some(mark));
-                POLL
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "the log cannot be reached");
-                }
-                // What was known before may not hold for the database that answers next.
-                marks.send_replace(None);
-                BACKOFF
-            }
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            // A wake is a hint that something was committed: none that a failing database is well again.
-            () = wake.notified(), if !failing => {}
-            () = tokio::time::sleep(pause) => {}
+    /// Waits until the log has another end than the one last seen through this very handle.
+    pub async fn moved(&mut self) {
+        if self.ends.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
+    }
+
+    /// What is known, which then counts as seen. None: the log cannot be reached.
+    pub fn see(&mut self) -> Option<Known> {
+        // The end first: one that comes in between is seen twice instead of never.
+        self.ends.borrow_and_update();
+        *self.known.borrow_and_update()
     }
 }

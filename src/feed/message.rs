@@ -1,25 +1,31 @@
 //! What a stream says: where it begins, its messages, and why it ends.
 
+use bytes::Bytes;
+
 use super::{
     cursor::CursorRefusal,
     registry::Ending,
-    source::{Entry, Point, Thing},
+    source::{Point, Thing},
 };
 
-/// A message of a stream.
+/// A message of a stream. Changes come encoded ([`Encoded`]), so that all streams share the bytes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub struct Message<C = Encoded> {
     /// The cursor of the message with a cursor before this one; empty: none yet.
     pub previous_cursor: String,
     /// Where to resume after this message; empty: one cannot.
     pub cursor: String,
     /// What it says.
-    pub body: Body,
+    pub body: Body<C>,
 }
+
+/// Changes, encoded: runs of bytes that belong one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded(pub Vec<Bytes>);
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Body {
+pub enum Body<C = Encoded> {
     /// The stream is open.
     Opened {
         /// The head of the log.
@@ -48,7 +54,7 @@ pub enum Body {
     /// Changes.
     Batch {
         /// In order.
-        entries: Vec<Entry>,
+        changes: C,
         /// Which part of a long command.
         part: i32,
         /// Whether that command continues.
@@ -79,12 +85,21 @@ pub enum Start {
 }
 
 /// Why a stream ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEnd {
     /// Its subscription has another stream, or ended.
     Ended(Ending),
     /// The log is another one than it was.
     Forked,
+    /// What comes next was trimmed (C8).
+    Compacted,
+    /// The follower took no message for too long (C10).
+    Slow {
+        /// The last cursor that was handed out; empty: none was.
+        cursor: String,
+    },
+    /// It is old, and its follower is to come back, maybe to another replica (C10).
+    Expired,
     /// The snapshot cannot be read.
     Unreadable,
     /// The replica shuts down.

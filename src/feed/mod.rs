@@ -1,9 +1,12 @@
 //! The feed: one total order of changes, to everyone who follows it.
 //!
-//! - [`marks`]: the task that has changes sequenced, and the marks that say how far the log is known to reach.
+//! - [`tail`]: the task that has changes sequenced, and reads them for all streams.
+//! - [`marks`]: how far the log is known to reach.
+//! - [`window`]: the newest changes, encoded once.
 //! - [`cursor`]: where a stream resumes.
 //! - [`message`]: what a stream says.
 //! - [`stream`]: one follower: snapshot, then changes, then bookmarks, in one queue.
+//! - [`queue`]: what lies between a stream and its reader.
 //! - [`registry`]: which streams are open, so that a subscription has one.
 //!
 //! It reads through [`LogSource`] and knows neither SQL nor gRPC, so that time can be paused in its tests.
@@ -11,17 +14,25 @@
 pub mod cursor;
 pub mod marks;
 pub mod message;
+pub mod queue;
 pub mod registry;
 pub mod source;
 pub mod stream;
+pub mod tail;
 #[cfg(test)]
 mod tests;
+pub mod window;
 
 pub use self::{
     cursor::{Cursor, CursorRefusal, Scope},
-    marks::{Mark, Marks},
-    message::{Body, Message, Start, StreamEnd},
+    marks::{Known, Mark, Marks},
+    message::{Body, Encoded, Message, Start, StreamEnd},
+    queue::{Messages, queue},
     registry::{Ending, Registry},
-    source::{Entry, LogSource, Page, Point, Sequence, SourceError, Thing},
-    stream::Follow,
+    source::{
+        Changes, Encode, Entry, LogSource, Page, Point, Range, Sequence, Sequenced, SourceError, Standing,
+        Thing,
+    },
+    stream::{Follow, Limits},
+    window::Window,
 };

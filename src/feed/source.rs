@@ -30,24 +30,76 @@ impl fmt::Display for SourceError {
     }
 }
 
-/// Gives committed changes their positions.
+/// Positions after one and up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Not included.
+    pub after: i64,
+    /// Included.
+    pub until: i64,
+}
+
+/// Gives committed changes their positions, and reads them.
 pub trait Sequence: Send + 'static {
-    /// Sequences whatever was committed before this call began, and returns the head of the log. The call may be dropped
-    /// at any time; the next one begins anew.
-    fn sequence(&mut self) -> impl Future<Output = Result<Point, SourceError>> + Send;
+    /// Sequences whatever was committed before this call began, then reads at most `limit` changes after a point, of all
+    /// scopes and with profiles. Without a point it reads nothing. The call may be dropped at any time; the next one
+    /// begins anew.
+    fn sequence(
+        &mut self,
+        after: Option<Point>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Sequenced, SourceError>> + Send;
+}
+
+/// What a call found.
+#[derive(Debug, Clone)]
+pub struct Sequenced {
+    /// The head of the log.
+    pub head: Point,
+    /// Whether the log has the point after which it was read, checked by the statement that read.
+    pub same_history: bool,
+    /// The changes after it, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// Writes a change as streams send it, with the member's profile or without. What it writes for two changes, one after
+/// the other, is what it writes for both.
+pub type Encode = fn(&Entry, profiles: bool, out: &mut Vec<u8>);
+
+/// Changes of a scope, with what the same statement found of the log.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    /// The changes, in order.
+    pub entries: Vec<Entry>,
+    /// Changes at or before this position may have been trimmed (C8).
+    pub floor: i64,
+    /// Whether the log has the known point, or has trimmed it.
+    pub same_history: bool,
+}
+
+/// How a point relates to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The log has it.
+    There,
+    /// The log has another change there, or none yet.
+    Forked,
+    /// The changes after it were trimmed (C8).
+    Compacted,
 }
 
 /// The log and the things that it speaks of.
 pub trait LogSource: Send + Sync + 'static {
-    /// Reads at most `limit` changes of a scope at positions after `after` and up to `until`, in order.
+    /// Reads at most `limit` changes of a scope at positions after `after` and up to `until`, in order, and looks in the
+    /// same statement whether the log has `known`.
     fn changes(
         &self,
         scope: &Scope,
         profiles: bool,
-        after: i64,
-        until: i64,
+        known: Point,
+        range: Range,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Entry>, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Changes, SourceError>> + Send;
 
     /// Where a snapshot stands between two pages.
     type Cursor: Send;
@@ -61,6 +113,9 @@ pub trait LogSource: Send + Sync + 'static {
         cursor: Option<Self::Cursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page<Self::Cursor>, SourceError>> + Send;
+
+    /// Looks whether the log has a point.
+    fn standing(&self, point: Point) -> impl Future<Output = Result<Standing, SourceError>> + Send;
 
     /// The change at a position. None: there is none.
     fn change_at(&self, position: i64) -> impl Future<Output = Result<Option<ChangeId>, SourceError>> + Send;
@@ -86,6 +141,8 @@ pub struct Entry {
     pub command_id: CommandId,
     /// The position of the last change of that command.
     pub command_end: i64,
+    /// The apps whose scope it is in.
+    pub apps: Vec<AppName>,
     /// Why.
     pub reason: Reason,
     /// What it is now.
@@ -138,4 +195,21 @@ pub enum Thing {
 impl Point {
     /// Before the first change.
     pub const ZERO: Self = Self { position: 0, change_id: ChangeId(Uuid::nil()) };
+}
+
+impl Thing {
+    /// The organization that it belongs to, or is.
+    pub fn organization_id(&self) -> OrganizationId {
+        match self {
+            Self::Organization { id, .. } => *id,
+            Self::Workspace { organization_id, .. }
+            | Self::Member { organization_id, .. }
+            | Self::WorkspaceMember { organization_id, .. } => *organization_id,
+        }
+    }
+
+    /// Whether it comes with personal data.
+    pub fn has_profile(&self) -> bool {
+        matches!(self, Self::Member { profile: Some(_), .. })
+    }
 }

@@ -3,22 +3,27 @@
 //! What it promises (the numbers are the contract's): changes in the order of their positions, none skipped (C1, C2);
 //! each message names the cursor before it (C3); the changes of a command together, or in parts of which only the last
 //! has a cursor (C4); snapshot and tail without a gap (C5); a bookmark at least every second, never ahead of what was
-//! sent (C9). A slow reader costs itself: the queue is short, and nothing is read for it while it is full.
+//! sent (C9). What the window has is taken from there, and what is older is read from the log.
+//!
+//! A slow reader costs itself (C10): the queue is short, nothing is read for it while it is full, and a reader that takes
+//! nothing for too long is cut off.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     cursor::{Cursor, Scope},
-    marks::{Mark, Marks},
+    marks::{Known, Marks},
     message::{Body, Message, Start, StreamEnd},
+    queue::Outlet,
     registry::Registered,
-    source::{Entry, LogSource, Page, Point, SourceError},
+    source::{Changes, Encode, LogSource, Page, Point, Range, SourceError, Standing},
+    window::{Slice, Window},
 };
 use crate::{rules::ids::SubscriptionId, seal::Seal};
 
@@ -26,7 +31,7 @@ use crate::{rules::ids::SubscriptionId, seal::Seal};
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// A bookmark is sent after so long without a message: early enough that the interval holds on a busy machine.
 const BOOKMARK_AFTER: Duration = Duration::from_millis(800);
-/// Changes in a message at most; of 300 bytes each, far below gRPC's 4 MiB.
+/// Changes in a message at most; of 300 bytes each, at most 1.2 kB, far below gRPC's 4 MiB.
 pub const BATCH: usize = 500;
 /// Things on a page of a snapshot at most.
 pub const PAGE: usize = 500;
@@ -35,12 +40,27 @@ const WINDOW: i64 = 20_000;
 /// How long to wait before a failed read is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// What bounds a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a reader may take no message while some wait for it.
+    pub patience: Duration,
+    /// After how long the stream ends, at a point where it can be resumed.
+    pub age: Duration,
+}
+
 /// A stream to be.
 pub struct Follow<S> {
     /// The log.
     pub source: Arc<S>,
     /// Where it ends.
     pub marks: Marks,
+    /// Its newest changes.
+    pub window: Arc<Window>,
+    /// How others are encoded.
+    pub encode: Encode,
+    /// What bounds the stream.
+    pub limits: Limits,
     /// The keys of the cursors.
     pub seal: Arc<Seal>,
     /// Which changes.
@@ -59,6 +79,8 @@ pub struct Follow<S> {
 struct Stream<S> {
     follow: Follow<S>,
     queue: mpsc::Sender<Result<Message, StreamEnd>>,
+    /// When it ends by itself.
+    expires: Instant,
     /// The last cursor that was sent, as text.
     previous: String,
     /// The last point that a cursor was sent for, or, out of the scope, could be.
@@ -81,10 +103,12 @@ struct Stream<S> {
 
 impl<S: LogSource> Follow<S> {
     /// Runs until the follower is gone or the stream must end; the reason is its last word.
-    pub async fn run(mut self, start: Start, queue: mpsc::Sender<Result<Message, StreamEnd>>) {
+    pub async fn run(mut self, start: Start, outlet: Outlet) {
         let mut registered = self.registered.take();
         let shutdown = self.shutdown.clone();
+        let (queue, patience) = (outlet.sender(), self.limits.patience);
         let mut stream = Stream {
+            expires: Instant::now() + self.limits.age,
             follow: self,
             queue: queue.clone(),
             previous: String::new(),
@@ -113,6 +137,10 @@ impl<S: LogSource> Follow<S> {
             }
             () = queue.closed() => StreamEnd::Gone,
         };
+        drop(stream);
+        if let StreamEnd::Slow { .. } = end {
+            return outlet.cut(|cursor| StreamEnd::Slow { cursor });
+        }
         // The reason says what the follower should do next, so it waits for one that is slow: a replaced one that heard
         // nothing would come back and replace its successor. Only a drain does not wait.
         let drained = async {
@@ -121,7 +149,8 @@ impl<S: LogSource> Follow<S> {
         };
         tokio::select! {
             // Fails where nobody is left to hear it.
-            _ = queue.send(Err(end)) => {}
+            _ = queue.send(Err(end.clone())) => {}
+            () = sleep(patience) => outlet.cut(|_| end),
             () = drained => {}
         }
     }
@@ -143,11 +172,14 @@ impl<S: LogSource> Stream<S> {
     }
 
     async fn open(&mut self, start: Start) -> Result<(), StreamEnd> {
+        let known = self.known().await;
         let mark = match &start {
             // A cursor of another replica may be ahead of what this one knows by now. Whatever was sent was sequenced
             // before, so that a call which begins now finds it, or a log that lost it.
-            Start::After { .. } => self.follow.marks.since(Instant::now()).await,
-            Start::Snapshot { .. } => self.mark().await,
+            Start::After { point, .. } if point.position > known.end.position => {
+                self.follow.marks.since(Instant::now()).await
+            }
+            _ => known.mark,
         };
         self.history = mark.history;
         let head = mark.head.position;
@@ -170,13 +202,14 @@ impl<S: LogSource> Stream<S> {
 
     /// The cursor was verified, but maybe in a history that ended before the mark was made.
     async fn verify(&self, point: Point) -> Result<(), StreamEnd> {
-        if point == Point::ZERO {
-            return Ok(());
+        if let Some(found) = self.follow.window.change_at(self.history, point.position) {
+            return if found == point.change_id { Ok(()) } else { Err(StreamEnd::Forked) };
         }
         loop {
-            match self.follow.source.change_at(point.position).await {
-                Ok(found) if found == Some(point.change_id) => return Ok(()),
-                Ok(_) => return Err(StreamEnd::Forked),
+            match self.follow.source.standing(point).await {
+                Ok(Standing::There) => return Ok(()),
+                Ok(Standing::Forked) => return Err(StreamEnd::Forked),
+                Ok(Standing::Compacted) => return Err(StreamEnd::Compacted),
                 Err(error) => self.wait_out(error).await,
             }
         }
@@ -185,7 +218,7 @@ impl<S: LogSource> Stream<S> {
     /// C5: pages read after the head was noted, then everything after that head; ready once the stream has passed what
     /// was committed before the last page was read.
     async fn snapshot(&mut self) -> Result<(), StreamEnd> {
-        let noted = self.mark().await.head;
+        let noted = self.known().await.end;
         let mut cursor = None;
         let mut pages = 0;
         loop {
@@ -218,83 +251,106 @@ impl<S: LogSource> Stream<S> {
 
     /// Sends what is there, or a bookmark when it is time, or waits for either.
     async fn step(&mut self) -> Result<(), StreamEnd> {
-        let Some(mark) = self.follow.marks.see() else {
+        // Where it can be resumed, that is: not within a command.
+        if self.part == 0 && Instant::now() >= self.expires {
+            self.farewell();
+            return Err(StreamEnd::Expired);
+        }
+        let Some(Known { mark, end }) = self.follow.marks.see() else {
             self.follow.marks.changed().await;
             return Ok(());
         };
         self.marked = Some(mark.at);
-        if mark.history != self.history || mark.head.position < self.scanned {
+        if mark.history != self.history || end.position < self.scanned {
             return Err(StreamEnd::Forked);
         }
-        if mark.head.position > self.scanned {
-            return self.advance(mark).await;
+        if end.position > self.scanned {
+            return self.advance(end).await;
+        }
+        // Sent when due, by a clock of its own: where calls are slow, the next mark comes too late.
+        if !self.is_due() && timeout_at(self.sent + BOOKMARK_AFTER, self.follow.marks.moved()).await.is_ok() {
+            return Ok(());
         }
         // A message for each mark at most: while the log is out of reach there is none that says anything new.
-        if self.told == Some(mark.at) {
+        let newest = self.follow.marks.newest().map(|mark| mark.at);
+        if newest.is_none() || newest == self.told {
             self.follow.marks.changed().await;
             return Ok(());
         }
-        // Sent when due, by a clock of its own: where calls are slow, the next mark comes too late.
-        if !self.is_due() && timeout_at(self.sent + BOOKMARK_AFTER, self.follow.marks.changed()).await.is_ok()
-        {
-            return Ok(());
-        }
-        self.send(Body::Bookmark { position: mark.head.position }, Some(mark.head)).await
+        self.marked = newest;
+        self.send(Body::Bookmark { position: end.position }, Some(end)).await
     }
 
     fn is_due(&self) -> bool {
         self.sent.elapsed() >= BOOKMARK_AFTER
     }
 
-    /// Reads and sends the next changes up to a mark.
-    async fn advance(&mut self, mark: Mark) -> Result<(), StreamEnd> {
-        let mut until = mark.head.position.min(self.scanned + WINDOW);
-        let entries = loop {
-            let Follow { source, scope, profiles, .. } = &self.follow;
-            match source.changes(scope, *profiles, self.scanned, until, BATCH + 1).await {
-                Ok(entries) => match entries.last() {
-                    // A command that reaches past the window is read whole, to know where it ends.
-                    Some(last) if entries.len() <= BATCH && last.command_end > until => {
-                        until = last.command_end
-                    }
-                    _ => break entries,
-                },
-                Err(error) => {
-                    self.wait_out(error).await;
-                    // Up to a new mark: the log that answers then may be another one.
-                    return Ok(());
+    /// Sends the next changes up to the end of what is known.
+    async fn advance(&mut self, end: Point) -> Result<(), StreamEnd> {
+        let mut until = end.position.min(self.scanned + WINDOW);
+        let slice = loop {
+            let Some(slice) = self.read(Range { after: self.scanned, until }).await? else {
+                // Up to what is known then: the log that answers may be another one.
+                return Ok(());
+            };
+            match slice.places.last() {
+                // A command that reaches past the range is read whole, to know where it ends.
+                Some(last) if slice.places.len() <= BATCH && last.command_end > until => {
+                    until = last.command_end
                 }
+                _ => break slice,
             }
         };
-        if entries.len() <= BATCH {
-            self.scanned = until;
-            let at_head = until == mark.head.position;
-            if entries.is_empty() {
-                return self.pass(until, mark.head).await;
-            }
-            let point = if at_head { mark.head } else { entries[entries.len() - 1].point };
-            return self.send_batch(entries, Some(point)).await;
+        if slice.places.len() > BATCH {
+            return self.send_first(&slice).await;
         }
-        self.send_first(entries).await
+        self.scanned = until;
+        let Some(last) = slice.places.last() else {
+            return self.pass(until, end).await;
+        };
+        let point = if until == end.position { end } else { last.point };
+        self.send_batch(&slice, slice.places.len(), Some(point)).await
+    }
+
+    /// One more change of a range than fits into a message: from the window or, where that is too short, from the log.
+    /// None: the log cannot be read.
+    async fn read(&self, range: Range) -> Result<Option<Slice>, StreamEnd> {
+        let Follow { source, window, scope, profiles, encode, .. } = &self.follow;
+        if let Some(slice) = window.read(self.history, scope, *profiles, range, BATCH + 1) {
+            return Ok(Some(slice));
+        }
+        match source.changes(scope, *profiles, self.point, range, BATCH + 1).await {
+            Ok(Changes { same_history: false, .. }) => Err(StreamEnd::Forked),
+            Ok(Changes { floor, .. }) if floor > range.after => Err(StreamEnd::Compacted),
+            Ok(Changes { entries, .. }) => Ok(Some(Slice::of(&entries, *profiles, *encode))),
+            Err(error) => {
+                self.wait_out(error).await;
+                Ok(None)
+            }
+        }
     }
 
     /// Counts a range without changes of the scope as sent. Where others change much, or the scope is far behind, there
     /// may be one such range after the other: a bookmark at times, so that the reader hears, and resumes from there.
-    async fn pass(&mut self, until: i64, head: Point) -> Result<(), StreamEnd> {
+    async fn pass(&mut self, until: i64, end: Point) -> Result<(), StreamEnd> {
         if self.part > 0 {
             // The rest of a command is missing.
             return Err(StreamEnd::Forked);
         }
-        if until == head.position {
-            self.point = head;
+        if until == end.position {
+            self.point = end;
         }
         if !self.is_due() {
             return Ok(());
         }
-        let point = if until == head.position {
-            head
+        let point = if until == end.position {
+            end
         } else {
-            match self.follow.source.change_at(until).await {
+            let found = match self.follow.window.change_at(self.history, until) {
+                Some(change_id) => Ok(Some(change_id)),
+                None => self.follow.source.change_at(until).await,
+            };
+            match found {
                 Ok(Some(change_id)) => Point { position: until, change_id },
                 Ok(None) => return Err(StreamEnd::Forked),
                 // The next read waits this out.
@@ -304,21 +360,26 @@ impl<S: LogSource> Stream<S> {
         self.send(Body::Bookmark { position: until }, Some(point)).await
     }
 
-    /// Sends of a page that is more than full as many whole commands as fit, or the next part of one that does not.
-    async fn send_first(&mut self, mut entries: Vec<Entry>) -> Result<(), StreamEnd> {
-        // The last entry is there only to tell whether its command began before it.
-        let next = entries[BATCH].command_id;
-        let whole = entries.iter().position(|entry| entry.command_id == next).unwrap_or(BATCH);
+    /// Sends of a slice that is more than full as many whole commands as fit, or the next part of one that does not.
+    async fn send_first(&mut self, slice: &Slice) -> Result<(), StreamEnd> {
+        // The last place is there only to tell whether its command began before it.
+        let next = slice.places[BATCH].command_id;
+        let whole = slice.places.iter().position(|place| place.command_id == next).unwrap_or(BATCH);
         let complete = whole > 0;
-        entries.truncate(if complete { whole } else { BATCH });
-        let point = entries[entries.len() - 1].point;
+        let changes = if complete { whole } else { BATCH };
+        let point = slice.places[changes - 1].point;
         self.scanned = point.position;
-        self.send_batch(entries, complete.then_some(point)).await
+        self.send_batch(slice, changes, complete.then_some(point)).await
     }
 
-    async fn send_batch(&mut self, entries: Vec<Entry>, point: Option<Point>) -> Result<(), StreamEnd> {
-        let part = self.part;
-        self.send(Body::Batch { entries, part, more_parts: point.is_none() }, point).await?;
+    async fn send_batch(
+        &mut self,
+        slice: &Slice,
+        changes: usize,
+        point: Option<Point>,
+    ) -> Result<(), StreamEnd> {
+        let (part, changes) = (self.part, slice.encoded(changes));
+        self.send(Body::Batch { changes, part, more_parts: point.is_none() }, point).await?;
         self.part = if point.is_some() { 0 } else { part + 1 };
         Ok(())
     }
@@ -326,7 +387,11 @@ impl<S: LogSource> Stream<S> {
     /// Queues a message; waits while the queue is full, and nothing is read meanwhile.
     async fn send(&mut self, body: Body, point: Option<Point>) -> Result<(), StreamEnd> {
         // The place first: a stream that is cancelled while it waits must not have counted the message as sent.
-        let place = self.queue.clone().reserve_owned().await.map_err(|_| StreamEnd::Gone)?;
+        let reserve = self.queue.clone().reserve_owned();
+        let place = match timeout(self.follow.limits.patience, reserve).await {
+            Ok(place) => place.map_err(|_| StreamEnd::Gone)?,
+            Err(_) => return Err(StreamEnd::Slow { cursor: String::new() }),
+        };
         place.send(Ok(self.message(body, point)));
         self.sent = Instant::now();
         self.told = self.marked;
@@ -355,11 +420,11 @@ impl<S: LogSource> Stream<S> {
         }
     }
 
-    /// The newest mark, or the first one.
-    async fn mark(&mut self) -> Mark {
+    /// What is known, or will be first.
+    async fn known(&mut self) -> Known {
         loop {
-            if let Some(mark) = self.follow.marks.see() {
-                return mark;
+            if let Some(known) = self.follow.marks.see() {
+                return known;
             }
             self.follow.marks.changed().await;
         }

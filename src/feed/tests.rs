@@ -16,6 +16,7 @@ mod registry;
 mod replica;
 mod slow;
 mod snapshots;
+mod window;
 
 use std::sync::Arc;
 

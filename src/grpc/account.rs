@@ -1,5 +1,6 @@
 //! AccountService.
 
+use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, convert, parse, status};
@@ -39,8 +40,8 @@ impl AccountService for Services {
             self.context("CreateAccount", &request, &message.acting_account_id, &message.request_id)?;
         let account = NewAccount { id: AccountId::generate(), email };
         let done = self.engine.create_account(context, account).await.map_err(status::engine)?;
-        let account = Some(self.account_of(&done).await?);
-        Ok(Response::new(CreateAccountResponse { account, token: self.token(&done).await? }))
+        let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
+        Ok(Response::new(CreateAccountResponse { account: Some(account), token }))
     }
 
     async fn get_account(
@@ -75,8 +76,8 @@ impl AccountService for Services {
             self.context("UpdateAccount", &request, &message.acting_account_id, &message.request_id)?;
         let change = AccountChange { account: id, email };
         let done = self.engine.update_account(context, change).await.map_err(status::engine)?;
-        let account = Some(self.account_of(&done).await?);
-        Ok(Response::new(UpdateAccountResponse { account, token: self.token(&done).await? }))
+        let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
+        Ok(Response::new(UpdateAccountResponse { account: Some(account), token }))
     }
 
     async fn list_account_organizations(

@@ -32,6 +32,10 @@ impl Services {
         if tokio::time::timeout(RESOLVE, since).await.is_err() {
             return Ok(self.seal_command(command));
         }
+        // The mark says that the tail has read it.
+        if let Some(point) = self.window.end_of(command) {
+            return Ok(self.seal_point(point));
+        }
         let end = self.engine.database().end_of_command(command).await;
         match end {
             Ok(Some((position, change_id))) => {

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    feed::{Body, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
+    feed::{Body, Encoded, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
     grpc::status,
-    proto::{self, subject::Subject, watch_response},
+    proto::{self, Frame, subject::Subject},
     rules::{
         Reason,
         ids::{StoreId, SubscriptionId},
@@ -254,59 +254,63 @@ pub(super) fn watch_response(
     message: Message,
     store_id: StoreId,
     subscription: Option<SubscriptionId>,
-) -> proto::WatchResponse {
-    let Message { previous_cursor, cursor, body } = message;
-    let body = match body {
-        Body::Opened { head, snapshot_follows, refusal } => watch_response::Message::Opened(proto::Opened {
-            store_id: store_id.to_string(),
-            subscription_id: subscription.map(|id| id.to_string()).unwrap_or_default(),
-            head_position: head,
-            snapshot_follows,
-            cursor_refusal: refusal.map(status::refusal_reason).unwrap_or_default().into(),
-            bookmark_interval: prost_types::Duration::try_from(BOOKMARK_INTERVAL).ok(),
-        }),
-        Body::SnapshotPage { index, things } => watch_response::Message::SnapshotPage(proto::SnapshotPage {
-            index,
-            subjects: things.into_iter().map(subject).collect(),
-        }),
-        Body::SnapshotEnd { pages, position, ready } => {
-            watch_response::Message::SnapshotEnd(proto::SnapshotEnd {
-                pages,
-                position,
-                ready_position: ready,
-            })
+) -> Frame {
+    let Message { previous_cursor: previous, cursor, body } = message;
+    match body {
+        Body::Opened { head, snapshot_follows, refusal } => {
+            let opened = proto::Opened {
+                store_id: store_id.to_string(),
+                subscription_id: subscription.map(|id| id.to_string()).unwrap_or_default(),
+                head_position: head,
+                snapshot_follows,
+                cursor_refusal: refusal.map(status::refusal_reason).unwrap_or_default().into(),
+                bookmark_interval: prost_types::Duration::try_from(BOOKMARK_INTERVAL).ok(),
+            };
+            Frame::opened(&previous, &cursor, &opened)
         }
-        Body::Batch { entries, part, more_parts } => watch_response::Message::Batch(proto::ChangeBatch {
-            changes: entries.into_iter().map(change).collect(),
-            part,
-            more_parts,
-        }),
-        Body::Bookmark { position } => watch_response::Message::Bookmark(proto::Bookmark { position }),
-    };
-    proto::WatchResponse { previous_cursor, cursor, message: Some(body) }
+        Body::SnapshotPage { index, things } => {
+            let subjects = things.into_iter().map(subject).collect();
+            Frame::snapshot_page(&previous, &cursor, &proto::SnapshotPage { index, subjects })
+        }
+        Body::SnapshotEnd { pages, position, ready } => {
+            let end = proto::SnapshotEnd { pages, position, ready_position: ready };
+            Frame::snapshot_end(&previous, &cursor, &end)
+        }
+        Body::Batch { changes: Encoded(runs), part, more_parts } => {
+            Frame::batch(&previous, &cursor, runs, part, more_parts)
+        }
+        Body::Bookmark { position } => Frame::bookmark(&previous, &cursor, &proto::Bookmark { position }),
+    }
 }
 
-fn change(entry: Entry) -> proto::Change {
+/// Writes a change as it stands in a batch, for all streams that send it.
+pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
     let Entry {
         point,
         command_id,
         command_end: _,
+        apps: _,
         reason: why,
         thing,
         record_time,
         caller,
         acting_member_id,
     } = entry;
-    proto::Change {
+    let mut thing = thing.clone();
+    if let (Thing::Member { profile, .. }, false) = (&mut thing, profiles) {
+        *profile = None;
+    }
+    let change = proto::Change {
         change_id: point.change_id.to_string(),
         position: point.position,
         command_id: command_id.to_string(),
-        reason: reason(why).into(),
+        reason: reason(*why).into(),
         subject: Some(subject(thing)),
-        record_time: Some(record_time.into()),
-        caller,
+        record_time: Some((*record_time).into()),
+        caller: caller.clone(),
         acting_member_id: acting_member_id.map(|id| id.to_string()).unwrap_or_default(),
-    }
+    };
+    Frame::write_change(&change, out);
 }
 
 fn subject(thing: Thing) -> proto::Subject {

@@ -1,18 +1,17 @@
 //! FeedService.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{Services, convert, parse, status};
 use crate::{
-    feed::{Cursor, CursorRefusal, Ending, Follow, LogSource as _, Scope, Start},
+    feed::{Cursor, CursorRefusal, Ending, Follow, Limits, LogSource as _, Scope, Standing, Start, queue},
     proto::{
         AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse,
-        ErrorReason, ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest, WatchResponse,
+        ErrorReason, Frame, ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest,
         feed_service_server::FeedService,
     },
     rules::ids::{AppName, InstanceName, OrganizationId, SubscriptionId},
@@ -23,6 +22,13 @@ use crate::{
 const QUEUE: usize = 2;
 /// Organizations that a filter may name.
 const MAX_ORGANIZATIONS: usize = 1_000;
+
+/// An age between 80% and 120% of this one: streams that were opened together end one after the other.
+fn jittered(age: Duration) -> Duration {
+    // The tail of a v7 id is random.
+    let dice = f64::from(Uuid::now_v7().as_bytes()[15]) / 255.0;
+    age.mul_f64(0.8 + 0.4 * dice)
+}
 
 impl Services {
     async fn read_subscription(&self, id: SubscriptionId) -> Result<SubscriptionRow, Status> {
@@ -78,16 +84,20 @@ impl Services {
         if scope.is_some_and(|scope| !cursor.is_of(scope)) {
             return Ok(Err(CursorRefusal::ScopeChanged));
         }
-        if cursor.point.position > 0 {
-            let found = self.source.change_at(cursor.point.position).await.map_err(|error| {
-                tracing::warn!(%error, "the log cannot be read");
-                status::unavailable()
-            })?;
-            if found != Some(cursor.point.change_id) {
-                return Ok(Err(CursorRefusal::Forked));
-            }
+        let known = self.marks.newest();
+        let in_window = known.and_then(|mark| self.window.change_at(mark.history, cursor.point.position));
+        if in_window == Some(cursor.point.change_id) {
+            return Ok(Ok(cursor));
         }
-        Ok(Ok(cursor))
+        let standing = self.source.standing(cursor.point).await.map_err(|error| {
+            tracing::warn!(%error, "the log cannot be read");
+            status::unavailable()
+        })?;
+        Ok(match standing {
+            Standing::There => Ok(cursor),
+            Standing::Forked => Err(CursorRefusal::Forked),
+            Standing::Compacted => Err(CursorRefusal::Forked),
+        })
     }
 
     /// The subscription of a stream: the one that the request resumes, a new one, or none for an observer.
@@ -134,7 +144,7 @@ impl Services {
 
 #[async_trait]
 impl FeedService for Services {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         if self.shutdown.is_cancelled() {
@@ -145,6 +155,8 @@ impl FeedService for Services {
         if matches!(Cursor::open(&self.seal, &message.cursor), Err(CursorRefusal::WrongStore)) {
             return Err(status::cursor_refused("cursor", CursorRefusal::WrongStore));
         }
+        // However many come back at once, the calls of others find a connection.
+        let _opening = self.opening.acquire().await;
         let scope = self.scope(&message).await?;
         // Refused before anything is registered: a bad cursor must not replace a working stream.
         let start = self.start(&message, &scope).await?;
@@ -156,6 +168,9 @@ impl FeedService for Services {
         let follow = Follow {
             source: Arc::clone(&self.source),
             marks: self.marks.clone(),
+            window: Arc::clone(&self.window),
+            encode: convert::encode_change,
+            limits: Limits { age: jittered(self.limits.age), ..self.limits },
             seal: Arc::clone(&self.seal),
             scope,
             profiles: message.include_profiles,
@@ -163,10 +178,11 @@ impl FeedService for Services {
             registered: subscription.map(|id| self.registry.register(id, stream)),
             shutdown: self.shutdown.clone(),
         };
-        let (queue, messages) = mpsc::channel(QUEUE);
-        tokio::spawn(follow.run(start, queue));
+        let (outlet, mut messages) = queue(QUEUE);
+        tokio::spawn(follow.run(start, outlet));
         let store_id = self.seal.store_id();
-        let stream = ReceiverStream::new(messages).map(move |message| match message {
+        let messages = futures_util::stream::poll_fn(move |context| messages.poll_next(context));
+        let stream = messages.map(move |message| match message {
             Ok(message) => Ok(convert::watch_response(message, store_id, subscription)),
             Err(end) => Err(status::stream_end(end, subscription)),
         });

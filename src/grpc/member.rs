@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
@@ -61,8 +62,8 @@ impl MemberService for Services {
         let context = self.context("AddMember", &request, &message.acting_account_id, &message.request_id)?;
         let order = Order { organization, command, display_name };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
-        let member = self.member_of(organization, &done).await?;
-        Ok(Response::new(AddMemberResponse { member, token: self.token(&done).await? }))
+        let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(AddMemberResponse { member, token }))
     }
 
     async fn get_member(
@@ -135,8 +136,8 @@ impl MemberService for Services {
         let command = Command::UpdateMember { member: id, role, profile_changes: false, profile_named };
         let order = Order { organization, command, display_name };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
-        let member = self.member_of(organization, &done).await?;
-        Ok(Response::new(UpdateMemberResponse { member, token: self.token(&done).await? }))
+        let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(UpdateMemberResponse { member, token }))
     }
 
     async fn deactivate_member(
@@ -149,14 +150,22 @@ impl MemberService for Services {
         let context =
             self.context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?;
         let done = self.execute(context, organization, Command::DeactivateMember { member: id }).await?;
-        let member = self.member_of(organization, &done).await?;
+        let shown = async {
+            let member = self.member_of(organization, &done).await?;
+            let others = self.other_organizations(organization, member.as_ref()).await?;
+            Ok((member, others))
+        };
+        let closed = MembershipState::Deactivated;
+        let ((member, other_organization_ids), deactivated_workspace_ids, token) = try_join!(
+            shown,
+            self.workspaces_in(organization, id, closed, done.command_id()),
+            self.token(&done)
+        )?;
         Ok(Response::new(DeactivateMemberResponse {
-            deactivated_workspace_ids: self
-                .workspaces_in(organization, id, MembershipState::Deactivated, done.command_id())
-                .await?,
-            other_organization_ids: self.other_organizations(organization, member.as_ref()).await?,
             member,
-            token: self.token(&done).await?,
+            deactivated_workspace_ids,
+            other_organization_ids,
+            token,
         }))
     }
 
@@ -173,11 +182,17 @@ impl MemberService for Services {
         let done =
             self.execute(context, organization, Command::ReactivateMember { member: id, restore }).await?;
         let (open, closed) = (MembershipState::Active, MembershipState::Deactivated);
+        let (member, active_workspace_ids, deactivated_workspace_ids, token) = try_join!(
+            self.member_of(organization, &done),
+            self.workspaces_in(organization, id, open, None),
+            self.workspaces_in(organization, id, closed, None),
+            self.token(&done)
+        )?;
         Ok(Response::new(ReactivateMemberResponse {
-            member: self.member_of(organization, &done).await?,
-            active_workspace_ids: self.workspaces_in(organization, id, open, None).await?,
-            deactivated_workspace_ids: self.workspaces_in(organization, id, closed, None).await?,
-            token: self.token(&done).await?,
+            member,
+            active_workspace_ids,
+            deactivated_workspace_ids,
+            token,
         }))
     }
 
@@ -191,8 +206,8 @@ impl MemberService for Services {
         let context =
             self.context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?;
         let done = self.execute(context, organization, Command::RemoveMember { member: id }).await?;
-        let member = self.member_of(organization, &done).await?;
-        Ok(Response::new(RemoveMemberResponse { member, token: self.token(&done).await? }))
+        let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(RemoveMemberResponse { member, token }))
     }
 
     async fn add_workspace_member(
@@ -207,8 +222,9 @@ impl MemberService for Services {
             self.context("AddWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
         let command = Command::AddWorkspaceMember { workspace, member, role };
         let done = self.execute(context, organization, command).await?;
-        let workspace_member = self.workspace_member_of(organization, &done).await?;
-        Ok(Response::new(AddWorkspaceMemberResponse { workspace_member, token: self.token(&done).await? }))
+        let (workspace_member, token) =
+            try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(AddWorkspaceMemberResponse { workspace_member, token }))
     }
 
     async fn get_workspace_member(
@@ -258,8 +274,9 @@ impl MemberService for Services {
             self.context("UpdateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
         let command = Command::SetWorkspaceRole { workspace, member, role };
         let done = self.execute(context, organization, command).await?;
-        let workspace_member = self.workspace_member_of(organization, &done).await?;
-        Ok(Response::new(UpdateWorkspaceMemberResponse { workspace_member, token: self.token(&done).await? }))
+        let (workspace_member, token) =
+            try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(UpdateWorkspaceMemberResponse { workspace_member, token }))
     }
 
     async fn deactivate_workspace_member(
@@ -277,17 +294,23 @@ impl MemberService for Services {
         )?;
         let command = Command::DeactivateWorkspaceMember { workspace, member };
         let done = self.execute(context, organization, command).await?;
-        let member = self.member_of(organization, &done).await?;
-        let closed = match (&member, done.command_id()) {
-            (Some(member), Some(command)) => self.closed_by(organization, member, command).await?,
-            _ => false,
+        let shown = async {
+            let member = self.member_of(organization, &done).await?;
+            let closed = match (&member, done.command_id()) {
+                (Some(member), Some(command)) => self.closed_by(organization, member, command).await?,
+                _ => false,
+            };
+            let others = self.other_organizations(organization, member.as_ref()).await?;
+            Ok((member, closed, others))
         };
+        let ((member, organization_deactivated, other_organization_ids), workspace_member, token) =
+            try_join!(shown, self.workspace_member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(DeactivateWorkspaceMemberResponse {
-            workspace_member: self.workspace_member_of(organization, &done).await?,
-            other_organization_ids: self.other_organizations(organization, member.as_ref()).await?,
-            organization_deactivated: closed,
+            workspace_member,
             member,
-            token: self.token(&done).await?,
+            other_organization_ids,
+            organization_deactivated,
+            token,
         }))
     }
 
@@ -306,11 +329,12 @@ impl MemberService for Services {
         )?;
         let command = Command::ReactivateWorkspaceMember { workspace, member };
         let done = self.execute(context, organization, command).await?;
-        Ok(Response::new(ReactivateWorkspaceMemberResponse {
-            workspace_member: self.workspace_member_of(organization, &done).await?,
-            member: self.member_of(organization, &done).await?,
-            token: self.token(&done).await?,
-        }))
+        let (workspace_member, member, token) = try_join!(
+            self.workspace_member_of(organization, &done),
+            self.member_of(organization, &done),
+            self.token(&done)
+        )?;
+        Ok(Response::new(ReactivateWorkspaceMemberResponse { workspace_member, member, token }))
     }
 
     async fn remove_workspace_member(
@@ -324,8 +348,9 @@ impl MemberService for Services {
             self.context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
         let command = Command::RemoveWorkspaceMember { workspace, member };
         let done = self.execute(context, organization, command).await?;
-        let workspace_member = self.workspace_member_of(organization, &done).await?;
-        Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token: self.token(&done).await? }))
+        let (workspace_member, token) =
+            try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token }))
     }
 }
 

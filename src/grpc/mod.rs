@@ -14,9 +14,11 @@ mod page;
 mod parse;
 mod status;
 
+pub use convert::encode_change;
+
 use std::{sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
@@ -26,7 +28,7 @@ use tonic_health::{ServingStatus, server::health_reporter};
 
 use crate::{
     engine::Engine,
-    feed::{Marks, Registry},
+    feed::{Limits, Marks, Registry, Window},
     proto::{
         DESCRIPTORS, account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
         feed_service_server::FeedServiceServer, member_service_server::MemberServiceServer,
@@ -57,6 +59,12 @@ pub struct Services {
     pub marks: Marks,
     /// The log.
     pub source: Arc<StoreLog>,
+    /// Its newest changes, encoded.
+    pub window: Arc<Window>,
+    /// What bounds a stream.
+    pub limits: Limits,
+    /// Bounds how many streams are being opened at once.
+    pub opening: Arc<Semaphore>,
     /// The keys of cursors and tokens.
     pub seal: Arc<Seal>,
     /// The open streams.

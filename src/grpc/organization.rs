@@ -1,5 +1,6 @@
 //! OrganizationService.
 
+use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, convert, parse, status};
@@ -147,8 +148,8 @@ impl OrganizationService for Services {
         let context =
             self.context("CreateWorkspace", &request, &message.acting_account_id, &message.request_id)?;
         let done = self.execute(context, organization, command).await?;
-        let workspace = self.workspace_of(organization, &done).await?;
-        Ok(Response::new(CreateWorkspaceResponse { workspace, token: self.token(&done).await? }))
+        let (workspace, token) = try_join!(self.workspace_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(CreateWorkspaceResponse { workspace, token }))
     }
 
     async fn get_workspace(
@@ -176,8 +177,8 @@ impl OrganizationService for Services {
             self.context("UpdateWorkspace", &request, &message.acting_account_id, &message.request_id)?;
         let command = Command::RenameWorkspace { workspace: id, display_name };
         let done = self.execute(context, organization, command).await?;
-        let workspace = self.workspace_of(organization, &done).await?;
-        Ok(Response::new(UpdateWorkspaceResponse { workspace, token: self.token(&done).await? }))
+        let (workspace, token) = try_join!(self.workspace_of(organization, &done), self.token(&done))?;
+        Ok(Response::new(UpdateWorkspaceResponse { workspace, token }))
     }
 
     async fn delete_workspace(

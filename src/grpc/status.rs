@@ -189,6 +189,18 @@ pub(super) fn stream_end(end: StreamEnd, subscription: Option<SubscriptionId>) -
                 .status()
         }
         StreamEnd::Forked => cursor_refused("cursor", CursorRefusal::Forked),
+        StreamEnd::Compacted => cursor_refused("cursor", CursorRefusal::Forked),
+        StreamEnd::Slow { cursor } => {
+            let message = "no message was taken for too long; watch again with the cursor";
+            Problem::new(Code::Aborted, ErrorReason::SlowConsumer, message)
+                .with("cursor", cursor)
+                .retry()
+                .status()
+        }
+        StreamEnd::Expired => {
+            let message = "the stream reached its maximum age; watch again with the last cursor";
+            Problem::new(Code::Unavailable, ErrorReason::StreamExpired, message).retry().status()
+        }
         StreamEnd::Unreadable => unavailable(),
         StreamEnd::ShuttingDown | StreamEnd::Gone => shutting_down(),
     }

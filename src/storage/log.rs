@@ -57,11 +57,22 @@ impl Database {
     }
 }
 
+/// What a call of the sequencer found.
+pub struct Tail {
+    /// The head of the log.
+    pub head: Head,
+    /// Whether the log has the change after which was read.
+    pub same_history: bool,
+    /// The changes after it.
+    pub rows: Vec<LogRow>,
+}
+
 impl Sequencer {
-    /// Moves every committed change into the log. Whatever was committed before this call stands at or before the head
-    /// that it returns. After a failure the next call connects anew.
-    pub async fn sequence(&mut self) -> Result<Head, StorageError> {
-        let mut connection = match self.connection.take() {
+    /// Moves every committed change into the log, then reads at most `limit` changes of all apps after one, with profiles.
+    /// Whatever was committed before this call stands at or before the head that it returns. After a failure the next
+    /// call connects anew.
+    pub async fn sequence(&mut self, after: Option<Head>, limit: i64) -> Result<Tail, StorageError> {
+        let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 let connected = self.target.connect().await;
@@ -72,10 +83,25 @@ impl Sequencer {
                 connection
             }
         };
+        let mut pipeline = &connection;
         // One autocommitted statement: nothing of it outlives a client that is paused or killed.
-        let head = sql_query("SELECT * FROM sequence_changes()").get_result(&mut connection).await?;
+        let sequenced = sql_query("SELECT * FROM sequence_changes()").get_result(&mut pipeline);
+        let Some(after) = after else {
+            let head = sequenced.await?;
+            self.connection = Some(connection);
+            return Ok(Tail { head, same_history: true, rows: Vec::new() });
+        };
+        // Sent together: the second reads what the first has committed.
+        let read = sql_query(TAIL)
+            .bind::<sql_types::BigInt, _>(after.position)
+            .bind::<sql_types::Uuid, _>(after.change_id)
+            .bind::<sql_types::BigInt, _>(limit)
+            .load(&mut pipeline);
+        let (head, read) = futures_util::join!(sequenced, read);
+        let (head, read): (_, Vec<CheckedRow>) = (head?, read?);
         self.connection = Some(connection);
-        Ok(head)
+        let same_history = read.iter().all(|row| row.same_history);
+        Ok(Tail { head, same_history, rows: read.into_iter().filter_map(|row| row.row).collect() })
     }
 }
 
@@ -91,6 +117,8 @@ pub struct LogRow {
     pub command_id: Uuid,
     #[diesel(sql_type = sql_types::BigInt)]
     pub command_end: i64,
+    #[diesel(sql_type = sql_types::Array<sql_types::Text>)]
+    pub apps: Vec<String>,
     #[diesel(sql_type = sql_types::Uuid)]
     pub organization_id: Uuid,
     #[diesel(sql_type = sql_types::Text)]
@@ -133,25 +161,72 @@ pub struct LogRow {
     pub email: Option<String>,
 }
 
-/// Reads an app's changes in a range of positions. Needs the primary key of `changes`: the scope is filtered on the way,
-/// so callers bound the range.
-const READ: &str = "
-    SELECT c.position, c.change_id, c.command_id, c.command_end, c.organization_id, c.subject, c.workspace_id, c.member_id, c.state,
-           c.role, c.version, c.reason, c.caller, c.acting_member_id, c.record_time,
-           o.display_name AS organization_name, w.app, w.display_name AS workspace_name, m.account_id,
-           p.display_name, a.email
-    FROM changes c
-    LEFT JOIN organizations o ON c.subject = 'ORGANIZATION' AND o.organization_id = c.organization_id
-    LEFT JOIN workspaces w ON c.subject = 'WORKSPACE'
-        AND w.organization_id = c.organization_id AND w.workspace_id = c.workspace_id
-    LEFT JOIN members m ON c.subject = 'MEMBER'
-        AND m.organization_id = c.organization_id AND m.member_id = c.member_id
-    LEFT JOIN profiles p ON $6 AND p.organization_id = m.organization_id AND p.member_id = m.member_id
-    LEFT JOIN accounts a ON $6 AND a.account_id = m.account_id
-    WHERE c.position > $1 AND c.position <= $2 AND c.apps @> ARRAY[$3]
-      AND (cardinality($4) = 0 OR c.organization_id = ANY ($4))
-    ORDER BY c.position
-    LIMIT $5";
+/// A row with what the statement that read it found of the log. Where nothing is read there is one without a change.
+#[derive(QueryableByName)]
+struct CheckedRow {
+    #[diesel(sql_type = sql_types::BigInt)]
+    floor: i64,
+    #[diesel(sql_type = sql_types::Bool)]
+    same_history: bool,
+    #[diesel(embed)]
+    row: Option<LogRow>,
+}
+
+/// Changes that were read, with what the same statement found of the log.
+pub struct ReadChanges {
+    /// The changes.
+    pub rows: Vec<LogRow>,
+    /// Changes at or before this position may have been trimmed.
+    pub floor: i64,
+    /// Whether the log has the known change, or has trimmed it.
+    pub same_history: bool,
+}
+
+/// What is read of a change: its row, and what is joined; profiles where `$profiles`.
+macro_rules! change_columns {
+    ($profiles:literal) => {
+        concat!(
+            "SELECT c.position, c.change_id, c.command_id, c.command_end, c.apps, c.organization_id, c.subject,
+                    c.workspace_id, c.member_id, c.state, c.role, c.version, c.reason, c.caller, c.acting_member_id,
+                    c.record_time, o.display_name AS organization_name, w.app, w.display_name AS workspace_name,
+                    m.account_id, p.display_name, a.email
+             FROM changes c
+             LEFT JOIN organizations o ON c.subject = 'ORGANIZATION' AND o.organization_id = c.organization_id
+             LEFT JOIN workspaces w ON c.subject = 'WORKSPACE'
+                 AND w.organization_id = c.organization_id AND w.workspace_id = c.workspace_id
+             LEFT JOIN members m ON c.subject = 'MEMBER'
+                 AND m.organization_id = c.organization_id AND m.member_id = c.member_id
+             LEFT JOIN profiles p ON ",
+            $profiles,
+            " AND p.organization_id = m.organization_id AND p.member_id = m.member_id
+             LEFT JOIN accounts a ON ",
+            $profiles,
+            " AND a.account_id = m.account_id "
+        )
+    };
+}
+
+/// Reads an app's changes in a range of positions, and whether the log has the change $7 at $8. Needs the primary key of `changes`:
+/// the scope is filtered on the way, so callers bound the range.
+const READ: &str = concat!(
+    "SELECT f.position AS floor, ($8 <= f.position OR EXISTS (
+            SELECT FROM changes k WHERE k.position = $8 AND k.change_id = $7)) AS same_history, page.*
+     FROM log_floor f LEFT JOIN LATERAL (",
+    change_columns!("$6"),
+    "WHERE c.position > $1 AND c.position <= $2 AND c.apps @> ARRAY[$3]
+       AND (cardinality($4) = 0 OR c.organization_id = ANY ($4))
+     ORDER BY c.position
+     LIMIT $5) AS page ON true"
+);
+
+/// Reads all changes after $1, and whether the log has $2 there.
+const TAIL: &str = concat!(
+    "SELECT f.position AS floor, ($1 = 0 OR EXISTS (
+            SELECT FROM changes k WHERE k.position = $1 AND k.change_id = $2)) AS same_history, page.*
+     FROM log_floor f LEFT JOIN LATERAL (",
+    change_columns!("true"),
+    "WHERE c.position > $1 ORDER BY c.position LIMIT $3) AS page ON true"
+);
 
 impl Database {
     /// Reads at most `limit` changes of an app's scope at positions after `after` and up to `until`.
@@ -160,18 +235,23 @@ impl Database {
         app: &AppName,
         organizations: &[Uuid],
         profiles: bool,
-        after: i64,
-        until: i64,
+        known: Head,
+        (after, until): (i64, i64),
         limit: i64,
-    ) -> Result<Vec<LogRow>, StorageError> {
+    ) -> Result<ReadChanges, StorageError> {
         let query = sql_query(READ)
             .bind::<sql_types::BigInt, _>(after)
             .bind::<sql_types::BigInt, _>(until)
             .bind::<sql_types::Text, _>(app.as_str())
             .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
             .bind::<sql_types::BigInt, _>(limit)
-            .bind::<sql_types::Bool, _>(profiles);
-        Ok(query.load(&mut self.read().await?).await?)
+            .bind::<sql_types::Bool, _>(profiles)
+            .bind::<sql_types::Uuid, _>(known.change_id)
+            .bind::<sql_types::BigInt, _>(known.position);
+        let read: Vec<CheckedRow> = query.load(&mut self.read().await?).await?;
+        let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
+        let same_history = read.iter().all(|row| row.same_history);
+        Ok(ReadChanges { rows: read.into_iter().filter_map(|row| row.row).collect(), floor, same_history })
     }
 
     /// The change at a position. None: there is none.

@@ -32,7 +32,7 @@ pub use self::{
     error::StorageError,
     listen::Listener,
     lock::Lock,
-    log::{Acting, ChangeOrigin, Head, LogRow, Sequencer},
+    log::{Acting, ChangeOrigin, Head, LogRow, ReadChanges, Sequencer, Tail},
     migrate::migrate,
     reads::{AccountOrganizationRow, MemberRead, OrganizationRead, WorkspaceMemberRead, WorkspaceRead},
     requests::{RequestRow, RequestSubject},

@@ -12,30 +12,30 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _, stream};
-use rollcall_client::{Event, Gap, Interruption, Watch, WatchError, WatchOptions, connect};
+use prost::Message as _;
+use rollcall::proto::{
+    AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse, Frame,
+    ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest,
+    feed_service_server::{FeedService, FeedServiceServer},
+};
+use rollcall_client::{
+    Event, Gap, Interruption, Watch, WatchError, WatchOptions, connect,
+    v1::{Bookmark, ChangeBatch, Opened, SnapshotEnd, SnapshotPage, WatchResponse, watch_response::Message},
+};
 use tokio::net::TcpListener;
 use tonic::{Code, Request, Response, Status, transport::Server, transport::server::TcpIncoming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// The server's side of the API; the client's is another copy.
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::large_enum_variant)]
-mod served {
-    tonic::include_proto!("rollcall.v1");
-}
-
-use served::{
-    AcknowledgeRequest, AcknowledgeResponse, Bookmark, ChangeBatch, CloseSubscriptionRequest,
-    CloseSubscriptionResponse, ListSubscriptionsRequest, ListSubscriptionsResponse, Opened, SnapshotEnd,
-    SnapshotPage, WatchRequest, WatchResponse,
-    feed_service_server::{FeedService, FeedServiceServer},
-    watch_response::Message,
-};
 
 /// What one `Watch` call gets.
 enum Call {
     /// These messages, and then this end; `None`: the stream stays open and says nothing more.
     Stream(Vec<WatchResponse>, Option<Status>),
     Refused(Status),
+}
+
+fn frames(messages: Vec<WatchResponse>) -> impl Iterator<Item = Result<Frame, Status>> {
+    messages.into_iter().map(|message| Ok(Frame::from(message.encode_to_vec())))
 }
 
 #[derive(Clone, Default)]
@@ -46,7 +46,7 @@ struct Scripted {
 
 #[tonic::async_trait]
 impl FeedService for Scripted {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         self.requests.lock().unwrap().push(request.into_inner());
@@ -55,11 +55,10 @@ impl FeedService for Scripted {
             Call::Refused(status) => Err(status),
             Call::Stream(messages, Some(status)) => {
                 let end = stream::iter([Err(status)]);
-                Ok(Response::new(stream::iter(messages.into_iter().map(Ok)).chain(end).boxed()))
+                Ok(Response::new(stream::iter(frames(messages)).chain(end).boxed()))
             }
             Call::Stream(messages, None) => {
-                let messages = stream::iter(messages.into_iter().map(Ok)).chain(stream::pending());
-                Ok(Response::new(messages.boxed()))
+                Ok(Response::new(stream::iter(frames(messages)).chain(stream::pending()).boxed()))
             }
         }
     }

@@ -40,17 +40,17 @@ async fn fault(damage: impl FnOnce(&mut History)) -> Result<(), Fault> {
     fault_of(beginning(), damage).await
 }
 
-fn index_of(history: &History, wanted: impl Fn(&Body) -> bool) -> usize {
+fn index_of(history: &History, wanted: impl Fn(&Body<Vec<Entry>>) -> bool) -> usize {
     history.messages.iter().position(|(_, message)| wanted(&message.body)).expect("the history has one")
 }
 
 fn batch(history: &History, size: usize) -> usize {
-    index_of(history, |body| matches!(body, Body::Batch { entries, .. } if entries.len() == size))
+    index_of(history, |body| matches!(body, Body::Batch { changes: entries, .. } if entries.len() == size))
 }
 
 fn entries(history: &mut History, index: usize) -> &mut Vec<Entry> {
     match &mut history.messages[index].1.body {
-        Body::Batch { entries, .. } => entries,
+        Body::Batch { changes: entries, .. } => entries,
         other => panic!("not a batch: {other:?}"),
     }
 }
@@ -135,11 +135,11 @@ async fn c4_a_command_split_by_a_cursor_is_found() {
         let index = batch(history, 2);
         let mut second = history.messages[index].clone();
         let first = entries(history, index).pop().expect("it has two");
-        let Body::Batch { entries, .. } = &mut second.1.body else { panic!("a batch") };
+        let Body::Batch { changes: entries, .. } = &mut second.1.body else { panic!("a batch") };
         *entries = vec![first];
         let point = history.entries().last().expect("there are some").point;
         let last = history.messages[..=index].iter().rev().find_map(|(_, message)| match &message.body {
-            Body::Batch { entries, .. } => entries.last(),
+            Body::Batch { changes: entries, .. } => entries.last(),
             _ => None,
         });
         let split = last.map_or(point, |entry| entry.point);

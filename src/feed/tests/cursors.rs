@@ -12,7 +12,7 @@ use super::{
     seal,
 };
 use crate::{
-    feed::{Body, Cursor, CursorRefusal, Point, Scope, Start},
+    feed::{Body, Cursor, CursorRefusal, Entry, Point, Scope, Start},
     rules::ids::{ChangeId, StoreId, SubscriptionId},
     seal::{Purpose, Seal},
 };
@@ -33,7 +33,7 @@ async fn c3_every_message_names_the_cursor_before_it() {
         follower.listen(Duration::from_secs(2)).await;
     }
     follower.check();
-    let kinds = |wanted: fn(&Body) -> bool| {
+    let kinds = |wanted: fn(&Body<Vec<Entry>>) -> bool| {
         follower.history.messages.iter().filter(|(_, message)| wanted(&message.body)).count()
     };
     assert_eq!(kinds(|body| matches!(body, Body::SnapshotPage { .. })), 3);

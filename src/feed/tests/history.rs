@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct History {
     pub(super) scope: Scope,
     pub(super) start: Start,
-    pub(super) messages: Vec<(Instant, Message)>,
+    pub(super) messages: Vec<(Instant, Message<Vec<Entry>>)>,
 }
 
 /// What is wrong with a history, and at which message.
@@ -55,7 +55,7 @@ impl History {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.messages.iter().flat_map(|(_, message)| match &message.body {
-            Body::Batch { entries, .. } => entries.as_slice(),
+            Body::Batch { changes: entries, .. } => entries.as_slice(),
             _ => &[],
         })
     }
@@ -105,7 +105,7 @@ fn in_order(history: &History, truth: &Truth) -> Result<(), Fault> {
     let after = history.tail_after();
     let mut wanted = truth.entries.iter().filter(|entry| Some(entry.point.position) > after);
     for (index, (_, message)) in history.messages.iter().enumerate() {
-        let Body::Batch { entries, .. } = &message.body else { continue };
+        let Body::Batch { changes: entries, .. } = &message.body else { continue };
         if after.is_none() || entries.iter().any(|entry| wanted.next() != Some(entry)) {
             return Err(Fault::NotNext(index));
         }
@@ -118,7 +118,7 @@ fn in_parts(history: &History) -> Result<(), Fault> {
     let mut expected = 0;
     for (index, (_, message)) in history.messages.iter().enumerate() {
         let ok = match &message.body {
-            Body::Batch { entries, part, more_parts } => {
+            Body::Batch { changes: entries, part, more_parts } => {
                 let one_command = entries.iter().all(|entry| entry.command_id == entries[0].command_id);
                 let counted = *part == expected && *more_parts == message.cursor.is_empty();
                 expected = if *more_parts { part + 1 } else { 0 };
@@ -176,7 +176,7 @@ fn complete(history: &History, points: &[(usize, i64)], truth: &Truth) -> Result
             Some(entry.point.position) > history.tail_after() && entry.point.position <= *position
         };
         let sent = history.messages[..=*index].iter().map(|(_, message)| match &message.body {
-            Body::Batch { entries, .. } => entries.len(),
+            Body::Batch { changes: entries, .. } => entries.len(),
             _ => 0,
         });
         if sent.sum::<usize>() < truth.entries.iter().filter(covered).count() {

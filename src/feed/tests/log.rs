@@ -11,7 +11,10 @@ use uuid::Uuid;
 
 use super::{app, organization};
 use crate::{
-    feed::{Entry, LogSource, Page, Point, Scope, Sequence, SourceError, Thing},
+    feed::{
+        Changes, Entry, LogSource, Page, Point, Range, Scope, Sequence, Sequenced, SourceError, Standing,
+        Thing,
+    },
     rules::{
         Reason,
         ids::{AppName, ChangeId, CommandId, MemberId},
@@ -33,6 +36,10 @@ pub(super) struct State {
     /// Committed, not yet sequenced: the changes of one command each.
     pending: Vec<Vec<Stored>>,
     changes: Vec<Stored>,
+    /// Every change that ever had a position, lost ones included.
+    ever: BTreeMap<ChangeId, Entry>,
+    /// Positions up to this one were trimmed.
+    floor: i64,
     things: BTreeMap<MemberId, (AppName, Thing)>,
     commands: u128,
     lost_tails: u128,
@@ -76,6 +83,8 @@ impl Log {
         Self(Arc::new(Mutex::new(State {
             pending: Vec::new(),
             changes: Vec::new(),
+            ever: BTreeMap::new(),
+            floor: 0,
             things: BTreeMap::new(),
             commands: 0,
             lost_tails: 0,
@@ -114,6 +123,18 @@ impl Log {
         self.state().sequence()
     }
 
+    /// Retention trims up to a position.
+    pub(super) fn trim(&self, floor: i64) {
+        self.state().floor = floor;
+    }
+
+    /// What [`encode`] wrote.
+    pub(super) fn decode(&self, bytes: &[u8]) -> Vec<Entry> {
+        let state = self.state();
+        let id = |bytes: &[u8]| ChangeId(Uuid::from_slice(bytes).expect("sixteen bytes"));
+        bytes.chunks(ENCODED).map(|bytes| state.ever[&id(bytes)].clone()).collect()
+    }
+
     /// A failover that loses everything after a position; what is committed from now on gets other ids.
     pub(super) fn lose_after(&self, position: usize) {
         let mut state = self.state();
@@ -143,6 +164,7 @@ impl State {
                     point: Point::ZERO,
                     command_id,
                     command_end: 0,
+                    apps: vec![app(name)],
                     reason: Reason::RoleChanged,
                     thing,
                     record_time: SystemTime::UNIX_EPOCH,
@@ -183,10 +205,16 @@ impl State {
                 stored.entry.point =
                     Point { position: position as i64, change_id: ChangeId(Uuid::from_u128(id)) };
                 stored.entry.command_end = end as i64;
+                self.ever.insert(stored.entry.point.change_id, stored.entry.clone());
             }
             self.changes.append(&mut command);
         }
         self.changes.last().map_or(Point::ZERO, |stored| stored.entry.point)
+    }
+
+    fn at(&self, position: i64) -> Option<ChangeId> {
+        let index = usize::try_from(position).expect("a position").checked_sub(1);
+        index.and_then(|index| self.changes.get(index)).map(|stored| stored.entry.point.change_id)
     }
 
     fn of<'a>(&'a self, scope: &'a Scope, after: i64, until: i64) -> impl Iterator<Item = &'a Stored> {
@@ -214,15 +242,34 @@ fn unreachable() -> SourceError {
     SourceError("switched off".to_owned())
 }
 
+/// What an encoded change takes.
+const ENCODED: usize = 16;
+
+/// Encodes a change as its id: the log knows the rest.
+pub(super) fn encode(entry: &Entry, _profiles: bool, out: &mut Vec<u8>) {
+    out.extend(entry.point.change_id.0.as_bytes());
+}
+
 impl Sequence for Log {
-    async fn sequence(&mut self) -> Result<Point, SourceError> {
+    async fn sequence(&mut self, after: Option<Point>, limit: usize) -> Result<Sequenced, SourceError> {
         let (takes, fails) = {
             let mut state = self.state();
             state.calls += 1;
             (state.call_takes, state.calls_fail)
         };
         sleep(takes).await;
-        if fails { Err(unreachable()) } else { Ok(self.state().sequence()) }
+        let mut state = self.state();
+        if fails || (after.is_some() && state.reads_fail) {
+            return Err(unreachable());
+        }
+        let head = state.sequence();
+        let Some(after) = after else {
+            return Ok(Sequenced { head, same_history: true, entries: Vec::new() });
+        };
+        let same_history = after == Point::ZERO || state.at(after.position) == Some(after.change_id);
+        let behind = state.changes.iter().skip(usize::try_from(after.position).expect("a position"));
+        let entries = behind.take(limit).map(|stored| stored.entry.clone()).collect();
+        Ok(Sequenced { head, same_history, entries })
     }
 }
 
@@ -231,10 +278,10 @@ impl LogSource for Log {
         &self,
         scope: &Scope,
         _profiles: bool,
-        after: i64,
-        until: i64,
+        known: Point,
+        Range { after, until }: Range,
         limit: usize,
-    ) -> Result<Vec<Entry>, SourceError> {
+    ) -> Result<Changes, SourceError> {
         let takes = {
             let mut state = self.state();
             state.reads += 1;
@@ -245,7 +292,10 @@ impl LogSource for Log {
         if state.reads_fail {
             return Err(unreachable());
         }
-        Ok(state.of(scope, after, until).take(limit).map(|stored| stored.entry.clone()).collect())
+        let floor = state.floor;
+        let same_history = known.position <= floor || state.at(known.position) == Some(known.change_id);
+        let entries = state.of(scope, after.max(floor), until).take(limit);
+        Ok(Changes { entries: entries.map(|stored| stored.entry.clone()).collect(), floor, same_history })
     }
 
     type Cursor = MemberId;
@@ -284,7 +334,17 @@ impl LogSource for Log {
         if state.reads_fail {
             return Err(unreachable());
         }
-        let index = usize::try_from(position).expect("a position").checked_sub(1);
-        Ok(index.and_then(|index| state.changes.get(index)).map(|stored| stored.entry.point.change_id))
+        Ok(state.at(position))
+    }
+
+    async fn standing(&self, point: Point) -> Result<Standing, SourceError> {
+        let floor = self.state().floor;
+        let found = self.change_at(point.position).await?;
+        Ok(match found {
+            _ if point.position < floor => Standing::Compacted,
+            Some(found) if found != point.change_id => Standing::Forked,
+            None if point != Point::ZERO => Standing::Forked,
+            _ => Standing::There,
+        })
     }
 }

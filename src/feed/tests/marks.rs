@@ -5,10 +5,17 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{log::Log, replica::Replica};
-use crate::feed::{Marks, marks::POLL};
+use super::{
+    log::{Log, encode},
+    replica::{Replica, WINDOW},
+};
+use crate::feed::{Window, tail, tail::POLL};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn window() -> Arc<Window> {
+    Arc::new(Window::new(encode, WINDOW))
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_mark_holds_what_was_committed_before_its_call() {
@@ -104,7 +111,7 @@ async fn a_failing_log_is_left_alone_for_a_while() {
 async fn the_task_ends_with_the_shutdown() {
     let log = Log::new();
     let shutdown = CancellationToken::new();
-    let (marks, task) = Marks::start(log.clone(), Arc::new(log), shutdown.clone());
+    let (marks, task) = tail::start(log, window(), shutdown.clone());
     marks.since(Instant::now()).await;
     shutdown.cancel();
     timeout(MILLISECOND, task).await.expect("at once").expect("no panic");
@@ -131,7 +138,7 @@ async fn a_call_that_hangs_does_not_hold_the_shutdown_up() {
     let log = Log::new();
     log.state().call_takes = Duration::from_secs(3_600);
     let shutdown = CancellationToken::new();
-    let (_, task) = Marks::start(log.clone(), Arc::new(log), shutdown.clone());
+    let (_, task) = tail::start(log, window(), shutdown.clone());
     sleep(MILLISECOND).await;
     shutdown.cancel();
     timeout(MILLISECOND, task).await.expect("at once").expect("no panic");

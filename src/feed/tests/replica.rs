@@ -2,25 +2,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     chat,
     history::{History, check},
-    log::Log,
+    log::{Log, encode},
     seal,
 };
 use crate::{
-    feed::{Body, Cursor, Follow, Marks, Message, Point, Scope, Start, StreamEnd, registry::Registered},
+    feed::{
+        Body, Cursor, Encoded, Entry, Follow, Limits, Marks, Message, Messages, Point, Scope, Start,
+        StreamEnd, Window, queue, registry::Registered, tail,
+    },
     seal::Seal,
 };
 
 /// What the service queues for a slow reader.
 const QUEUE: usize = 2;
+/// A window for some 20,000 of the changes of these tests.
+pub(super) const WINDOW: usize = 4 * 1024 * 1024;
 /// Longer than any stream that works leaves its follower without a message, in paused time.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -28,13 +30,16 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(super) struct Replica {
     pub(super) log: Log,
     pub(super) marks: Marks,
+    pub(super) window: Arc<Window>,
+    /// What bounds the streams that are opened next.
+    pub(super) limits: Limits,
     pub(super) seal: Arc<Seal>,
     _stop: tokio_util::sync::DropGuard,
 }
 
 /// A stream and what came on it.
 pub(super) struct Follower {
-    messages: mpsc::Receiver<Result<Message, StreamEnd>>,
+    messages: Messages,
     seal: Arc<Seal>,
     log: Log,
     /// What came, and when.
@@ -48,8 +53,11 @@ pub(super) struct Follower {
 impl Replica {
     pub(super) fn start(log: &Log) -> Self {
         let stop = CancellationToken::new();
-        let (marks, _) = Marks::start(log.clone(), Arc::new(log.clone()), stop.clone());
-        Self { log: log.clone(), marks, seal: seal(), _stop: stop.drop_guard() }
+        let window = Arc::new(Window::new(encode, WINDOW));
+        let (marks, _) = tail::start(log.clone(), Arc::clone(&window), stop.clone());
+        let ever = Duration::from_secs(1_000_000);
+        let limits = Limits { patience: ever, age: ever };
+        Self { log: log.clone(), marks, window, limits, seal: seal(), _stop: stop.drop_guard() }
     }
 
     pub(super) fn follow(&self, start: Start) -> Follower {
@@ -62,10 +70,13 @@ impl Replica {
 
     pub(super) fn follow_as(&self, scope: Scope, start: Start, registered: Option<Registered>) -> Follower {
         let shutdown = CancellationToken::new();
-        let (queue, messages) = mpsc::channel(QUEUE);
+        let (outlet, messages) = queue(QUEUE);
         let follow = Follow {
             source: Arc::new(self.log.clone()),
             marks: self.marks.clone(),
+            window: Arc::clone(&self.window),
+            encode,
+            limits: self.limits,
             seal: Arc::clone(&self.seal),
             scope: scope.clone(),
             profiles: false,
@@ -74,7 +85,7 @@ impl Replica {
             shutdown: shutdown.clone(),
         };
         let history = History::new(scope, &start);
-        tokio::spawn(follow.run(start, queue));
+        tokio::spawn(follow.run(start, outlet));
         let (seal, log) = (Arc::clone(&self.seal), self.log.clone());
         Follower { messages, seal, log, history, end: None, shutdown }
     }
@@ -82,10 +93,11 @@ impl Replica {
 
 impl Follower {
     /// The next message. None: the stream ended.
-    pub(super) async fn next(&mut self) -> Option<Message> {
-        let next = timeout(STALLED, self.messages.recv()).await.expect("the stream stalls");
+    pub(super) async fn next(&mut self) -> Option<Message<Vec<Entry>>> {
+        let next = timeout(STALLED, self.messages.next()).await.expect("the stream stalls");
         match next {
             Some(Ok(message)) => {
+                let message = self.decode(message);
                 self.history.messages.push((Instant::now(), message.clone()));
                 Some(message)
             }
@@ -99,7 +111,7 @@ impl Follower {
 
     /// Whether nothing comes for so long.
     pub(super) async fn is_silent_for(&mut self, duration: Duration) -> bool {
-        match timeout(duration, self.messages.recv()).await {
+        match timeout(duration, self.messages.next()).await {
             Err(_) => true,
             Ok(message) => panic!("not silent: {message:?}"),
         }
@@ -125,14 +137,32 @@ impl Follower {
     pub(super) async fn finish(&mut self) -> Option<StreamEnd> {
         let all = async { while self.next().await.is_some() {} };
         timeout(STALLED, all).await.expect("the stream ends");
-        self.end
+        self.end.clone()
+    }
+
+    /// The message with the changes as the log has them.
+    fn decode(&self, message: Message) -> Message<Vec<Entry>> {
+        let Message { previous_cursor, cursor, body } = message;
+        let body = match body {
+            Body::Batch { changes: Encoded(runs), part, more_parts } => {
+                Body::Batch { changes: self.log.decode(&runs.concat()), part, more_parts }
+            }
+            Body::Opened { head, snapshot_follows, refusal } => {
+                Body::Opened { head, snapshot_follows, refusal }
+            }
+            Body::SnapshotPage { index, things } => Body::SnapshotPage { index, things },
+            Body::SnapshotEnd { pages, position, ready } => Body::SnapshotEnd { pages, position, ready },
+            Body::Bookmark { position } => Body::Bookmark { position },
+        };
+        Message { previous_cursor, cursor, body }
     }
 
     /// Receives for so long.
     pub(super) async fn listen(&mut self, duration: Duration) {
         let until = Instant::now() + duration;
-        while let Ok(message) = tokio::time::timeout_at(until, self.messages.recv()).await {
+        while let Ok(message) = tokio::time::timeout_at(until, self.messages.next()).await {
             let message = message.expect("the stream is open").expect("the stream goes on");
+            let message = self.decode(message);
             self.history.messages.push((Instant::now(), message));
         }
     }
@@ -161,7 +191,7 @@ impl Follower {
     /// The batches that came: how many changes, which part, whether more follow.
     pub(super) fn batches(&self) -> Vec<(usize, i32, bool)> {
         let batches = self.history.messages.iter().filter_map(|(_, message)| match &message.body {
-            Body::Batch { entries, part, more_parts } => Some((entries.len(), *part, *more_parts)),
+            Body::Batch { changes: entries, part, more_parts } => Some((entries.len(), *part, *more_parts)),
             _ => None,
         });
         batches.collect()

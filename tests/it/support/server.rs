@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollcall::app::App;
+use rollcall::app::{App, Limits, Options};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -32,8 +32,14 @@ impl Server {
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
         let address = "127.0.0.1:0".parse().expect("an address");
-        let app =
-            App::start(&database.url, address, 8, Duration::from_secs(5)).await.expect("the service starts");
+        let options = Options {
+            database_url: database.url.clone(),
+            listen: address,
+            pool_size: 8,
+            drain: Duration::from_secs(5),
+            limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
+        };
+        let app = App::start(&options).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());
         let shutdown = app.shutdown();
         let task = tokio::spawn(async move { app.serve().await.expect("the service serves") });

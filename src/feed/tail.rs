@@ -1,0 +1,154 @@
+//! The tail: the one task of a replica that has changes sequenced, and reads them for all its streams.
+//!
+//! Each call sequences and then reads what came after the last change that it knows, into the [`Window`]. Every such read
+//! looks whether that change is still in the log. Where it is not, the database that answers is another one, promoted
+//! without the end of the log, or restored: a new *history* begins, and what follows the old one must end (C7). That the
+//! log has grown past the old end in the meantime hides nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    marks::{Known, Mark, Marks, Teller},
+    source::{Entry, Point, Sequence, Sequenced, SourceError},
+    window::Window,
+};
+
+/// A call at the latest after so long: picks up what a dead replica left behind, finds what a lost notification did not
+/// tell, and keeps bookmarks fresh. 20 calls a second of a few index look-ups each are nothing to the database.
+pub const POLL: Duration = Duration::from_millis(50);
+/// How long a call may take. One moves all that is pending, so it must outlast whatever can pile up; a connection that
+/// died without a word would otherwise keep the last mark standing until the kernel gives it up.
+const CALL: Duration = Duration::from_secs(30);
+/// How long to leave a failing database alone.
+const BACKOFF: Duration = Duration::from_millis(250);
+/// Changes that one call reads at most: streams are told of them before the next ones are read.
+pub const READ: usize = 1_000;
+
+/// Starts the task, which fills a window. It ends with `shutdown`.
+pub fn start(
+    sequence: impl Sequence,
+    window: Arc<Window>,
+    shutdown: CancellationToken,
+) -> (Marks, JoinHandle<()>) {
+    let (teller, marks) = Marks::new();
+    let tail = Tail { sequence, window, read: None, history: 0, mark: None, due: None };
+    let task = tokio::spawn(run(tail, teller, shutdown));
+    (marks, task)
+}
+
+struct Tail<Q> {
+    sequence: Q,
+    window: Arc<Window>,
+    /// The last change that was read. None: no call has succeeded yet.
+    read: Option<Read>,
+    history: u64,
+    /// The newest mark up to whose head everything was read.
+    mark: Option<Mark>,
+    /// The oldest mark up to whose head not everything was read.
+    due: Option<Mark>,
+}
+
+/// How far the log was read.
+#[derive(Clone, Copy)]
+struct Read {
+    /// The last change.
+    last: Point,
+    /// The last one that ends a command.
+    end: Point,
+}
+
+impl<Q: Sequence> Tail<Q> {
+    /// Sequences, and reads what came since. None: up to the mark that is due there is more to read.
+    async fn call(&mut self) -> Result<Option<Known>, SourceError> {
+        let at = Instant::now();
+        let after = self.read.map(|read| read.last);
+        let Sequenced { head, same_history, entries } = self.sequence.sequence(after, READ).await?;
+        let read = match self.read {
+            Some(read) if same_history => self.extend(read, entries),
+            known => {
+                if let Some(known) = known {
+                    tracing::error!(
+                        last.position = known.last.position,
+                        head.position,
+                        "the log lost its end"
+                    );
+                    self.history += 1;
+                }
+                self.window.reset(self.history, head.position);
+                (self.mark, self.due) = (None, None);
+                Read { last: head, end: head }
+            }
+        };
+        self.read = Some(read);
+        let found = Mark { at, head, history: self.history };
+        if let Some(mark) =
+            [Some(found), self.due].into_iter().flatten().find(|mark| mark.head.position <= read.end.position)
+        {
+            self.mark = Some(mark);
+            self.due = None;
+        }
+        if found.head.position > read.end.position {
+            self.due.get_or_insert(found);
+        }
+        Ok(self.mark.map(|mark| Known { mark, end: read.end }))
+    }
+
+    fn extend(&self, read: Read, entries: Vec<Entry>) -> Read {
+        let last = entries.last().map_or(read.last, |entry| entry.point);
+        let ends = entries.iter().rev().find(|entry| entry.point.position == entry.command_end);
+        let end = ends.map_or(read.end, |entry| entry.point);
+        self.window.push(entries);
+        Read { last, end }
+    }
+
+    /// Whether another call would find more at once.
+    fn is_behind(&self) -> bool {
+        self.due.is_some()
+    }
+}
+
+async fn run(mut tail: Tail<impl Sequence>, teller: Teller, shutdown: CancellationToken) {
+    let mut failing = false;
+    loop {
+        let called = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            called = timeout(CALL, tail.call()) => called,
+        };
+        tail.window.forget_profiles();
+        let called = called.unwrap_or_else(|_| Err(SourceError("a call hangs".to_owned())));
+        let pause = match called {
+            Ok(now) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!("the log is reached again");
+                }
+                teller.tell(now);
+                POLL
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "the log cannot be reached");
+                }
+                // What was known before may not hold for the database that answers next.
+                (tail.mark, tail.due) = (None, None);
+                teller.tell(None);
+                BACKOFF
+            }
+        };
+        if !failing && tail.is_behind() {
+            continue;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            // A wake is a hint that something was committed: none that a failing database is well again.
+            () = teller.wake.notified(), if !failing => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
