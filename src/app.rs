@@ -9,8 +9,9 @@ use crate::{
     engine::Engine,
     feed::{Ending, Marks, Registry},
     grpc::Services,
+    retention,
     seal::Seal,
-    storage::{Database, Listener, StorageError, migrate},
+    storage::{Database, Listener, Retention, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
 };
 
@@ -43,6 +44,21 @@ pub enum AppError {
     Serve(#[from] tonic::transport::Error),
 }
 
+/// What a service is started with.
+#[derive(Clone)]
+pub struct Options {
+    /// The database.
+    pub database_url: String,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Connections of the pool.
+    pub pool_size: usize,
+    /// How long a drain may take.
+    pub drain: Duration,
+    /// How long what is kept.
+    pub retention: Retention,
+}
+
 /// A service that listens, and not yet serves.
 pub struct App {
     services: Services,
@@ -54,12 +70,9 @@ pub struct App {
 
 impl App {
     /// Migrates the database, connects, binds the address.
-    pub async fn start(
-        database_url: &str,
-        listen: SocketAddr,
-        pool_size: usize,
-        drain: Duration,
-    ) -> Result<Self, AppError> {
+    pub async fn start(options: &Options) -> Result<Self, AppError> {
+        let Options { database_url, listen, pool_size, drain, retention: keep } = options;
+        let (listen, pool_size) = (*listen, *pool_size);
         for migration in migrate(database_url).await? {
             tracing::info!(migration, "migrated");
         }
@@ -82,10 +95,11 @@ impl App {
             sequencing,
             tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
+            tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
         ];
         let services = Services { engine: Engine::new(database), marks, source, seal, registry, shutdown };
         tracing::info!(store.id = %store_id, address = %address, "started");
-        Ok(Self { services, listener, address, drain, tasks })
+        Ok(Self { services, listener, address, drain: *drain, tasks })
     }
 
     /// Where it listens.

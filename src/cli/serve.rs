@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
-    app::{App, AppError},
-    config::{ServeArgs, ServeConfig, Store},
-    embedded::{Cluster, Durability, EmbeddedError, Options},
+    app::{App, AppError, Options},
+    config::{RetentionConfig, ServeArgs, ServeConfig, Store},
+    embedded::{self, Cluster, Durability, EmbeddedError},
+    storage::Retention,
     telemetry,
 };
 
@@ -50,7 +51,7 @@ fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let (cluster, url) = match &config.store {
         Store::Url(url) => (None, url.clone()),
         Store::DataDir { data_dir, postgres_bin } => {
-            let cluster = Cluster::start(&Options {
+            let cluster = Cluster::start(&embedded::Options {
                 data_dir: data_dir.clone(),
                 bin_dir: postgres_bin.clone(),
                 durability: Durability::Durable,
@@ -74,7 +75,15 @@ async fn serve_on(url: &str, config: &ServeConfig) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let starting = App::start(url, config.listen, config.pool_size, config.drain);
+    let RetentionConfig { log, log_max, subscriptions, history } = config.retention;
+    let options = Options {
+        database_url: url.to_owned(),
+        listen: config.listen,
+        pool_size: config.pool_size,
+        drain: config.drain,
+        retention: Retention { log, log_max, subscriptions, history },
+    };
+    let starting = App::start(&options);
     let app = tokio::select! {
         app = starting => app?,
         _ = terminate.recv() => return Ok(()),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Services, convert, parse, status};
 use crate::{
-    feed::{Cursor, CursorRefusal, Ending, Follow, LogSource as _, Scope, Start},
+    feed::{Cursor, CursorRefusal, Ending, Follow, Point, Scope, Start},
     proto::{
         AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse,
         ErrorReason, ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest, WatchResponse,
@@ -65,7 +65,8 @@ impl Services {
         }
     }
 
-    /// Checks a cursor: its seal, its scope, and that the log has its change at its position.
+    /// Checks a cursor: its seal, its scope, that nothing after it was trimmed from the log, and that the log has its change
+    /// at its position.
     async fn verify(
         &self,
         text: &str,
@@ -78,14 +79,14 @@ impl Services {
         if scope.is_some_and(|scope| !cursor.is_of(scope)) {
             return Ok(Err(CursorRefusal::ScopeChanged));
         }
-        if cursor.point.position > 0 {
-            let found = self.source.change_at(cursor.point.position).await.map_err(|error| {
-                tracing::warn!(%error, "the log cannot be read");
-                status::unavailable()
-            })?;
-            if found != Some(cursor.point.change_id) {
-                return Ok(Err(CursorRefusal::Forked));
-            }
+        let Point { position, change_id } = cursor.point;
+        let found = self.engine.database().point_and_floor(position).await.map_err(status::storage)?;
+        if position < found.floor {
+            return Ok(Err(CursorRefusal::Compacted));
+        }
+        // No change stands at 0, before the first one.
+        if position > 0 && found.change_id != Some(change_id.0) {
+            return Ok(Err(CursorRefusal::Forked));
         }
         Ok(Ok(cursor))
     }

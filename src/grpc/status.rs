@@ -160,6 +160,10 @@ pub(super) fn cursor_refused(field: &str, refusal: CursorRefusal) -> Status {
             ErrorReason::CursorForked,
             "the store's history at the cursor is another one; take a snapshot",
         ),
+        CursorRefusal::Compacted => failed(
+            ErrorReason::CursorCompacted,
+            "changes after the cursor were trimmed from the log; take a snapshot",
+        ),
     }
 }
 
@@ -170,6 +174,7 @@ pub(super) fn refusal_reason(refusal: CursorRefusal) -> ErrorReason {
         CursorRefusal::WrongStore => ErrorReason::CursorWrongStore,
         CursorRefusal::ScopeChanged => ErrorReason::CursorScopeChanged,
         CursorRefusal::Forked => ErrorReason::CursorForked,
+        CursorRefusal::Compacted => ErrorReason::CursorCompacted,
     }
 }
 

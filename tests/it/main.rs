@@ -13,6 +13,7 @@ mod process;
 mod processes;
 mod proto;
 mod replay_real;
+mod retention;
 mod rule_numbers;
 mod rules;
 mod schema;

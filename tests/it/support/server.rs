@@ -2,12 +2,24 @@
 
 use std::time::Duration;
 
-use rollcall::app::App;
+use rollcall::{
+    app::{App, Options},
+    storage::Retention,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::cluster::{Database, create_database};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// As `serve` has it where nothing is said.
+const RETENTION: Retention = Retention {
+    log: DAY.saturating_mul(30),
+    log_max: DAY.saturating_mul(90),
+    subscriptions: DAY.saturating_mul(3),
+    history: Some(DAY.saturating_mul(730)),
+};
 
 /// A running service.
 pub(crate) struct Server {
@@ -31,9 +43,14 @@ impl Server {
 
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let app =
-            App::start(&database.url, address, 8, Duration::from_secs(5)).await.expect("the service starts");
+        let options = Options {
+            database_url: database.url.clone(),
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            pool_size: 8,
+            drain: Duration::from_secs(5),
+            retention: RETENTION,
+        };
+        let app = App::start(&options).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());
         let shutdown = app.shutdown();
         let task = tokio::spawn(async move { app.serve().await.expect("the service serves") });
@@ -54,6 +71,11 @@ impl Server {
     /// A connection for looking at its database.
     pub(crate) fn database(&self) -> &tokio_postgres::Client {
         &self.database.client
+    }
+
+    /// Another connection to its database.
+    pub(crate) async fn another_connection(&self) -> Database {
+        self.database.another().await
     }
 
     /// Begins the drain, without waiting for its end.
