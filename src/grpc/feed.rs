@@ -217,6 +217,7 @@ impl FeedService for Services {
         let app: Option<AppName> = parse::optional("app", &message.app)?;
         let page = self.page(message.page_size, &message.page_token, &["subscriptions", &message.app])?;
         let after = page.after_id()?;
+        let reached = self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         if let Some(app) = &app {
             self.read_app(app).await?;
         }
@@ -224,7 +225,7 @@ impl FeedService for Services {
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.subscription_id.to_string());
         // Read after the rows: a lag is never counted against a head older than what was applied.
-        let head_position = self.head()?;
+        let head_position = self.head()?.max(reached);
         let subscriptions = rows.into_iter().map(|row| convert::subscription(row, head_position)).collect();
         Ok(Response::new(ListSubscriptionsResponse { subscriptions, next_page_token, head_position }))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::fresh::TokenRefusal;
 use crate::{
     engine::{EngineError, Missing},
     feed::{CursorRefusal, Ending, StreamEnd},
@@ -175,6 +176,34 @@ pub(super) fn refusal_reason(refusal: CursorRefusal) -> ErrorReason {
         CursorRefusal::ScopeChanged => ErrorReason::CursorScopeChanged,
         CursorRefusal::Forked => ErrorReason::CursorForked,
         CursorRefusal::Compacted => ErrorReason::CursorCompacted,
+    }
+}
+
+/// A token cannot be read at (C13).
+pub(super) fn token_refused(refusal: TokenRefusal) -> Status {
+    const FIELD: &str = "at_least_as_fresh";
+    let failed = |reason, message: &str| {
+        Problem::new(Code::FailedPrecondition, reason, message)
+            .precondition([FIELD.to_owned()])
+            .with("field", FIELD)
+            .status()
+    };
+    match refusal {
+        TokenRefusal::Invalid => {
+            bad_field(ErrorReason::TokenInvalid, FIELD, "is damaged or made up".to_owned())
+        }
+        TokenRefusal::WrongStore => failed(
+            ErrorReason::TokenWrongStore,
+            "the token is of another store: is this client pointed at another database?",
+        ),
+        TokenRefusal::Forked => failed(
+            ErrorReason::TokenForked,
+            "the store's history at the token is another one; the write that answered with it was lost",
+        ),
+        TokenRefusal::NotReached => {
+            let message = "the log has not got as far as the token";
+            Problem::new(Code::Unavailable, ErrorReason::TokenNotReached, message).retry().status()
+        }
     }
 }
 

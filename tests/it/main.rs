@@ -20,4 +20,5 @@ mod schema;
 mod server;
 mod small;
 mod support;
+mod tokens;
 mod watch_client;

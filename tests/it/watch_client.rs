@@ -269,6 +269,7 @@ async fn what_does_not_heal_ends_the_watch_with_its_reason() {
     let cases = [
         (refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE"), "another store"),
         (refusal(Code::FailedPrecondition, "CURSOR_FORKED"), "a snapshot is needed"),
+        (refusal(Code::FailedPrecondition, "CURSOR_COMPACTED"), "a snapshot is needed"),
         (refusal(Code::NotFound, "APP_NOT_FOUND"), "no app called \"chat\" is registered"),
         (refusal(Code::InvalidArgument, "INVALID_FIELD"), "INVALID_FIELD: scripted"),
         (refusal(Code::FailedPrecondition, "SUBSCRIPTION_CLOSED"), "SUBSCRIPTION_CLOSED: scripted"),
