@@ -10,8 +10,9 @@ use crate::{
     engine::Engine,
     feed::{Ending, Marks, Registry, Window, tail, window::CAPACITY},
     grpc::{Services, encode_change},
+    retention,
     seal::Seal,
-    storage::{Database, Listener, StorageError, migrate},
+    storage::{Database, Listener, Retention, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
 };
 
@@ -57,6 +58,8 @@ pub struct Options {
     pub drain: Duration,
     /// What bounds a stream.
     pub limits: Limits,
+    /// How long what is kept.
+    pub retention: Retention,
 }
 
 /// A service that listens, and not yet serves.
@@ -71,7 +74,7 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options { database_url, listen, pool_size, drain, limits } = options;
+        let Options { database_url, listen, pool_size, drain, limits, retention: keep } = options;
         let (listen, pool_size) = (*listen, *pool_size);
         for migration in migrate(database_url).await? {
             tracing::info!(migration, "migrated");
@@ -96,6 +99,7 @@ impl App {
             sequencing,
             tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
+            tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
         ];
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
         let engine = Engine::new(database);

@@ -23,6 +23,14 @@ const DRAIN: u64 = 20;
 const SLOW_CONSUMER: u64 = 30;
 /// Seconds after which a stream ends where nothing is said. An hour after another replica was added it has its share.
 const STREAM_MAX_AGE: u64 = 3_600;
+/// Days that changes stay in the log where nothing is said: longer than anybody is away and comes back to resume.
+const LOG_DAYS: u16 = 30;
+/// Days after which they go even if a follower has not applied them: one that never will must not fill the disk.
+const LOG_MAX_DAYS: u16 = 90;
+/// Hours for which a silent subscription holds back what it has not applied: a long weekend.
+const SUBSCRIPTION_HOURS: u16 = 72;
+/// Days that history is kept where nothing is said: two years.
+const HISTORY_DAYS: u16 = 730;
 
 /// Settings of `rollcall serve`.
 #[derive(Debug, Clone, Default, Args)]
@@ -54,9 +62,29 @@ pub struct ServeArgs {
     /// Seconds after which a stream ends to be resumed, 20% more or less [default: 3600]
     #[arg(long, env = "ROLLCALL_STREAM_MAX_AGE_SECONDS", value_name = "SECONDS")]
     pub stream_max_age_seconds: Option<NonZeroU64>,
+    /// How long to keep what.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Settings of the retention.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RetentionArgs {
+    /// Days that changes stay in the log, to resume after them [default: 30]
+    #[arg(long, env = "ROLLCALL_LOG_RETENTION_DAYS", value_name = "DAYS")]
+    pub log_retention_days: Option<u16>,
+    /// Days after which they go also where a subscription has not applied them [default: 90]
+    #[arg(long, env = "ROLLCALL_LOG_RETENTION_MAX_DAYS", value_name = "DAYS")]
+    pub log_retention_max_days: Option<u16>,
+    /// Hours for which a subscription that is silent holds back what it has not applied [default: 72]
+    #[arg(long, env = "ROLLCALL_SUBSCRIPTION_RETENTION_HOURS", value_name = "HOURS")]
+    pub subscription_retention_hours: Option<u16>,
+    /// Days that the history of who had access when is kept; 0: for ever [default: 730]
+    #[arg(long, env = "ROLLCALL_HISTORY_RETENTION_DAYS", value_name = "DAYS")]
+    pub history_retention_days: Option<u16>,
 }
 
 /// Settings of the log.
@@ -104,6 +132,10 @@ struct File {
     drain_seconds: Option<u64>,
     slow_consumer_seconds: Option<NonZeroU64>,
     stream_max_age_seconds: Option<NonZeroU64>,
+    log_retention_days: Option<u16>,
+    log_retention_max_days: Option<u16>,
+    subscription_retention_hours: Option<u16>,
+    history_retention_days: Option<u16>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -136,8 +168,23 @@ pub struct ServeConfig {
     pub slow_consumer: Duration,
     /// After how long a stream ends, 20% more or less.
     pub stream_max_age: Duration,
+    /// How long to keep what.
+    pub retention: RetentionConfig,
     /// The log.
     pub log: LogConfig,
+}
+
+/// How long to keep what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Changes in the log.
+    pub log: Duration,
+    /// The same where a subscription has not applied them.
+    pub log_max: Duration,
+    /// Since when a subscription may have been silent to hold them back.
+    pub subscriptions: Duration,
+    /// History. None: for ever.
+    pub history: Option<Duration>,
 }
 
 /// How to log.
@@ -177,6 +224,14 @@ pub enum ConfigError {
     /// Two databases are named.
     #[error("both --data-dir and --database-url are given; choose one")]
     TwoStores,
+    /// The hard cap of the retention lies below what it caps.
+    #[error("log_retention_max_days is {max_days}: it must be at least log_retention_days, which is {days}")]
+    Retention {
+        /// Days that changes stay.
+        days: u16,
+        /// Days after which they go in any case.
+        max_days: u16,
+    },
 }
 
 impl LogArgs {
@@ -191,6 +246,7 @@ impl ServeArgs {
     pub fn resolve(self) -> Result<ServeConfig, ConfigError> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let store = store(&self, &file)?;
+        let retention = retention(&self.retention, &file)?;
         Ok(ServeConfig {
             listen: self
                 .listen
@@ -204,6 +260,7 @@ impl ServeArgs {
                 self.stream_max_age_seconds.or(file.stream_max_age_seconds),
                 STREAM_MAX_AGE,
             ),
+            retention,
             log: LogConfig {
                 filter: self.log.log.or(file.log),
                 format: self.log.log_format.or(file.log_format).unwrap_or_default(),
@@ -231,6 +288,24 @@ fn store(args: &ServeArgs, file: &File) -> Result<Store, ConfigError> {
         }),
         _ => Err(ConfigError::NoStore),
     }
+}
+
+fn retention(args: &RetentionArgs, file: &File) -> Result<RetentionConfig, ConfigError> {
+    let days = args.log_retention_days.or(file.log_retention_days).unwrap_or(LOG_DAYS);
+    let max_days = args.log_retention_max_days.or(file.log_retention_max_days).unwrap_or(LOG_MAX_DAYS);
+    if max_days < days {
+        return Err(ConfigError::Retention { days, max_days });
+    }
+    let hours = args.subscription_retention_hours.or(file.subscription_retention_hours);
+    let history = args.history_retention_days.or(file.history_retention_days).unwrap_or(HISTORY_DAYS);
+    let in_hours = |hours: u16| Duration::from_secs(u64::from(hours) * 3_600);
+    let in_days = |days: u16| 24 * in_hours(days);
+    Ok(RetentionConfig {
+        log: in_days(days),
+        log_max: in_days(max_days),
+        subscriptions: in_hours(hours.unwrap_or(SUBSCRIPTION_HOURS)),
+        history: (history > 0).then(|| in_days(history)),
+    })
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {

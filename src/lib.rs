@@ -23,6 +23,7 @@
 //! - [`feed`] uses [`rules`] and [`seal`]. It knows neither SQL nor gRPC, so its tests can pause time.
 //! - [`store_log`] joins the two: the database as [`feed`] reads it.
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
+//! - [`retention`] is the task that trims the log, in `app`.
 //! - [`app`] wires a service and starts and ends it.
 //! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
 //! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.
@@ -38,6 +39,7 @@ pub mod engine;
 pub mod feed;
 pub mod grpc;
 pub mod proto;
+pub mod retention;
 pub mod rules;
 pub mod seal;
 pub mod storage;

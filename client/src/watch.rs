@@ -226,7 +226,8 @@ impl Watch {
             Some(
                 reason @ (ErrorReason::CursorInvalid
                 | ErrorReason::CursorScopeChanged
-                | ErrorReason::CursorForked),
+                | ErrorReason::CursorForked
+                | ErrorReason::CursorCompacted),
             ) => Verdict::Fail(WatchError::CursorRefused { reason }),
             _ => judge_code(status),
         }

@@ -59,13 +59,14 @@ impl Lists {
 
     /// Whether there is such an app: the lists of one that was mistyped would be empty, and look as if they were right.
     pub(super) async fn check_app(&self, app: &str) -> Result<(), ListError> {
-        let request = v1::GetAppRequest { app: app.to_owned() };
+        let request = v1::GetAppRequest { app: app.to_owned(), ..Default::default() };
         retry(&patience(), async || self.client.apps().get_app(request.clone()).await).await?;
         Ok(())
     }
 
     pub(super) async fn organizations(&self) -> Result<Vec<v1::Organization>, ListError> {
-        let request = v1::ListOrganizationsRequest { page_size: PAGE, page_token: String::new() };
+        let request =
+            v1::ListOrganizationsRequest { page_size: PAGE, page_token: String::new(), ..Default::default() };
         all_pages!(self, organizations.list_organizations, organizations, request)
     }
 
@@ -74,6 +75,7 @@ impl Lists {
             organization_id: organization_id.to_owned(),
             page_size: PAGE,
             page_token: String::new(),
+            ..Default::default()
         };
         all_pages!(self, members.list_members, members, request)
     }
@@ -88,6 +90,7 @@ impl Lists {
             page_size: PAGE,
             page_token: String::new(),
             app: app.unwrap_or_default().to_owned(),
+            ..Default::default()
         };
         all_pages!(self, organizations.list_workspaces, workspaces, request)
     }
@@ -102,6 +105,7 @@ impl Lists {
             workspace_id: workspace_id.to_owned(),
             page_size: PAGE,
             page_token: String::new(),
+            ..Default::default()
         };
         all_pages!(self, members.list_workspace_members, workspace_members, request)
     }
@@ -114,6 +118,7 @@ impl Lists {
         let request = v1::GetMemberRequest {
             organization_id: organization_id.to_owned(),
             member_id: member_id.to_owned(),
+            ..Default::default()
         };
         let response =
             retry(&self.policy, async || self.client.members().get_member(request.clone()).await).await?;

@@ -4,8 +4,9 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
     app::{App, AppError, Limits, Options},
-    config::{ServeArgs, ServeConfig, Store},
+    config::{RetentionConfig, ServeArgs, ServeConfig, Store},
     embedded::{self, Cluster, Durability, EmbeddedError},
+    storage::Retention,
     telemetry,
 };
 
@@ -74,12 +75,14 @@ async fn serve_on(url: &str, config: &ServeConfig) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let RetentionConfig { log, log_max, subscriptions, history } = config.retention;
     let options = Options {
         database_url: url.to_owned(),
         listen: config.listen,
         pool_size: config.pool_size,
         drain: config.drain,
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
+        retention: Retention { log, log_max, subscriptions, history },
     };
     let starting = App::start(&options);
     let app = tokio::select! {

@@ -77,6 +77,8 @@ pub enum CursorRefusal {
     ScopeChanged,
     /// The change at its position is another one, or there is none.
     Forked,
+    /// Changes after its position were trimmed from the log (C8).
+    Compacted,
 }
 
 impl Cursor {

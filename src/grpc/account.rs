@@ -49,6 +49,7 @@ impl AccountService for Services {
         request: Request<GetAccountRequest>,
     ) -> Result<Response<GetAccountResponse>, Status> {
         let id = parse::required("account_id", &request.get_ref().account_id)?;
+        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
         let account = self.read_account(id).await?;
         Ok(Response::new(GetAccountResponse { account: Some(convert::account(account)) }))
     }
@@ -58,6 +59,7 @@ impl AccountService for Services {
         request: Request<LookupAccountRequest>,
     ) -> Result<Response<LookupAccountResponse>, Status> {
         let email: Email = parse::required("email", &request.get_ref().email)?;
+        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
         let found = self.engine.database().account_by_email(&email).await.map_err(status::storage)?;
         let account = found.ok_or_else(status::no_account_of_email)?;
         Ok(Response::new(LookupAccountResponse { account: Some(convert::account(account)) }))
@@ -88,6 +90,7 @@ impl AccountService for Services {
         let id: AccountId = parse::required("account_id", &message.account_id)?;
         let page = self.page(message.page_size, &message.page_token, &["account", &message.account_id])?;
         let after = page.after_id()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_account(id).await?;
         let rows = self.engine.database().account_organizations(id, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;

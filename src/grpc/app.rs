@@ -35,6 +35,7 @@ impl AppService for Services {
 
     async fn get_app(&self, request: Request<GetAppRequest>) -> Result<Response<GetAppResponse>, Status> {
         let app = parse::required("app", &request.get_ref().app)?;
+        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
         Ok(Response::new(GetAppResponse { app: Some(convert::app(self.read_app(&app).await?)) }))
     }
 
@@ -44,6 +45,7 @@ impl AppService for Services {
     ) -> Result<Response<ListAppsResponse>, Status> {
         let message = request.get_ref();
         let page = self.page(message.page_size, &message.page_token, &["apps"])?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let rows = self.engine.database().apps(page.after.as_deref(), page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.app.clone());

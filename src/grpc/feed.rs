@@ -71,7 +71,8 @@ impl Services {
         }
     }
 
-    /// Checks a cursor: its seal, its scope, and that the log has its change at its position.
+    /// Checks a cursor: its seal, its scope, that nothing after it was trimmed from the log, and that the log has its change
+    /// at its position.
     async fn verify(
         &self,
         text: &str,
@@ -96,7 +97,7 @@ impl Services {
         Ok(match standing {
             Standing::There => Ok(cursor),
             Standing::Forked => Err(CursorRefusal::Forked),
-            Standing::Compacted => Err(CursorRefusal::Forked),
+            Standing::Compacted => Err(CursorRefusal::Compacted),
         })
     }
 
@@ -232,6 +233,7 @@ impl FeedService for Services {
         let app: Option<AppName> = parse::optional("app", &message.app)?;
         let page = self.page(message.page_size, &message.page_token, &["subscriptions", &message.app])?;
         let after = page.after_id()?;
+        let reached = self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         if let Some(app) = &app {
             self.read_app(app).await?;
         }
@@ -239,7 +241,7 @@ impl FeedService for Services {
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.subscription_id.to_string());
         // Read after the rows: a lag is never counted against a head older than what was applied.
-        let head_position = self.head()?;
+        let head_position = self.head()?.max(reached);
         let subscriptions = rows.into_iter().map(|row| convert::subscription(row, head_position)).collect();
         Ok(Response::new(ListSubscriptionsResponse { subscriptions, next_page_token, head_position }))
     }

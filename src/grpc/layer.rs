@@ -22,6 +22,10 @@ const HEAD_START: Duration = Duration::from_millis(5);
 /// The header in which gRPC clients say how long they wait.
 const TIMEOUT: &str = "grpc-timeout";
 
+/// When a call has to be answered, for handlers that wait for something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) tokio::time::Instant);
+
 /// Adds [`Calls`] to a service.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CallsLayer;
@@ -64,6 +68,9 @@ where
         let begun = tokio::time::Instant::now();
         let deadline = deadline(request.headers());
         request.headers_mut().remove(TIMEOUT);
+        if let Ok(deadline) = &deadline {
+            request.extensions_mut().insert(Deadline(begun + *deadline));
+        }
         let call = async move {
             let response = match deadline {
                 Err(status) => status.into_http(),

@@ -73,6 +73,7 @@ impl MemberService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let member = Some(convert::member(self.read_member(organization, id).await?));
         Ok(Response::new(GetMemberResponse { member }))
     }
@@ -81,7 +82,7 @@ impl MemberService for Services {
         &self,
         request: Request<BatchGetMembersRequest>,
     ) -> Result<Response<BatchGetMembersResponse>, Status> {
-        let message = request.into_inner();
+        let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         if message.member_ids.is_empty() || message.member_ids.len() > MAX_BATCH {
             return Err(status::invalid_field("member_ids", format!("must be 1 to {MAX_BATCH} ids")));
@@ -89,11 +90,12 @@ impl MemberService for Services {
         let ids =
             message.member_ids.iter().map(|id| parse::required::<MemberId>("member_ids", id).map(|id| id.0));
         let ids: Vec<Uuid> = ids.collect::<Result<_, _>>()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_organization(organization).await?;
         let found =
             self.engine.database().members_by_id(organization, &ids).await.map_err(status::storage)?;
         let found: HashMap<Uuid, _> = found.into_iter().map(|member| (member.member_id, member)).collect();
-        let asked = message.member_ids.into_iter().zip(&ids);
+        let asked = message.member_ids.iter().cloned().zip(&ids);
         let members = asked.map(|(text, id)| convert::rendered(text, found.get(id))).collect();
         Ok(Response::new(BatchGetMembersResponse { members }))
     }
@@ -107,6 +109,7 @@ impl MemberService for Services {
         let page =
             self.page(message.page_size, &message.page_token, &["members", &message.organization_id])?;
         let after = page.after_id()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_organization(id).await?;
         let rows = self.engine.database().members(id, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
@@ -234,6 +237,7 @@ impl MemberService for Services {
         let message = request.get_ref();
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let found = self.read_workspace_member(organization, workspace, member).await?;
         Ok(Response::new(GetWorkspaceMemberResponse {
             workspace_member: Some(convert::workspace_member(found)),
@@ -250,6 +254,7 @@ impl MemberService for Services {
         let list = ["workspace members", &message.organization_id, &message.workspace_id];
         let page = self.page(message.page_size, &message.page_token, &list)?;
         let after = page.after_id()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_workspace(organization, workspace).await?;
         let rows =
             self.engine.database().workspace_members(organization, workspace, after, page.limit()).await;

@@ -5,6 +5,7 @@ mod answer;
 mod app;
 mod convert;
 mod feed;
+mod fresh;
 mod health;
 mod layer;
 mod member;

@@ -101,6 +101,7 @@ impl OrganizationService for Services {
         request: Request<GetOrganizationRequest>,
     ) -> Result<Response<GetOrganizationResponse>, Status> {
         let id = parse::required("organization_id", &request.get_ref().organization_id)?;
+        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
         let organization = Some(convert::organization(self.read_organization(id).await?));
         Ok(Response::new(GetOrganizationResponse { organization }))
     }
@@ -127,7 +128,9 @@ impl OrganizationService for Services {
     ) -> Result<Response<ListOrganizationsResponse>, Status> {
         let message = request.get_ref();
         let page = self.page(message.page_size, &message.page_token, &["organizations"])?;
-        let rows = self.engine.database().organizations(page.after_id()?, page.limit()).await;
+        let after = page.after_id()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        let rows = self.engine.database().organizations(after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.organization_id.to_string());
         let organizations = rows.into_iter().map(convert::organization).collect();
@@ -159,6 +162,7 @@ impl OrganizationService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("workspace_id", &message.workspace_id)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let workspace = Some(convert::workspace(self.read_workspace(organization, id).await?));
         Ok(Response::new(GetWorkspaceResponse { workspace }))
     }
@@ -212,6 +216,7 @@ impl OrganizationService for Services {
         let list = ["workspaces", &message.organization_id, &message.app];
         let page = self.page(message.page_size, &message.page_token, &list)?;
         let after = page.after_id()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_organization(id).await?;
         let rows = self.engine.database().workspaces(id, app.as_ref(), after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::fresh::TokenRefusal;
 use crate::{
     engine::{EngineError, Missing},
     feed::{CursorRefusal, Ending, StreamEnd},
@@ -160,6 +161,10 @@ pub(super) fn cursor_refused(field: &str, refusal: CursorRefusal) -> Status {
             ErrorReason::CursorForked,
             "the store's history at the cursor is another one; take a snapshot",
         ),
+        CursorRefusal::Compacted => failed(
+            ErrorReason::CursorCompacted,
+            "changes after the cursor were trimmed from the log; take a snapshot",
+        ),
     }
 }
 
@@ -170,6 +175,35 @@ pub(super) fn refusal_reason(refusal: CursorRefusal) -> ErrorReason {
         CursorRefusal::WrongStore => ErrorReason::CursorWrongStore,
         CursorRefusal::ScopeChanged => ErrorReason::CursorScopeChanged,
         CursorRefusal::Forked => ErrorReason::CursorForked,
+        CursorRefusal::Compacted => ErrorReason::CursorCompacted,
+    }
+}
+
+/// A token cannot be read at (C13).
+pub(super) fn token_refused(refusal: TokenRefusal) -> Status {
+    const FIELD: &str = "at_least_as_fresh";
+    let failed = |reason, message: &str| {
+        Problem::new(Code::FailedPrecondition, reason, message)
+            .precondition([FIELD.to_owned()])
+            .with("field", FIELD)
+            .status()
+    };
+    match refusal {
+        TokenRefusal::Invalid => {
+            bad_field(ErrorReason::TokenInvalid, FIELD, "is damaged or made up".to_owned())
+        }
+        TokenRefusal::WrongStore => failed(
+            ErrorReason::TokenWrongStore,
+            "the token is of another store: is this client pointed at another database?",
+        ),
+        TokenRefusal::Forked => failed(
+            ErrorReason::TokenForked,
+            "the store's history at the token is another one; the write that answered with it was lost",
+        ),
+        TokenRefusal::NotReached => {
+            let message = "the log has not got as far as the token";
+            Problem::new(Code::Unavailable, ErrorReason::TokenNotReached, message).retry().status()
+        }
     }
 }
 
@@ -189,7 +223,7 @@ pub(super) fn stream_end(end: StreamEnd, subscription: Option<SubscriptionId>) -
                 .status()
         }
         StreamEnd::Forked => cursor_refused("cursor", CursorRefusal::Forked),
-        StreamEnd::Compacted => cursor_refused("cursor", CursorRefusal::Forked),
+        StreamEnd::Compacted => cursor_refused("cursor", CursorRefusal::Compacted),
         StreamEnd::Slow { cursor } => {
             let message = "no message was taken for too long; watch again with the cursor";
             Problem::new(Code::Aborted, ErrorReason::SlowConsumer, message)

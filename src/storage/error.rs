@@ -45,6 +45,7 @@ const UNAVAILABLE: &[&str] = &[
     "the database system is",
     "canceling statement due to statement timeout",
     "sequencing needs the primary",
+    "trimming needs the primary",
     "connection closed",
     "No space left on device",
     "could not extend file",

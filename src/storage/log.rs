@@ -1,13 +1,11 @@
 //! The log: giving changes their positions, and reading them in order.
 
 use chrono::{DateTime, Utc};
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName, sql_query, sql_types,
-};
+use diesel::{QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use uuid::Uuid;
 
-use super::{Database, connect::Target, error::StorageError, schema::changes};
+use super::{Database, connect::Target, error::StorageError};
 use crate::rules::ids::{AppName, CallerName, CommandId, MemberId};
 
 /// Where the changes of a command come from.
@@ -254,18 +252,8 @@ impl Database {
         Ok(ReadChanges { rows: read.into_iter().filter_map(|row| row.row).collect(), floor, same_history })
     }
 
-    /// The change at a position. None: there is none.
+    /// The change at a position, also at the floor. None: there is none, or it was trimmed.
     pub async fn change_at(&self, position: i64) -> Result<Option<Uuid>, StorageError> {
-        let query = changes::table.find(position).select(changes::change_id);
-        Ok(query.first(&mut self.read().await?).await.optional()?)
-    }
-
-    /// The position and id of the last change of a command. None: it is not sequenced, or changed nothing.
-    pub async fn end_of_command(&self, command: CommandId) -> Result<Option<(i64, Uuid)>, StorageError> {
-        let query = changes::table
-            .filter(changes::command_id.eq(command.0))
-            .order(changes::position.desc())
-            .select((changes::position, changes::change_id));
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(self.point_and_floor(position).await?.change_id)
     }
 }

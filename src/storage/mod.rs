@@ -14,6 +14,7 @@ mod migrate;
 mod persist;
 mod reads;
 mod requests;
+mod retention;
 mod rows;
 mod schema;
 mod snapshot;
@@ -36,6 +37,7 @@ pub use self::{
     migrate::migrate,
     reads::{AccountOrganizationRow, MemberRead, OrganizationRead, WorkspaceMemberRead, WorkspaceRead},
     requests::{RequestRow, RequestSubject},
+    retention::{PointAndFloor, Retention, Trimmed},
     rows::AccountRow,
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
     subscriptions::{NewSubscription, SubscriptionRow},

@@ -132,6 +132,24 @@ diesel::table! {
     }
 }
 diesel::table! {
+    history (organization_id, position) {
+        organization_id -> Uuid,
+        position -> Int8,
+        change_id -> Uuid,
+        command_id -> Uuid,
+        subject -> Text,
+        workspace_id -> Nullable<Uuid>,
+        member_id -> Nullable<Uuid>,
+        state -> Text,
+        role -> Nullable<Text>,
+        version -> Int8,
+        reason -> Text,
+        caller -> Text,
+        acting_member_id -> Nullable<Uuid>,
+        record_time -> Timestamptz,
+    }
+}
+diesel::table! {
     batches (last_position) {
         last_position -> Int8,
         first_position -> Int8,
@@ -143,7 +161,7 @@ diesel::table! {
     log_head (singleton) { singleton -> Bool, position -> Int8, change_id -> Uuid, hash -> Bytea, }
 }
 diesel::table! {
-    log_floor (singleton) { singleton -> Bool, position -> Int8, }
+    log_floor (singleton) { singleton -> Bool, position -> Int8, change_id -> Nullable<Uuid>, }
 }
 diesel::table! {
     subscriptions (subscription_id) {

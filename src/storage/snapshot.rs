@@ -93,7 +93,8 @@ const KINDS: [&str; 4] = [
 
 impl Database {
     /// Reads a page of an app's scope. The statement checks, on the server that answers it, that its log still has
-    /// `noted`, the head that the snapshot began on.
+    /// `noted`, the head that the snapshot began on. Where that was trimmed meanwhile it cannot be told: then the first
+    /// read of the log after the snapshot finds the floor above it.
     pub async fn snapshot_page(
         &self,
         app: &AppName,
@@ -105,7 +106,9 @@ impl Database {
     ) -> Result<SnapshotPage, StorageError> {
         let SnapshotCursor { kind, after } = cursor;
         let query = format!(
-            "SELECT ($8 = 0 OR EXISTS (SELECT FROM changes WHERE position = $8 AND change_id = $9)) AS same_history,
+            "SELECT ($8 = 0 OR EXISTS (SELECT FROM changes WHERE position = $8 AND change_id = $9)
+                     OR EXISTS (SELECT FROM log_floor WHERE position > $8 OR (position = $8 AND change_id = $9)))
+                        AS same_history,
                     page.*
              FROM (SELECT) AS check_only LEFT JOIN ({}) AS page ON true",
             KINDS[kind]

@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 14] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -23,9 +23,10 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("feed", &["rules", "seal"]),
     ("store_log", &["feed", "rules", "storage"]),
     ("grpc", &["engine", "feed", "proto", "rules", "seal", "storage", "store_log"]),
+    ("retention", &["storage"]),
     // Wires everything.
-    ("app", &["engine", "feed", "grpc", "seal", "storage", "store_log"]),
-    // `storage` for `migrate` alone, `rules` for what a name may be; all else goes through the public API.
+    ("app", &["engine", "feed", "grpc", "retention", "seal", "storage", "store_log"]),
+    // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be; all else goes through the public API.
     ("cli", &["app", "config", "embedded", "rules", "storage", "telemetry"]),
 ];
 

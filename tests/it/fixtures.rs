@@ -161,7 +161,11 @@ impl World {
     }
 
     pub(crate) async fn get(&self, org: &Org, person: &Person) -> Member {
-        let request = GetMemberRequest { organization_id: org.id.clone(), member_id: person.member.clone() };
+        let request = GetMemberRequest {
+            organization_id: org.id.clone(),
+            member_id: person.member.clone(),
+            ..Default::default()
+        };
         let answer = self.members().get_member(request).await.expect("the member");
         answer.into_inner().member.expect("the member")
     }
@@ -171,6 +175,7 @@ impl World {
             organization_id: org.id.clone(),
             workspace_id: workspace.to_owned(),
             member_id: person.member.clone(),
+            ..Default::default()
         };
         let answer = self.members().get_workspace_member(request).await.expect("the membership");
         answer.into_inner().workspace_member.expect("the membership")
@@ -190,7 +195,12 @@ impl World {
     pub(crate) async fn list(&self, org: &Org) -> Vec<Member> {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
-            let request = ListMembersRequest { organization_id: org.id.clone(), page_size: 2, page_token };
+            let request = ListMembersRequest {
+                organization_id: org.id.clone(),
+                page_size: 2,
+                page_token,
+                ..Default::default()
+            };
             let page = self.members().list_members(request).await.expect("a page").into_inner();
             all.extend(page.members);
             page_token = page.next_page_token;
@@ -209,6 +219,7 @@ impl World {
                 workspace_id: workspace.to_owned(),
                 page_size: 2,
                 page_token,
+                ..Default::default()
             };
             let page = self.members().list_workspace_members(request).await.expect("a page").into_inner();
             all.extend(page.workspace_members);
@@ -225,7 +236,7 @@ impl World {
     }
 
     pub(crate) async fn get_account(&self, account: &str) -> Account {
-        let request = GetAccountRequest { account_id: account.to_owned() };
+        let request = GetAccountRequest { account_id: account.to_owned(), ..Default::default() };
         self.accounts().get_account(request).await.expect("the account").into_inner().account.expect("it")
     }
 

@@ -145,6 +145,24 @@ fn every_write_can_be_repeated_and_waited_for() {
     }
 }
 
+/// Whoever has written can read at it, by the same words everywhere (C13).
+#[test]
+fn c13_every_read_takes_a_token() {
+    let reads = ["Get", "BatchGet", "List", "Lookup"];
+    let mut reading = 0;
+    for method in methods().iter().filter(|method| reads.iter().any(|read| method.name().starts_with(read))) {
+        reading += 1;
+        let input = method.descriptor.input();
+        let last = input.fields().max_by_key(prost_reflect::FieldDescriptor::number).expect("a field");
+        assert_eq!(last.name(), "at_least_as_fresh", "{}", method.path);
+        assert_eq!(last.kind(), prost_reflect::Kind::String, "{}", method.path);
+        for reason in ["TOKEN_INVALID", "TOKEN_WRONG_STORE", "TOKEN_FORKED", "TOKEN_NOT_REACHED"] {
+            assert!(promised(&method.comment).contains(reason), "{} does not name {reason}", method.path);
+        }
+    }
+    assert!(reading > 10);
+}
+
 /// Lists are read in pages, by names that are the same everywhere (AIP-158).
 #[test]
 fn every_list_has_pages() {

@@ -76,7 +76,8 @@ impl Small {
 
     /// Reads it.
     pub(crate) async fn get(&self) -> Result<Organization, Status> {
-        let request = GetOrganizationRequest { organization_id: self.organization.clone() };
+        let request =
+            GetOrganizationRequest { organization_id: self.organization.clone(), ..Default::default() };
         let found = OrganizationServiceClient::new(self.channel.clone()).get_organization(request).await?;
         Ok(found.into_inner().organization.expect("the organization"))
     }

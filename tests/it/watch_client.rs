@@ -26,7 +26,6 @@ use tokio::net::TcpListener;
 use tonic::{Code, Request, Response, Status, transport::Server, transport::server::TcpIncoming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-
 /// What one `Watch` call gets.
 enum Call {
     /// These messages, and then this end; `None`: the stream stays open and says nothing more.
@@ -268,6 +267,7 @@ async fn what_does_not_heal_ends_the_watch_with_its_reason() {
     let cases = [
         (refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE"), "another store"),
         (refusal(Code::FailedPrecondition, "CURSOR_FORKED"), "a snapshot is needed"),
+        (refusal(Code::FailedPrecondition, "CURSOR_COMPACTED"), "a snapshot is needed"),
         (refusal(Code::NotFound, "APP_NOT_FOUND"), "no app called \"chat\" is registered"),
         (refusal(Code::InvalidArgument, "INVALID_FIELD"), "INVALID_FIELD: scripted"),
         (refusal(Code::FailedPrecondition, "SUBSCRIPTION_CLOSED"), "SUBSCRIPTION_CLOSED: scripted"),

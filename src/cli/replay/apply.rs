@@ -48,7 +48,7 @@ impl Applier {
 
     /// Registers an app unless it is.
     pub(super) async fn ensure_app(&self, app: &str) -> Result<(), ApplyError> {
-        let get = v1::GetAppRequest { app: app.to_owned() };
+        let get = v1::GetAppRequest { app: app.to_owned(), ..Default::default() };
         // The first call of all: whoever named a wrong endpoint should not have to wait long to hear so.
         let known = retry(&patience(), async || self.client.apps().get_app(get.clone()).await).await;
         match known {
@@ -105,7 +105,7 @@ impl Applier {
         let account = match created {
             Ok(response) => response.account,
             Err(status) if reason(&status) == Some(v1::ErrorReason::AccountEmailTaken) => {
-                let request = v1::LookupAccountRequest { email };
+                let request = v1::LookupAccountRequest { email, ..Default::default() };
                 retry(&self.policy, async || self.client.accounts().lookup_account(request.clone()).await)
                     .await?
                     .account

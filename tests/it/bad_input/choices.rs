@@ -154,9 +154,10 @@ async fn pages_are_bounded_and_tokens_are_ours() {
     let sizes = BAD_PAGE_SIZES.map(|size| (size, String::new(), "page_size"));
     let tokens = BAD_PAGE_TOKENS.map(|token| (0, token.to_owned(), "page_token"));
     for (page_size, page_token, field) in sizes.into_iter().chain(tokens) {
-        let request = ListAppsRequest { page_size, page_token: page_token.clone() };
+        let request = ListAppsRequest { page_size, page_token: page_token.clone(), ..Default::default() };
         invalid(world.apps().list_apps(request).await, field);
-        let request = ListOrganizationsRequest { page_size, page_token: page_token.clone() };
+        let request =
+            ListOrganizationsRequest { page_size, page_token: page_token.clone(), ..Default::default() };
         invalid(world.organizations().list_organizations(request).await, field);
         let request = ListWorkspacesRequest {
             organization_id: organization_id.clone(),
@@ -169,6 +170,7 @@ async fn pages_are_bounded_and_tokens_are_ours() {
             organization_id: organization_id.clone(),
             page_size,
             page_token: page_token.clone(),
+            ..Default::default()
         };
         invalid(world.members().list_members(request).await, field);
         let request = ListWorkspaceMembersRequest {
@@ -176,11 +178,16 @@ async fn pages_are_bounded_and_tokens_are_ours() {
             workspace_id: scene.org.general.clone(),
             page_size,
             page_token: page_token.clone(),
+            ..Default::default()
         };
         invalid(world.members().list_workspace_members(request).await, field);
         let account_id = scene.bob.account.clone();
-        let request =
-            ListAccountOrganizationsRequest { account_id, page_size, page_token: page_token.clone() };
+        let request = ListAccountOrganizationsRequest {
+            account_id,
+            page_size,
+            page_token: page_token.clone(),
+            ..Default::default()
+        };
         invalid(world.accounts().list_account_organizations(request).await, field);
         let request = ListSubscriptionsRequest { page_size, page_token, ..Default::default() };
         invalid(world.feed().list_subscriptions(request).await, field);

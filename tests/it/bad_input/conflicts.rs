@@ -66,7 +66,7 @@ async fn an_address_in_another_spelling_is_the_same_address() {
         assert!(!format!("{status:?}").contains('@'), "the address is not repeated: {status:?}");
     }
     for email in ["Bob@Example.com", "bob@example.com"] {
-        let request = LookupAccountRequest { email: email.to_owned() };
+        let request = LookupAccountRequest { email: email.to_owned(), ..Default::default() };
         let found = world.accounts().lookup_account(request).await.expect("found").into_inner();
         assert_eq!(found.account.expect("the account").account_id, scene.bob.account);
     }

@@ -22,7 +22,7 @@ async fn ids_are_uuids() {
     let (organization_id, member_id) = (scene.org.id.clone(), scene.bob.member.clone());
     let workspace_id = scene.org.general.clone();
     for bad in BAD_IDS.map(str::to_owned) {
-        let request = GetAccountRequest { account_id: bad.clone() };
+        let request = GetAccountRequest { account_id: bad.clone(), ..Default::default() };
         invalid(accounts.get_account(request).await, "account_id");
         let request = ListAccountOrganizationsRequest { account_id: bad.clone(), ..Default::default() };
         invalid(accounts.list_account_organizations(request).await, "account_id");
@@ -35,10 +35,13 @@ async fn ids_are_uuids() {
         };
         invalid(accounts.update_account(request).await, "account.account_id");
 
-        let request = GetOrganizationRequest { organization_id: bad.clone() };
+        let request = GetOrganizationRequest { organization_id: bad.clone(), ..Default::default() };
         invalid(organizations.get_organization(request).await, "organization_id");
-        let request =
-            GetWorkspaceRequest { organization_id: organization_id.clone(), workspace_id: bad.clone() };
+        let request = GetWorkspaceRequest {
+            organization_id: organization_id.clone(),
+            workspace_id: bad.clone(),
+            ..Default::default()
+        };
         invalid(organizations.get_workspace(request).await, "workspace_id");
         let organization = Organization {
             organization_id: bad.clone(),
@@ -64,7 +67,11 @@ async fn ids_are_uuids() {
         };
         invalid(organizations.update_workspace(request).await, "workspace.workspace_id");
 
-        let request = GetMemberRequest { organization_id: organization_id.clone(), member_id: bad.clone() };
+        let request = GetMemberRequest {
+            organization_id: organization_id.clone(),
+            member_id: bad.clone(),
+            ..Default::default()
+        };
         invalid(members.get_member(request).await, "member_id");
         let request = DeactivateMemberRequest {
             organization_id: bad.clone(),
@@ -101,6 +108,7 @@ async fn ids_are_uuids() {
         let request = BatchGetMembersRequest {
             organization_id: organization_id.clone(),
             member_ids: vec![member_id.clone(), bad.clone()],
+            ..Default::default()
         };
         invalid_within(members.batch_get_members(request).await, "member_ids");
         if !bad.is_empty() {
@@ -121,7 +129,11 @@ async fn ids_are_uuids() {
         }
     }
     for member_ids in [vec![], vec![member_id; 1_001]] {
-        let request = BatchGetMembersRequest { organization_id: organization_id.clone(), member_ids };
+        let request = BatchGetMembersRequest {
+            organization_id: organization_id.clone(),
+            member_ids,
+            ..Default::default()
+        };
         invalid(members.batch_get_members(request).await, "member_ids");
     }
     scene.is_unchanged().await;
@@ -138,7 +150,7 @@ async fn addresses_are_addresses() {
     {
         invalid(operator.create_account(bad).await, "email");
         invalid(operator.change_email(&scene.bob.account, bad).await, "account.email");
-        let request = LookupAccountRequest { email: bad.to_owned() };
+        let request = LookupAccountRequest { email: bad.to_owned(), ..Default::default() };
         invalid(scene.world.accounts().lookup_account(request).await, "email");
     }
     scene.is_unchanged().await;
@@ -196,7 +208,7 @@ async fn app_names_are_labels() {
     for bad in BAD_APPS.into_iter().chain([long.as_str()]) {
         let request = RegisterAppRequest { app: bad.to_owned(), ..Default::default() };
         invalid(scene.world.apps().register_app(request).await, "app");
-        let request = GetAppRequest { app: bad.to_owned() };
+        let request = GetAppRequest { app: bad.to_owned(), ..Default::default() };
         invalid(scene.world.apps().get_app(request).await, "app");
         invalid(scene.world.operator().create_workspace(&scene.org, bad, "new").await, "app");
         invalid(create_organization(&scene, "New", bad, "general", "").await, "first_workspace.app");

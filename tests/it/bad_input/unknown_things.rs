@@ -18,7 +18,7 @@ async fn unknown_ids_are_not_found() {
     let role = WorkspaceRole::Guest;
 
     let reason = "ACCOUNT_NOT_FOUND";
-    let request = GetAccountRequest { account_id: id.clone() };
+    let request = GetAccountRequest { account_id: id.clone(), ..Default::default() };
     unknown(world.accounts().get_account(request).await, reason, &id);
     let request = ListAccountOrganizationsRequest { account_id: id.clone(), ..Default::default() };
     unknown(world.accounts().list_account_organizations(request).await, reason, &id);
@@ -26,18 +26,22 @@ async fn unknown_ids_are_not_found() {
     unknown(operator.create_organization(&id, "chat").await, reason, &id);
     unknown(operator.add(org, &id, guest).await, reason, &id);
     // An address is not repeated.
-    let request = LookupAccountRequest { email: "nobody@example.com".to_owned() };
+    let request = LookupAccountRequest { email: "nobody@example.com".to_owned(), ..Default::default() };
     let status = refused(world.accounts().lookup_account(request).await, Code::NotFound, reason);
     assert!(!format!("{status:?}").contains("nobody@"), "{status:?}");
 
     let reason = "ORGANIZATION_NOT_FOUND";
-    let request = GetOrganizationRequest { organization_id: id.clone() };
+    let request = GetOrganizationRequest { organization_id: id.clone(), ..Default::default() };
     unknown(world.organizations().get_organization(request).await, reason, &id);
     let request = ListWorkspacesRequest { organization_id: id.clone(), ..Default::default() };
     unknown(world.organizations().list_workspaces(request).await, reason, &id);
     let request = ListMembersRequest { organization_id: id.clone(), ..Default::default() };
     unknown(world.members().list_members(request).await, reason, &id);
-    let request = BatchGetMembersRequest { organization_id: id.clone(), member_ids: vec![id.clone()] };
+    let request = BatchGetMembersRequest {
+        organization_id: id.clone(),
+        member_ids: vec![id.clone()],
+        ..Default::default()
+    };
     unknown(world.members().batch_get_members(request).await, reason, &id);
     unknown(operator.rename_organization(&id, "Other").await, reason, &id);
     unknown(operator.create_workspace(&nowhere, "chat", "new").await, reason, &id);
@@ -56,7 +60,8 @@ async fn unknown_ids_are_not_found() {
     unknown(operator.remove_from(org, &id, bob).await, reason, &id);
 
     let reason = "MEMBER_NOT_FOUND";
-    let request = GetMemberRequest { organization_id: org.id.clone(), member_id: id.clone() };
+    let request =
+        GetMemberRequest { organization_id: org.id.clone(), member_id: id.clone(), ..Default::default() };
     unknown(world.members().get_member(request).await, reason, &id);
     unknown(operator.deactivate(org, &nobody).await, reason, &id);
     unknown(operator.add_to(org, &org.general, &nobody, role).await, reason, &id);
@@ -65,7 +70,7 @@ async fn unknown_ids_are_not_found() {
     let reason = "APP_NOT_FOUND";
     unknown(operator.create_workspace(org, "nothing", "new").await, reason, "nothing");
     unknown(operator.create_organization(&bob.account, "nothing").await, reason, "nothing");
-    let request = GetAppRequest { app: "nothing".to_owned() };
+    let request = GetAppRequest { app: "nothing".to_owned(), ..Default::default() };
     unknown(world.apps().get_app(request).await, reason, "nothing");
     let request = WatchRequest { app: "nothing".to_owned(), ..Default::default() };
     unknown::<()>(Err(watch_refusal(&scene, request).await), reason, "nothing");
@@ -82,8 +87,11 @@ async fn unknown_ids_are_not_found() {
 }
 
 async fn get_workspace(scene: &Scene, workspace: &str) -> Result<GetWorkspaceResponse, Status> {
-    let request =
-        GetWorkspaceRequest { organization_id: scene.org.id.clone(), workspace_id: workspace.to_owned() };
+    let request = GetWorkspaceRequest {
+        organization_id: scene.org.id.clone(),
+        workspace_id: workspace.to_owned(),
+        ..Default::default()
+    };
     scene.world.organizations().get_workspace(request).await.map(tonic::Response::into_inner)
 }
 

@@ -1,10 +1,12 @@
 //! C6: a cursor resumes exactly, or is refused with the reason that says what to do.
 
-use rollcall_client::v1::{ErrorReason, WatchRequest, watch_response::Message};
+use rollcall_client::v1::{
+    ErrorReason, WatchRequest, feed_service_client::FeedServiceClient, watch_response::Message,
+};
 use tonic::Code;
 
 use super::{chat, cursor_when, first_cursor, next, refused, watch};
-use crate::fixtures::World;
+use crate::{fixtures::World, support::Server};
 
 async fn refusal(world: &World, request: WatchRequest) -> tonic::Status {
     watch(world, request).await.expect_err("a refusal")
@@ -88,7 +90,10 @@ async fn c6_a_cursor_whose_change_is_another_one_or_is_gone_is_refused() {
     let gone = "DELETE FROM changes WHERE position = (SELECT position FROM log_head)";
     for history in [other_change, gone] {
         database.batch_execute(history).await.expect("another history");
-        let status = refusal(&world, WatchRequest { cursor: cursor.clone(), ..chat() }).await;
+        // One that has not read the log before it became another.
+        let fresh = Server::beside(world.server()).await;
+        let request = WatchRequest { cursor: cursor.clone(), ..chat() };
+        let status = FeedServiceClient::new(fresh.channel()).watch(request).await.expect_err("a refusal");
         refused(&status, Code::FailedPrecondition, "CURSOR_FORKED");
     }
 }

@@ -68,7 +68,9 @@ async fn talk_about_people(service: &Service) {
         UpdateAccountRequest { account: Some(account), update_mask: mask(&["email"]), ..Default::default() };
     refused(accounts.update_account(request).await, Code::AlreadyExists, "ACCOUNT_EMAIL_TAKEN");
     for (email, known) in [(OTHER, true), (UNKNOWN, false)] {
-        let found = accounts.lookup_account(LookupAccountRequest { email: email.to_owned() }).await;
+        let found = accounts
+            .lookup_account(LookupAccountRequest { email: email.to_owned(), ..Default::default() })
+            .await;
         assert_eq!(found.is_ok(), known, "{found:?}");
     }
     // Of two at the same moment the index refuses one, where a look before the write refuses none.

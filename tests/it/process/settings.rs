@@ -56,6 +56,14 @@ async fn an_unknown_key_of_the_settings_file_is_named() {
 }
 
 #[tokio::test]
+async fn a_hard_cap_below_the_retention_is_refused() {
+    let arguments = ["serve", "--data-dir", "none", "--log-retention-days", "100"];
+    let (code, said) = ended(&arguments, &[("ROLLCALL_LOG_RETENTION_MAX_DAYS", "99")]).await;
+    assert_eq!(code, REFUSED, "{said}");
+    assert!(said.contains("log_retention_max_days is 99") && said.contains("which is 100"), "{said}");
+}
+
+#[tokio::test]
 async fn a_filter_that_is_none_is_refused() {
     let (code, said) =
         ended(&["serve", "--log", "rollcall=loud", "--database-url", "postgresql://localhost/none"], &[])

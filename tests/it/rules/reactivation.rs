@@ -22,7 +22,7 @@ async fn r31_an_account_without_any_access_still_exists() {
         vec![(org.id.clone(), MemberState::Deactivated), (other.id.clone(), MemberState::Deactivated)];
     wanted.sort_by(|one, another| one.0.cmp(&another.0));
     assert_eq!(belongs, wanted);
-    let request = LookupAccountRequest { email: "bob@example.com".to_owned() };
+    let request = LookupAccountRequest { email: "bob@example.com".to_owned(), ..Default::default() };
     let found = world.accounts().lookup_account(request).await.expect("found").into_inner();
     assert_eq!(found.account.expect("the account").account_id, bob.account);
 }

@@ -89,6 +89,7 @@ async fn r28_authors_are_rendered_in_every_state() {
             deactivated.member.clone(),
             active.member.clone(),
         ],
+        ..Default::default()
     };
     let answer = world.members().batch_get_members(request).await.expect("rendered").into_inner();
     let rendered: Vec<_> = answer

@@ -2,12 +2,24 @@
 
 use std::time::Duration;
 
-use rollcall::app::{App, Limits, Options};
+use rollcall::{
+    app::{App, Limits, Options},
+    storage::Retention,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::cluster::{Database, create_database};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// As `serve` has it where nothing is said.
+const RETENTION: Retention = Retention {
+    log: DAY.saturating_mul(30),
+    log_max: DAY.saturating_mul(90),
+    subscriptions: DAY.saturating_mul(3),
+    history: Some(DAY.saturating_mul(730)),
+};
 
 /// A running service.
 pub(crate) struct Server {
@@ -31,13 +43,13 @@ impl Server {
 
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
-        let address = "127.0.0.1:0".parse().expect("an address");
         let options = Options {
             database_url: database.url.clone(),
-            listen: address,
+            listen: "127.0.0.1:0".parse().expect("an address"),
             pool_size: 8,
             drain: Duration::from_secs(5),
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
+            retention: RETENTION,
         };
         let app = App::start(&options).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());
@@ -60,6 +72,11 @@ impl Server {
     /// A connection for looking at its database.
     pub(crate) fn database(&self) -> &tokio_postgres::Client {
         &self.database.client
+    }
+
+    /// Another connection to its database.
+    pub(crate) async fn another_connection(&self) -> Database {
+        self.database.another().await
     }
 
     /// Begins the drain, without waiting for its end.

@@ -1,0 +1,62 @@
+//! The task that trims: every minute it moves what is old from the log into the history, and drops what is too old from
+//! there, batch after batch until nothing is due.
+//!
+//! Any number of replicas may run it at once. It holds nothing beyond one statement (C18), survives a database that is
+//! away, and ends with the service. What is due is decided in the database, by `trim_log` and `trim_history`.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::storage::{Database, Retention, StorageError};
+
+/// How often it looks. What is kept for days does not need to go at the second.
+const EVERY: Duration = Duration::from_secs(60);
+/// A pause between two batches, in which others get their turn at the disk.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Trims until the shutdown.
+pub async fn run(database: Database, keep: Retention, shutdown: CancellationToken) {
+    let trimming = async {
+        loop {
+            if let Err(error) = trim(&database, &keep).await {
+                tracing::warn!(%error, "trimming failed; it is tried again");
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    // In the middle of a statement too: the database finishes or forgets it, either is whole.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = trimming => {}
+    }
+}
+
+/// Trims all that is due now.
+async fn trim(database: &Database, keep: &Retention) -> Result<(), StorageError> {
+    let mut moved = 0;
+    loop {
+        let trimmed = database.trim_log(keep).await?;
+        moved += trimmed.moved;
+        if !trimmed.more {
+            if moved > 0 {
+                tracing::info!(moved, floor = trimmed.floor, "changes moved from the log into the history");
+            }
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let Some(keep) = keep.history else { return Ok(()) };
+    let mut removed = 0;
+    loop {
+        let (rows, more) = database.trim_history(keep).await?;
+        removed += rows;
+        if !more {
+            if removed > 0 {
+                tracing::info!(removed, "old history dropped");
+            }
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,115 @@
+//! Retention (C8): moving old changes from the log into the history, and looking at the log and its floor at one moment.
+//!
+//! Trimming is done by functions in the database, one autocommitted statement for each batch, so that a replica which is
+//! paused or killed holds nothing (C18). A second one at the same time does nothing.
+
+use std::time::Duration;
+
+use diesel::{OptionalExtension as _, QueryableByName, sql_query, sql_types};
+use diesel_async::RunQueryDsl as _;
+use uuid::Uuid;
+
+use super::{Database, error::StorageError};
+use crate::rules::ids::CommandId;
+
+/// Rows of a batch at most: the size of the largest command, some tens of milliseconds of work.
+const BATCH: i64 = 5_000;
+
+/// How long what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Changes stay in the log at least so long.
+    pub log: Duration,
+    /// They stay no longer than this, also where a follower has not applied them.
+    pub log_max: Duration,
+    /// A subscription that was seen within this time holds back what it has not applied.
+    pub subscriptions: Duration,
+    /// History stays so long. None: for ever.
+    pub history: Option<Duration>,
+}
+
+/// What trimming a batch of the log did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct Trimmed {
+    /// The floor: changes at or before this position are no longer in the log.
+    #[diesel(sql_type = sql_types::BigInt, column_name = floor_position)]
+    pub floor: i64,
+    /// How many changes went into the history.
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub moved: i64,
+    /// Whether there is more to do.
+    #[diesel(sql_type = sql_types::Bool)]
+    pub more: bool,
+}
+
+/// What stands at a position, and where the log begins, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct PointAndFloor {
+    /// The change at the position, which may be the floor. None: there is none, or it was trimmed.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub change_id: Option<Uuid>,
+    /// The floor.
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub floor: i64,
+}
+
+#[derive(QueryableByName)]
+struct Removed {
+    #[diesel(sql_type = sql_types::BigInt)]
+    removed: i64,
+    #[diesel(sql_type = sql_types::Bool)]
+    more: bool,
+}
+
+#[derive(QueryableByName)]
+struct End {
+    #[diesel(sql_type = sql_types::BigInt)]
+    position: i64,
+    #[diesel(sql_type = sql_types::Uuid)]
+    change_id: Uuid,
+}
+
+impl Database {
+    /// Moves a batch of what is due from the log into the history.
+    pub async fn trim_log(&self, keep: &Retention) -> Result<Trimmed, StorageError> {
+        let query = "SELECT * FROM trim_log(make_interval(secs => $1), make_interval(secs => $2), \
+                     make_interval(secs => $3), $4)";
+        let query = sql_query(query)
+            .bind::<sql_types::Double, _>(keep.log.as_secs_f64())
+            .bind::<sql_types::Double, _>(keep.log_max.as_secs_f64())
+            .bind::<sql_types::Double, _>(keep.subscriptions.as_secs_f64())
+            .bind::<sql_types::BigInt, _>(BATCH);
+        Ok(query.get_result(&mut self.read().await?).await?)
+    }
+
+    /// Drops a batch of the history that is older than it is kept for. Returns how many changes, and whether there is
+    /// more to do.
+    pub async fn trim_history(&self, keep: Duration) -> Result<(i64, bool), StorageError> {
+        let query = sql_query("SELECT * FROM trim_history(make_interval(secs => $1), $2)")
+            .bind::<sql_types::Double, _>(keep.as_secs_f64())
+            .bind::<sql_types::BigInt, _>(BATCH);
+        let Removed { removed, more } = query.get_result(&mut self.read().await?).await?;
+        Ok((removed, more))
+    }
+
+    /// Looks at a position and at the floor in one statement: trimming moves both in one transaction. The row at the floor
+    /// is gone, but not the id of its change.
+    pub async fn point_and_floor(&self, position: i64) -> Result<PointAndFloor, StorageError> {
+        let query = "SELECT f.position AS floor, \
+                            coalesce(c.change_id, CASE WHEN f.position = $1 THEN f.change_id END) AS change_id \
+                     FROM log_floor f LEFT JOIN changes c ON c.position = $1";
+        let query = sql_query(query).bind::<sql_types::BigInt, _>(position);
+        Ok(query.get_result(&mut self.read().await?).await?)
+    }
+
+    /// The position and id of the last change of a command, which may have been trimmed into the history. None: it is not
+    /// sequenced, changed nothing, or is older than the history. Needs the indexes by command.
+    pub async fn end_of_command(&self, command: CommandId) -> Result<Option<(i64, Uuid)>, StorageError> {
+        let query = "SELECT position, change_id FROM changes WHERE command_id = $1 \
+                     UNION ALL SELECT position, change_id FROM history WHERE command_id = $1 \
+                     ORDER BY position DESC LIMIT 1";
+        let query = sql_query(query).bind::<sql_types::Uuid, _>(command.0);
+        let end: Option<End> = query.get_result(&mut self.read().await?).await.optional()?;
+        Ok(end.map(|End { position, change_id }| (position, change_id)))
+    }
+}
