@@ -8,6 +8,7 @@ use std::{fmt::Write as _, fs};
 use rollcall_client::{Client, connect, v1};
 use tempfile::TempDir;
 
+mod import;
 mod state_file;
 mod watch;
 
@@ -82,8 +83,10 @@ async fn a_broken_trace_is_refused_with_line_and_column_and_nothing_is_applied()
     let (endpoint, directory) = (server.endpoint(), tempfile::tempdir().unwrap());
     let client = connect(&endpoint).unwrap();
     let good = "2024-01-01T09:00:00Z,acme,member.add,,,ada,owner";
-    let cases: [(Vec<u8>, &str); 12] = [
+    let cases: [(Vec<u8>, &str); 14] = [
         (b"".to_vec(), "line 1, column 1"),
+        (HEADER.into(), "line 2, column 1: no rows"),
+        (format!("{HEADER}{good}\r").into(), "line 2, column \"role\": control character"),
         (b"time,organization,op,workspace,app,person\n".to_vec(), "line 1, column \"role\""),
         (format!("{},extra\n{good},\n", HEADER.trim()).into(), "line 1, column \"extra\""),
         (format!("{},op\n", HEADER.trim()).into(), "line 1, column \"op\""),
