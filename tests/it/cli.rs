@@ -166,3 +166,19 @@ async fn health_tells_by_its_exit_code() {
     run_badly(["health", "--endpoint", &endpoint]).await;
     assert_eq!(run(["health", "--no-such-flag"]).await.status.code(), Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_of_a_service_that_is_not_serving_is_its_result_and_no_error() {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let serving =
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let output = run(["health", "--endpoint", &endpoint]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "NOT_SERVING\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    serving.abort();
+}
