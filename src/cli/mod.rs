@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod calls;
+mod completions;
 mod csv_file;
 mod demo;
 mod export;
@@ -16,6 +17,7 @@ mod health;
 mod import;
 mod known;
 mod lists;
+mod man;
 mod migrate;
 mod names;
 mod progress;
@@ -71,6 +73,10 @@ enum Command {
     Import(import::ImportArgs),
     /// Ask a service whether it is serving
     Health(health::HealthArgs),
+    /// Print a script that completes commands and options in your shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(man::ManArgs),
 }
 
 /// Where the service is.
@@ -94,6 +100,8 @@ impl Cli {
             Command::Export(args) => export::run(args),
             Command::Import(args) => import::run(args),
             Command::Health(args) => health::run(args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(args),
         }
     }
 }

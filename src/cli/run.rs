@@ -41,6 +41,14 @@ pub(super) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// Prints a result that is a text of its own. A reader who left is no failure here either.
+pub(super) fn say_all(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 /// A token that SIGTERM and SIGINT (Ctrl-C) cancel. Asked for first, so that no signal finds its default still in place.
 pub(super) fn stop_on_signals() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;

@@ -9,6 +9,7 @@ use rollcall_client::{Client, connect, v1};
 use tempfile::TempDir;
 
 mod import;
+mod shell;
 mod state_file;
 mod watch;
 
