@@ -272,6 +272,49 @@ async fn what_cannot_be_told_apart_or_brought_about_is_refused() {
     server.stop().await;
 }
 
+/// The request ids of an import are made of its file, and the service remembers them: the second import of a file is not
+/// answered as if it were the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_renamed_or_deleted_since_is_created_anew() {
+    let server = Server::start().await;
+    let (endpoint, directory) = (server.endpoint(), tempfile::tempdir().unwrap());
+    let client = connect(&endpoint).unwrap();
+    let rows =
+        "acme,,,ada,owner\nacme,,,bob,member\nacme,general,chat,ada,admin\nacme,random,chat,bob,member\n";
+    let file = written(&directory, "r.csv", format!("{ROSTER}{rows}"));
+    import(&endpoint, &file, &[]).await;
+
+    // Bob is DEACTIVATED with the only workspace that he was in (R13).
+    let (organization_id, _, workspace_id) = look(&client, "random").await;
+    let delete = v1::DeleteWorkspaceRequest {
+        organization_id: organization_id.clone(),
+        workspace_id,
+        ..Default::default()
+    };
+    client.organizations().delete_workspace(delete).await.unwrap();
+    let errors = import_badly(&endpoint, &file, &[]).await;
+    assert!(errors.contains("those in lines 3 are DEACTIVATED"), "{errors}");
+    import(&endpoint, &file, &["--reactivate"]).await;
+    assert_eq!(done(&import(&endpoint, &file, &["--plan"]).await), counted(&[("rows_as_they_are", 4)]));
+
+    let update = v1::UpdateOrganizationRequest {
+        organization: Some(v1::Organization {
+            organization_id,
+            display_name: "acme before".to_owned(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] }),
+        ..Default::default()
+    };
+    client.organizations().update_organization(update).await.unwrap();
+    import(&endpoint, &file, &[]).await;
+    let exported = place(&directory, "exported.csv");
+    export(&endpoint, &exported, None).await;
+    let both = rows.lines().flat_map(|row| [row.to_owned(), row.replace("acme,", "acme before,")]);
+    assert_eq!(roster(exported.as_ref(), None), both.collect());
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_killed_is_run_again() {
     let directory = tempfile::tempdir().unwrap();
