@@ -3,7 +3,8 @@
 //! The forgiving readers (the `csv` crate among them) close an open quote at the end of the file, glue text to a closed
 //! one, join lines and skip empty ones. That suits data that is looked at; here a damaged line must be refused before
 //! anything is applied, so this reader accepts RFC 4180 without line breaks in fields, and nothing else. CRLF, a last line
-//! without its end, and one leading byte order mark are what spreadsheets write, and are accepted.
+//! without its end, and one leading byte order mark are what spreadsheets write, and are accepted. A header without rows is
+//! refused: it is what an export leaves that failed, and nobody means to apply nothing.
 
 use std::{fmt, str};
 
@@ -41,6 +42,8 @@ impl<P: fmt::Display + fmt::Debug> std::error::Error for Located<P> {}
 pub(crate) enum CsvProblem {
     #[error("the file is empty; the first line names the columns {}", columns.join(","))]
     NoHeader { columns: &'static [&'static str] },
+    #[error("no rows: the file ends after its header")]
+    NoRows,
     #[error("unknown column; the columns are {}", columns.join(","))]
     UnknownColumn { columns: &'static [&'static str] },
     #[error("this column is missing in the header")]
@@ -74,17 +77,13 @@ pub(crate) fn read(
     columns: &'static [&'static str],
 ) -> Result<Vec<Record>, Located<CsvProblem>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut lines = bytes.strip_suffix(b"\n").unwrap_or(bytes).split(|byte| *byte == b'\n').enumerate();
-    let header = lines.next().map(|(_, line)| line).filter(|_| !bytes.is_empty());
-    let Some(header) = header else {
-        return Err(Located {
-            line: 1,
-            column: Column::Number(1),
-            problem: CsvProblem::NoHeader { columns },
-        });
-    };
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+    let nothing = |line, problem| Located { line, column: Column::Number(1), problem };
+    let (_, header) = lines.next().ok_or_else(|| nothing(1, CsvProblem::NoHeader { columns }))?;
     let order = read_header(header, columns)?;
-    lines.map(|(index, line)| read_record(index + 1, line, &order, columns)).collect()
+    let records: Vec<Record> =
+        lines.map(|(index, line)| read_record(index + 1, line, &order, columns)).collect::<Result<_, _>>()?;
+    if records.is_empty() { Err(nothing(2, CsvProblem::NoRows)) } else { Ok(records) }
 }
 
 /// For each field of a line, which of `columns` it is.
@@ -129,9 +128,9 @@ fn read_record(
     Ok(Record { line, fields })
 }
 
-/// The fields of one line; an error comes with the index of its field.
+/// The fields of one line; an error comes with the index of its field. A CR is part of a line's end only before an LF.
 fn split(line: &[u8]) -> Result<Vec<String>, (usize, CsvProblem)> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = line.strip_suffix(b"\r\n").or_else(|| line.strip_suffix(b"\n")).unwrap_or(line);
     if line.is_empty() {
         return Err((0, CsvProblem::EmptyLine));
     }
@@ -231,7 +230,26 @@ mod tests {
         ] {
             assert_eq!(fields(text), rows, "{text:?}");
         }
-        assert!(fields("name,app,role\n").is_empty());
+    }
+
+    #[test]
+    fn a_header_alone_is_refused() {
+        for text in ["name,app,role", "name,app,role\n", "\u{feff}name,app,role\r\n"] {
+            assert_eq!(error(text), "line 2, column 1: no rows: the file ends after its header", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_carriage_return_ends_no_line() {
+        let cases = [
+            ("name,app,role\r\na,chat,x\r", "line 2, column \"role\": control character '\\r'"),
+            ("name,app,role\na,chat,x\n\r", "line 3, column \"name\": control character '\\r'"),
+            ("name,app,role\r", "line 1, column 3: control character '\\r'"),
+            ("name,app,role\ra,chat,x\r", "line 1, column 3: control character '\\r'"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(error(text), expected, "{text:?}");
+        }
     }
 
     #[test]
@@ -277,7 +295,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_csv_crate_writes_is_read_back(
-            rows in prop::collection::vec(prop::collection::vec("[^\\p{Cc}]{0,8}", 3), 0..8)
+            rows in prop::collection::vec(prop::collection::vec("[^\\p{Cc}]{0,8}", 3), 1..8)
         ) {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(COLUMNS).unwrap();

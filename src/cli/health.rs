@@ -42,15 +42,14 @@ enum HealthError {
     UnknownService(String),
     #[error("{}", describe(.0))]
     Call(Box<Status>),
-    #[error("{0}")]
-    NotServing(&'static str),
 }
 
 pub(super) fn run(args: HealthArgs) -> ExitCode {
     run::to_end("health", check(args))
 }
 
-async fn check(args: HealthArgs) -> Result<(), HealthError> {
+/// The answer is the result, on stdout; only what prevents one is an error.
+async fn check(args: HealthArgs) -> Result<ExitCode, HealthError> {
     let HealthArgs { endpoint: EndpointArgs { endpoint }, service } = args;
     let mut health = HealthClient::new(connect(&endpoint)?.channel());
     let request = HealthCheckRequest { service: service.clone() };
@@ -62,5 +61,5 @@ async fn check(args: HealthArgs) -> Result<(), HealthError> {
         Err(status) => return Err(HealthError::Call(Box::new(status))),
     };
     run::say(status.as_str_name());
-    if status == ServingStatus::Serving { Ok(()) } else { Err(HealthError::NotServing(status.as_str_name())) }
+    Ok(if status == ServingStatus::Serving { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollcall_client::{Client, RetryPolicy, describe, retry, v1};
+use rollcall_client::{Client, RetryPolicy, describe, reason, retry, v1};
 use tonic::Status;
 
 /// The largest page that the API gives.
@@ -62,6 +62,24 @@ impl Lists {
         let request = v1::GetAppRequest { app: app.to_owned(), ..Default::default() };
         retry(&patience(), async || self.client.apps().get_app(request.clone()).await).await?;
         Ok(())
+    }
+
+    pub(super) async fn apps(&self) -> Result<Vec<v1::App>, ListError> {
+        let request =
+            v1::ListAppsRequest { page_size: PAGE, page_token: String::new(), ..Default::default() };
+        all_pages!(self, apps.list_apps, apps, request)
+    }
+
+    /// The account of an address, where there is one.
+    pub(super) async fn account(&self, email: &str) -> Result<Option<v1::Account>, ListError> {
+        let request = v1::LookupAccountRequest { email: email.to_owned(), ..Default::default() };
+        let found =
+            retry(&self.policy, async || self.client.accounts().lookup_account(request.clone()).await).await;
+        match found {
+            Ok(response) => Ok(response.account),
+            Err(status) if reason(&status) == Some(v1::ErrorReason::AccountNotFound) => Ok(None),
+            Err(status) => Err(status.into()),
+        }
     }
 
     pub(super) async fn organizations(&self) -> Result<Vec<v1::Organization>, ListError> {

@@ -7,14 +7,20 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod calls;
+mod completions;
 mod csv_file;
 mod demo;
 mod export;
 mod files;
 mod health;
+mod import;
+mod known;
 mod lists;
+mod man;
 mod migrate;
 mod names;
+mod progress;
 mod replay;
 mod roster;
 mod run;
@@ -32,6 +38,7 @@ Examples:
   rollcall watch --app chat                          what the app \"chat\" is told, as it happens
   rollcall replay history.csv                        import what happened elsewhere
   rollcall export --output roster.csv                who is in what, now
+  rollcall import roster.csv                         see to it that they are in it
 
 Every command explains itself: rollcall help watch";
 
@@ -62,8 +69,14 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Write who is in what (CSV)
     Export(export::ExportArgs),
+    /// See to it that a service has everyone in a roster (CSV), through the public API
+    Import(import::ImportArgs),
     /// Ask a service whether it is serving
     Health(health::HealthArgs),
+    /// Print a script that completes commands and options in your shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(man::ManArgs),
 }
 
 /// Where the service is.
@@ -85,7 +98,10 @@ impl Cli {
             Command::Watch(args) => watch::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Export(args) => export::run(args),
+            Command::Import(args) => import::run(args),
             Command::Health(args) => health::run(args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(args),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use rollcall_client::v1::{OrganizationRole, WorkspaceRole};
 
+use crate::rules::ids::Email;
+
 /// Persons without a domain have their account here (RFC 2606 keeps the domain free for such uses).
 const DOMAIN: &str = "example.org";
 
@@ -49,6 +51,11 @@ pub(crate) fn workspace_role_word(role: WorkspaceRole) -> &'static str {
 /// The e-mail address of a person of a file: the person itself where it is one, else made of it.
 pub(crate) fn email_of(person: &str) -> String {
     if person.contains('@') { person.to_owned() } else { format!("{person}@{DOMAIN}") }
+}
+
+/// The address as the service compares it; two that are equal here are one account.
+pub(crate) fn key_of(email: &str) -> String {
+    email.parse::<Email>().map_or_else(|_| email.to_owned(), |parsed| parsed.key().to_owned())
 }
 
 /// The person that a file names for an e-mail address: the inverse of [`email_of`].

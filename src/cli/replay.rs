@@ -4,23 +4,19 @@
 //! Every call carries a request id made of the file and its line, so a replay that died can simply be run again: what was
 //! applied is answered as it is, and the rest is applied.
 
-use std::{
-    cell::Cell, io::IsTerminal as _, num::NonZeroUsize, path::PathBuf, pin::pin, process::ExitCode,
-    time::Duration,
-};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use rollcall_client::{ConnectError, connect};
-use tokio::time::Instant;
 
 mod apply;
 mod engine;
-mod known;
 mod plan;
 
 use super::{
     EndpointArgs,
     files::{self, FileError},
+    progress::Progress,
     run,
     trace::{self, TraceError},
 };
@@ -79,33 +75,11 @@ async fn replay(args: ReplayArgs) -> Result<(), CommandError> {
     let trace = trace::parse(&files::read(&path)?)
         .map_err(|error| CommandError::Trace { path: path.clone(), error: Box::new(error) })?;
     let client = connect(&endpoint)?;
-    let done = Cell::new(0);
-    let replaying = engine::run(&client, &trace, concurrency, || done.set(done.get() + 1));
-    let totals = reporting(replaying, || done.get(), trace.rows.len())
+    let progress = Progress::new("rows", trace.rows.len());
+    let totals = progress
+        .during(engine::run(&client, &trace, concurrency, || progress.step()))
         .await
         .map_err(|error| CommandError::Replay { path, error })?;
     totals.lines().iter().for_each(|line| run::say(line));
     Ok(())
-}
-
-/// Tells on stderr how far the work is, until it is done: often where a person looks, seldom in a log.
-async fn reporting<T>(work: impl Future<Output = T>, done: impl Fn() -> usize, rows: usize) -> T {
-    let terminal = std::io::stderr().is_terminal();
-    let every = Duration::from_millis(if terminal { 200 } else { 5_000 });
-    let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
-    let mut work = pin!(work);
-    let result = loop {
-        tokio::select! {
-            result = &mut work => break result,
-            _ = ticks.tick() => match terminal {
-                true => eprint!("\r{} of {rows} rows", done()),
-                false => eprintln!("{} of {rows} rows", done()),
-            },
-        }
-    };
-    if terminal {
-        // Over the counter, so that neither the result nor an error begins in the middle of its line.
-        eprint!("\r{:40}\r", "");
-    }
-    result
 }

@@ -4,7 +4,7 @@ use std::{
     fmt::Display,
     future::Future,
     io::{self, Write as _},
-    process::ExitCode,
+    process::{ExitCode, Termination},
 };
 
 use tokio::{
@@ -14,7 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Runs the future to its end on a runtime of its own. An error goes to stderr and makes the exit code 1.
-pub(super) fn to_end<E: Display>(command: &str, future: impl Future<Output = Result<(), E>>) -> ExitCode {
+pub(super) fn to_end<T: Termination, E: Display>(
+    command: &str,
+    future: impl Future<Output = Result<T, E>>,
+) -> ExitCode {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(command, &error),
@@ -23,7 +26,7 @@ pub(super) fn to_end<E: Display>(command: &str, future: impl Future<Output = Res
     // Not waited for: a thread that is stuck in writing to a pipe which nobody reads would keep the process forever.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(done) => done.report(),
         Err(error) => failed(command, &error),
     }
 }
@@ -36,6 +39,14 @@ pub(super) fn failed(command: &str, error: &dyn Display) -> ExitCode {
 /// Prints a line of results. A reader who left is no failure of the command.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints a result that is a text of its own. A reader who left is no failure here either.
+pub(super) fn say_all(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// A token that SIGTERM and SIGINT (Ctrl-C) cancel. Asked for first, so that no signal finds its default still in place.

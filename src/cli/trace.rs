@@ -18,10 +18,6 @@ use crate::rules::ids::Malformed;
 
 const COLUMNS: &[&str] = &["time", "organization", "op", "workspace", "app", "person", "role"];
 
-/// The workspace that an imported organization begins with (R01). Nobody is in it, so it appears in no roster; its name is
-/// taken from the first row on.
-pub(crate) const FIRST_WORKSPACE: &str = "rollcall-replay";
-
 /// A trace that can be applied, row by row, to a store that does not know its organizations.
 #[derive(Debug)]
 pub(crate) struct Trace {

@@ -8,6 +8,8 @@ use std::{fmt::Write as _, fs};
 use rollcall_client::{Client, connect, v1};
 use tempfile::TempDir;
 
+mod import;
+mod shell;
 mod state_file;
 mod watch;
 
@@ -82,8 +84,10 @@ async fn a_broken_trace_is_refused_with_line_and_column_and_nothing_is_applied()
     let (endpoint, directory) = (server.endpoint(), tempfile::tempdir().unwrap());
     let client = connect(&endpoint).unwrap();
     let good = "2024-01-01T09:00:00Z,acme,member.add,,,ada,owner";
-    let cases: [(Vec<u8>, &str); 12] = [
+    let cases: [(Vec<u8>, &str); 14] = [
         (b"".to_vec(), "line 1, column 1"),
+        (HEADER.into(), "line 2, column 1: no rows"),
+        (format!("{HEADER}{good}\r").into(), "line 2, column \"role\": control character"),
         (b"time,organization,op,workspace,app,person\n".to_vec(), "line 1, column \"role\""),
         (format!("{},extra\n{good},\n", HEADER.trim()).into(), "line 1, column \"extra\""),
         (format!("{},op\n", HEADER.trim()).into(), "line 1, column \"op\""),
@@ -162,4 +166,20 @@ async fn health_tells_by_its_exit_code() {
     server.stop().await;
     run_badly(["health", "--endpoint", &endpoint]).await;
     assert_eq!(run(["health", "--no-such-flag"]).await.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_of_a_service_that_is_not_serving_is_its_result_and_no_error() {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let serving =
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let output = run(["health", "--endpoint", &endpoint]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "NOT_SERVING\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    serving.abort();
 }

@@ -12,6 +12,7 @@ mod ordering;
 mod process;
 mod processes;
 mod proto;
+mod python;
 mod replay_real;
 mod retention;
 mod rule_numbers;

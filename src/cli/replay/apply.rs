@@ -1,73 +1,23 @@
 //! One row as calls of the public API.
 
 use prost_types::FieldMask;
-use rollcall_client::{Client, RetryPolicy, describe, reason, retry, v1};
-use sha2::{Digest as _, Sha256};
-use tonic::Status;
-use uuid::Uuid;
+use rollcall_client::{Client, retry, v1};
 
-use super::known::{Known, Name};
 use crate::cli::{
-    lists::patience,
-    names::email_of,
-    trace::{FIRST_WORKSPACE, Op, Row},
+    calls::{ApplyError, Calls, FIRST_APP, FIRST_WORKSPACE},
+    known::{Known, Name},
+    trace::{Op, Row},
 };
-
-/// The app of an organization's first workspace.
-pub(super) const FIRST_APP: &str = "chat";
-
-/// Why a row could not be applied.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ApplyError {
-    #[error("{}", describe(.0))]
-    Refused(Box<Status>),
-    #[error("the service answered without the {0} that it promises")]
-    Incomplete(&'static str),
-    #[error("{0:?} is not known; this is a defect of the replay")]
-    Unknown(Box<dyn std::fmt::Debug + Send + Sync>),
-}
-
-impl From<Status> for ApplyError {
-    fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
-    }
-}
 
 /// Makes the calls.
 pub(super) struct Applier {
-    client: Client,
-    policy: RetryPolicy,
-    digest: [u8; 32],
+    pub(super) calls: Calls,
     known: Known,
 }
 
 impl Applier {
     pub(super) fn new(client: Client, digest: [u8; 32]) -> Self {
-        Self { client, policy: RetryPolicy::default(), digest, known: Known::default() }
-    }
-
-    /// Registers an app unless it is.
-    pub(super) async fn ensure_app(&self, app: &str) -> Result<(), ApplyError> {
-        let get = v1::GetAppRequest { app: app.to_owned(), ..Default::default() };
-        // The first call of all: whoever named a wrong endpoint should not have to wait long to hear so.
-        let known = retry(&patience(), async || self.client.apps().get_app(get.clone()).await).await;
-        match known {
-            Ok(_) => return Ok(()),
-            Err(status) if reason(&status) == Some(v1::ErrorReason::AppNotFound) => {}
-            Err(status) => return Err(status.into()),
-        }
-        let register = v1::RegisterAppRequest {
-            app: app.to_owned(),
-            request_id: self.request_id(0, &format!("app {app}")),
-        };
-        let registered =
-            retry(&self.policy, async || self.client.apps().register_app(register.clone()).await).await;
-        match registered {
-            Ok(_) => Ok(()),
-            // Someone else was quicker.
-            Err(status) if reason(&status) == Some(v1::ErrorReason::AppExists) => Ok(()),
-            Err(status) => Err(status.into()),
-        }
+        Self { calls: Calls::new(client, digest), known: Known::default() }
     }
 
     pub(super) async fn apply(&self, row: &Row) -> Result<(), ApplyError> {
@@ -94,25 +44,8 @@ impl Applier {
     }
 
     async fn create_account(&self, row: &Row, person: &str) -> Result<(), ApplyError> {
-        let email = email_of(person);
-        let request = v1::CreateAccountRequest {
-            email: email.clone(),
-            acting_account_id: String::new(),
-            request_id: self.request_id(row.line, "account"),
-        };
-        let created =
-            retry(&self.policy, async || self.client.accounts().create_account(request.clone()).await).await;
-        let account = match created {
-            Ok(response) => response.account,
-            Err(status) if reason(&status) == Some(v1::ErrorReason::AccountEmailTaken) => {
-                let request = v1::LookupAccountRequest { email, ..Default::default() };
-                retry(&self.policy, async || self.client.accounts().lookup_account(request.clone()).await)
-                    .await?
-                    .account
-            }
-            Err(status) => return Err(status.into()),
-        };
-        let account = account.ok_or(ApplyError::Incomplete("account"))?;
+        let request_id = self.request_id(row.line, "account");
+        let account = self.calls.create_account(person, request_id).await?;
         self.known.learn(Name::Account(person.to_owned()), account.account_id);
         Ok(())
     }
@@ -130,8 +63,8 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "organization"),
         };
-        let response = retry(&self.policy, async || {
-            self.client.organizations().create_organization(request.clone()).await
+        let response = retry(&self.calls.policy, async || {
+            self.calls.client.organizations().create_organization(request.clone()).await
         })
         .await?;
         let organization = response.organization.ok_or(ApplyError::Incomplete("organization"))?;
@@ -154,7 +87,8 @@ impl Applier {
             request_id: self.request_id(row.line, "row"),
         };
         let response =
-            retry(&self.policy, async || self.client.members().add_member(request.clone()).await).await?;
+            retry(&self.calls.policy, async || self.calls.client.members().add_member(request.clone()).await)
+                .await?;
         self.learn_member(row, person, response.member)
     }
 
@@ -175,7 +109,8 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        retry(&self.policy, async || self.client.members().update_member(request.clone()).await).await?;
+        retry(&self.calls.policy, async || self.calls.client.members().update_member(request.clone()).await)
+            .await?;
         Ok(())
     }
 
@@ -186,7 +121,8 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        retry(&self.policy, async || self.client.members().remove_member(request.clone()).await).await?;
+        retry(&self.calls.policy, async || self.calls.client.members().remove_member(request.clone()).await)
+            .await?;
         Ok(())
     }
 
@@ -198,9 +134,10 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        let response =
-            retry(&self.policy, async || self.client.organizations().create_workspace(request.clone()).await)
-                .await?;
+        let response = retry(&self.calls.policy, async || {
+            self.calls.client.organizations().create_workspace(request.clone()).await
+        })
+        .await?;
         let created = response.workspace.ok_or(ApplyError::Incomplete("workspace"))?;
         self.known.learn(workspace_name(row, workspace), created.workspace_id);
         Ok(())
@@ -213,8 +150,10 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        retry(&self.policy, async || self.client.organizations().delete_workspace(request.clone()).await)
-            .await?;
+        retry(&self.calls.policy, async || {
+            self.calls.client.organizations().delete_workspace(request.clone()).await
+        })
+        .await?;
         Ok(())
     }
 
@@ -233,8 +172,10 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        retry(&self.policy, async || self.client.members().add_workspace_member(request.clone()).await)
-            .await?;
+        retry(&self.calls.policy, async || {
+            self.calls.client.members().add_workspace_member(request.clone()).await
+        })
+        .await?;
         Ok(())
     }
 
@@ -257,8 +198,10 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        retry(&self.policy, async || self.client.members().update_workspace_member(request.clone()).await)
-            .await?;
+        retry(&self.calls.policy, async || {
+            self.calls.client.members().update_workspace_member(request.clone()).await
+        })
+        .await?;
         Ok(())
     }
 
@@ -275,8 +218,10 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
         };
-        retry(&self.policy, async || self.client.members().remove_workspace_member(request.clone()).await)
-            .await?;
+        retry(&self.calls.policy, async || {
+            self.calls.client.members().remove_workspace_member(request.clone()).await
+        })
+        .await?;
         Ok(())
     }
 
@@ -298,13 +243,8 @@ impl Applier {
         self.known.id(&name).ok_or(ApplyError::Unknown(Box::new(name)))
     }
 
-    /// The same for the same step of the same line of the same file, in every attempt and every run.
     fn request_id(&self, line: usize, step: &str) -> String {
-        let hash =
-            Sha256::new().chain_update(self.digest).chain_update(line.to_be_bytes()).chain_update(step);
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash.finalize()[..16]);
-        Uuid::new_v8(bytes).to_string()
+        self.calls.request_id(line, step, &[])
     }
 }
 

@@ -4,17 +4,18 @@ use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap},
     num::NonZeroUsize,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rollcall_client::Client;
 
-use super::{
-    apply::{Applier, ApplyError, FIRST_APP},
-    plan::Plan,
+use super::{apply::Applier, plan::Plan};
+use crate::cli::{
+    calls::{ApplyError, FIRST_APP},
+    progress::Totals,
+    trace::Trace,
 };
-use crate::cli::trace::Trace;
 
 /// Why a replay ended early.
 #[derive(Debug, thiserror::Error)]
@@ -25,28 +26,6 @@ pub(crate) enum ReplayError {
         "line {line}: {error}; {applied} rows are applied, none after this one begun; run it again to go on"
     )]
     Row { line: usize, applied: usize, error: ApplyError },
-}
-
-/// What a replay did.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Totals {
-    pub(crate) rows: usize,
-    pub(crate) took: Duration,
-}
-
-impl Totals {
-    pub(crate) fn rows_per_second(&self) -> f64 {
-        self.rows as f64 / self.took.as_secs_f64().max(f64::EPSILON)
-    }
-
-    /// The result as lines of `name = value`.
-    pub(crate) fn lines(&self) -> [String; 3] {
-        [
-            format!("rows = {}", self.rows),
-            format!("seconds = {:.1}", self.took.as_secs_f64()),
-            format!("rows_per_second = {:.0}", self.rows_per_second()),
-        ]
-    }
 }
 
 /// Applies all rows. `applied` is called after each; `concurrency` bounds the rows in flight.
@@ -67,7 +46,11 @@ async fn register_apps(applier: &Applier, trace: &Trace) -> Result<(), ReplayErr
     let mut apps = BTreeSet::from([FIRST_APP]);
     apps.extend(trace.rows.iter().filter_map(|row| row.op.workspace()).map(|(_, app)| app));
     for app in apps {
-        applier.ensure_app(app).await.map_err(|error| ReplayError::App { app: app.to_owned(), error })?;
+        applier
+            .calls
+            .ensure_app(app)
+            .await
+            .map_err(|error| ReplayError::App { app: app.to_owned(), error })?;
     }
     Ok(())
 }

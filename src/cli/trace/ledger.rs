@@ -5,10 +5,11 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use rollcall_client::v1::OrganizationRole;
 
-use super::{FIRST_WORKSPACE, Op, Part, Row, TraceError, TraceProblem};
-use crate::{
-    cli::csv_file::{Column, Located},
-    rules::ids::Email,
+use super::{Op, Part, Row, TraceError, TraceProblem};
+use crate::cli::{
+    calls::FIRST_WORKSPACE,
+    csv_file::{Column, Located},
+    names,
 };
 
 /// Checks all rows in order and fills in their [`Part`].
@@ -39,7 +40,7 @@ struct Persons(HashMap<String, String>);
 impl Persons {
     /// Whether the person is new.
     fn meet(&mut self, person: &str) -> Result<bool, Refusal> {
-        match self.0.entry(compared(person)) {
+        match self.0.entry(names::key_of(&names::email_of(person))) {
             Entry::Vacant(entry) => {
                 entry.insert(person.to_owned());
                 Ok(true)
@@ -51,12 +52,6 @@ impl Persons {
             }
         }
     }
-}
-
-/// The person's address as the service compares it.
-fn compared(person: &str) -> String {
-    let address = if person.contains('@') { person.to_owned() } else { format!("{person}@example.org") };
-    address.parse::<Email>().map_or(address, |email| email.key().to_owned())
 }
 
 type Refusal = (&'static str, TraceProblem);

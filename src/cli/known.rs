@@ -1,4 +1,4 @@
-//! The ids that the service gave to the names of a trace. Learned from each answer; a row finds what it needs here,
+//! The ids that the service gave to the names of a file. Learned from each answer; a row finds what it needs here,
 //! because the rows that it depends on were answered before it was begun.
 
 use std::{
@@ -11,7 +11,7 @@ pub(super) struct Known {
     ids: Mutex<HashMap<Name, String>>,
 }
 
-/// What a trace calls a thing.
+/// What a file calls a thing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Name {
     Account(String),

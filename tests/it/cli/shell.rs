@@ -1,0 +1,70 @@
+//! What shells and `man` are given: made of the command line, so nothing of it may be missing.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::processes::BOUND;
+
+const COMMANDS: [&str; 10] =
+    ["serve", "demo", "migrate", "watch", "replay", "export", "import", "health", "completions", "man"];
+
+#[tokio::test]
+async fn every_shell_completes_every_command() {
+    // The list here is whole.
+    let help = run_well(["help"]).await;
+    let listed = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    let listed: Vec<&str> = listed.take_while(|word| *word != "-h,").filter(|word| *word != "help").collect();
+    assert!(COMMANDS.iter().all(|command| listed.contains(command)), "{help}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run_well(["completions", shell]).await;
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        assert!(script.contains("data-dir"), "{shell}: options too");
+    }
+    assert_eq!(run(["completions", "tcl"]).await.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn the_script_for_bash_is_one() {
+    let script = run_well(["completions", "bash"]).await;
+    let mut bash = match tokio::process::Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn() {
+        Ok(bash) => bash,
+        Err(error) => return println!("skipped: bash: {error}"),
+    };
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
+    let status = tokio::time::timeout(BOUND, bash.wait()).await.expect("bash reads it in time").unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn there_is_a_page_for_every_command() {
+    let page = run_well(["man"]).await;
+    assert!(page.contains(".TH rollcall 1"), "{page}");
+    for command in COMMANDS {
+        assert!(page.contains(&format!("rollcall\\-{command}(1)")), "{command}: {page}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let pages = place(&directory, "man1");
+    for _ in 0..2 {
+        assert_eq!(run_well(["man", "--output", &pages]).await, "");
+    }
+    let mut names: Vec<String> = fs::read_dir(&pages)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let mut expected: Vec<String> = COMMANDS.iter().map(|command| format!("rollcall-{command}.1")).collect();
+    expected.extend(["rollcall.1".to_owned(), "rollcall-help.1".to_owned()]);
+    expected.sort();
+    assert_eq!(names, expected);
+    let text = fs::read_to_string(format!("{pages}/rollcall-import.1")).unwrap();
+    assert!(text.contains(".TH rollcall-import 1") && text.contains("\\-\\-reactivate"), "{text}");
+    assert_eq!(fs::read_to_string(format!("{pages}/rollcall.1")).unwrap(), page);
+
+    let file = written(&directory, "file", "");
+    let errors = run_badly(["man", "--output", &file]).await;
+    assert!(errors.starts_with(&format!("rollcall man: cannot make {file}: ")), "{errors}");
+}
