@@ -10,7 +10,7 @@ use crate::{
     feed::{Ending, Marks, Registry},
     grpc::Services,
     seal::Seal,
-    storage::{Database, Listener, StorageError, migrate},
+    storage::{Connections, Database, Listener, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
 };
 
@@ -55,15 +55,15 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(
-        database_url: &str,
+        connections: &Connections,
         listen: SocketAddr,
-        pool_size: usize,
         drain: Duration,
     ) -> Result<Self, AppError> {
-        for migration in migrate(database_url).await? {
+        for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");
         }
-        let database = Database::open(database_url, pool_size).await?;
+        let database = Database::open(connections).await?;
+        let hints = database.listener().await?;
         let identity = database.identity().await?;
         let store_id = identity.store_id;
         let seal = Arc::new(Seal::new(store_id, identity.keys).ok_or(AppError::NoKey)?);
@@ -80,7 +80,7 @@ impl App {
         let registry = Registry::default();
         let tasks = vec![
             sequencing,
-            tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
+            tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
         ];
         let services = Services { engine: Engine::new(database), marks, source, seal, registry, shutdown };

@@ -49,11 +49,12 @@ impl Database {
         &self,
         new: &NewSubscription,
     ) -> Result<Option<SubscriptionId>, StorageError> {
-        let mut transaction = self.begin().await?;
+        let transaction = self.transaction().await?;
+        transaction.begin().await?;
         // One opening of an instance name at a time: two at once would both find nobody to replace.
         sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind::<sql_types::Text, _>(format!("{}/{}", new.app, new.instance))
-            .execute(&mut transaction.connection)
+            .execute(&mut transaction.connection())
             .await?;
         let live = subscriptions::app
             .eq(new.app.as_str())
@@ -62,7 +63,7 @@ impl Database {
         let replaced: Option<Uuid> = diesel::update(subscriptions::table.filter(live))
             .set((subscriptions::state.eq("REPLACED"), subscriptions::end_time.eq(diesel::dsl::now)))
             .returning(subscriptions::subscription_id)
-            .get_result(&mut transaction.connection)
+            .get_result(&mut transaction.connection())
             .await
             .optional()?;
         diesel::insert_into(subscriptions::table)
@@ -74,7 +75,7 @@ impl Database {
                 subscriptions::stream_id.eq(new.stream_id),
                 subscriptions::state.eq("LIVE"),
             ))
-            .execute(&mut transaction.connection)
+            .execute(&mut transaction.connection())
             .await?;
         transaction.commit().await?;
         Ok(replaced.map(SubscriptionId))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollcall::app::App;
+use rollcall::{app::App, storage::Connections};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -32,8 +32,9 @@ impl Server {
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
         let address = "127.0.0.1:0".parse().expect("an address");
+        let connections = Connections { url: database.url.clone(), direct_url: None, pool_size: 8 };
         let app =
-            App::start(&database.url, address, 8, Duration::from_secs(5)).await.expect("the service starts");
+            App::start(&connections, address, Duration::from_secs(5)).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());
         let shutdown = app.shutdown();
         let task = tokio::spawn(async move { app.serve().await.expect("the service serves") });
