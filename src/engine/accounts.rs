@@ -65,7 +65,7 @@ impl Work for NewAccount {
             return Err(EngineError::EmailTaken);
         }
         let subject = self.expected(attempt.command_id);
-        Ok(Outcome::Done(Effects { subject, ..Effects::default() }))
+        Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })))
     }
 }
 
@@ -95,7 +95,7 @@ impl Work for AccountChange {
         rules::permit_account(Action::UpdateAccount, acting, Some(self.account))?;
         let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
         if account.email == self.email.address() {
-            return Ok(Outcome::Done(Effects { subject, ..Effects::default() }));
+            return Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })));
         }
         let members = members?;
         locked?;
@@ -107,7 +107,7 @@ impl Work for AccountChange {
         let changes: Vec<_> = members.iter().map(rules::profile_changed).collect();
         let subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
         let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
-        Ok(Outcome::Done(Effects { subject, changes, acting, email, ..Effects::default() }))
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, email, ..Effects::default() })))
     }
 }
 
@@ -128,6 +128,6 @@ impl Work for AppName {
         if !inserted? {
             return Err(EngineError::AppExists(self.clone()));
         }
-        Ok(Outcome::Done(Effects::default()))
+        Ok(Outcome::Done(Box::default()))
     }
 }

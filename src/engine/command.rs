@@ -41,7 +41,7 @@ impl Work for Order {
         let acting = acting_member(&actor, &command).map_or(Acting::Workload, Acting::Member);
         let profile = id.and_then(|_| named_member(self, &command, &state));
         let profile = profile.map(|member| (self.organization, member, self.display_name.clone().flatten()));
-        Ok(Outcome::Done(Effects { subject, changes, acting, profile, email: None }))
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, email: None })))
     }
 }
 

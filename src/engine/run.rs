@@ -68,7 +68,7 @@ impl Attempt<'_> {
 /// What came of a write.
 pub(super) enum Outcome {
     /// Keep it.
-    Done(Effects),
+    Done(Box<Effects>),
     /// The request id was claimed before.
     Repeated,
     /// It cannot be decided with the locks it has: take it back and run it again with firmer ones.
@@ -101,7 +101,7 @@ pub(super) enum Firmness {
 
 /// What an attempt decided.
 enum Decided {
-    Write(Transaction, Box<Effects>),
+    Write(Box<Transaction>, Box<Effects>),
     /// The request id was claimed before by this same write.
     Repeated(RequestSubject),
     LockOrganization,
@@ -138,7 +138,7 @@ impl Engine {
             // Dropped when the caller is gone: the transaction cancels its statement and gives its connection up.
             let decided = gone.run_until_cancelled(self.decide(work, &attempt)).await?;
             let ended = match decided {
-                Ok(Decided::Write(transaction, effects)) => write(transaction, &attempt, *effects).await,
+                Ok(Decided::Write(transaction, effects)) => write(*transaction, &attempt, *effects).await,
                 Ok(Decided::Repeated(subject)) => Ok(Done { subject, committed: Instant::now() }),
                 Ok(Decided::LockOrganization) => {
                     firmness = Firmness::Alone;
@@ -167,7 +167,7 @@ impl Engine {
     async fn decide(&self, work: &impl Work, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
         let transaction = self.database.transaction().await?;
         let decided = match work.apply(&transaction, attempt).await {
-            Ok(Outcome::Done(effects)) => return Ok(Decided::Write(transaction, Box::new(effects))),
+            Ok(Outcome::Done(effects)) => return Ok(Decided::Write(Box::new(transaction), effects)),
             Ok(Outcome::Repeated) => repeated(&transaction, attempt).await,
             Ok(Outcome::LockOrganization) => Ok(Decided::LockOrganization),
             // Refusals are not stored: the same request may succeed later.
