@@ -12,7 +12,7 @@ use crate::{
     grpc::{Services, encode_change},
     retention,
     seal::Seal,
-    storage::{Database, Listener, Retention, StorageError, migrate},
+    storage::{Connections, Database, Listener, Retention, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
 };
 
@@ -49,11 +49,9 @@ pub enum AppError {
 #[derive(Clone)]
 pub struct Options {
     /// The database.
-    pub database_url: String,
+    pub connections: Connections,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Connections of the pool.
-    pub pool_size: usize,
     /// How long a drain may take.
     pub drain: Duration,
     /// What bounds a stream.
@@ -74,12 +72,13 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options { database_url, listen, pool_size, drain, limits, retention: keep } = options;
-        let (listen, pool_size) = (*listen, *pool_size);
-        for migration in migrate(database_url).await? {
+        let Options { connections, listen, drain, limits, retention: keep } = options;
+        let (listen, pool_size) = (*listen, connections.pool_size);
+        for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");
         }
-        let database = Database::open(database_url, pool_size).await?;
+        let database = Database::open(connections).await?;
+        let hints = database.listener().await?;
         let identity = database.identity().await?;
         let store_id = identity.store_id;
         let seal = Arc::new(Seal::new(store_id, identity.keys).ok_or(AppError::NoKey)?);
@@ -97,7 +96,7 @@ impl App {
         let registry = Registry::default();
         let tasks = vec![
             sequencing,
-            tokio::spawn(listen_for_hints(database.listener(), marks.clone(), shutdown.clone())),
+            tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
             tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
         ];

@@ -47,6 +47,10 @@ pub struct ServeArgs {
     /// Postgres to use, 15 or later: postgresql://user:password@host/database
     #[arg(long, env = "ROLLCALL_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// The same Postgres, reached directly: for sequencing and notifications, where --database-url goes through a pooler
+    /// in transaction mode
+    #[arg(long, env = "ROLLCALL_DIRECT_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub direct_database_url: Option<String>,
     /// Directory of Postgres' programs (initdb, postgres), for --data-dir [default: found]
     #[arg(long, env = "ROLLCALL_POSTGRES_BIN", value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
@@ -127,6 +131,7 @@ struct File {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     database_url: Option<String>,
+    direct_database_url: Option<String>,
     postgres_bin: Option<PathBuf>,
     pool_size: Option<NonZeroUsize>,
     drain_seconds: Option<u64>,
@@ -144,7 +149,12 @@ struct File {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Store {
     /// A Postgres that exists.
-    Url(String),
+    Url {
+        /// Where it is.
+        url: String,
+        /// Where it is without the pooler, if `url` names one.
+        direct_url: Option<String>,
+    },
     /// A private one in a directory.
     DataDir {
         /// The directory.
@@ -275,13 +285,19 @@ fn seconds(given: Option<NonZeroU64>, default: u64) -> Duration {
 
 fn store(args: &ServeArgs, file: &File) -> Result<Store, ConfigError> {
     // A store named on the command line or in the environment replaces the file's, whichever kind that is.
-    let (data_dir, url) = match (&args.data_dir, &args.database_url) {
-        (None, None) => (&file.data_dir, &file.database_url),
-        named => named,
+    // So does the way around its pooler: it leads to the same database.
+    let (data_dir, url, direct_url) = match (&args.data_dir, &args.database_url) {
+        (None, None) => {
+            let direct_url = args.direct_database_url.as_ref().or(file.direct_database_url.as_ref());
+            (&file.data_dir, &file.database_url, direct_url.cloned())
+        }
+        (data_dir, url) => (data_dir, url, args.direct_database_url.clone()),
     };
     match (data_dir, url) {
         (Some(_), Some(_)) => Err(ConfigError::TwoStores),
-        (None, Some(url)) if !url.is_empty() => Ok(Store::Url(url.clone())),
+        (None, Some(url)) if !url.is_empty() => {
+            Ok(Store::Url { url: url.clone(), direct_url: direct_url.filter(|url| !url.is_empty()) })
+        }
         (Some(data_dir), None) => Ok(Store::DataDir {
             data_dir: data_dir.clone(),
             postgres_bin: args.postgres_bin.clone().or(file.postgres_bin.clone()),

@@ -6,7 +6,7 @@ use crate::{
     app::{App, AppError, Limits, Options},
     config::{RetentionConfig, ServeArgs, ServeConfig, Store},
     embedded::{self, Cluster, Durability, EmbeddedError},
-    storage::Retention,
+    storage::{Connections, Retention},
     telemetry,
 };
 
@@ -48,8 +48,8 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
 
 fn serve(config: ServeConfig) -> Result<(), ServeError> {
     // Before the runtime: the private Postgres ends with the thread that started it.
-    let (cluster, url) = match &config.store {
-        Store::Url(url) => (None, url.clone()),
+    let (cluster, (url, direct_url)) = match &config.store {
+        Store::Url { url, direct_url } => (None, (url.clone(), direct_url.clone())),
         Store::DataDir { data_dir, postgres_bin } => {
             let cluster = Cluster::start(&embedded::Options {
                 data_dir: data_dir.clone(),
@@ -58,11 +58,12 @@ fn serve(config: ServeConfig) -> Result<(), ServeError> {
                 max_connections: u32::try_from(config.pool_size).unwrap_or(u32::MAX / 2) + SPARE_CONNECTIONS,
             })?;
             let url = cluster.url("rollcall");
-            (Some(cluster), url)
+            (Some(cluster), (url, None))
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve_on(&url, &config));
+    let connections = Connections { url, direct_url, pool_size: config.pool_size };
+    let served = runtime.block_on(serve_on(&connections, &config));
     // Whatever a caller still waits for was cut at the deadline of the drain.
     runtime.shutdown_background();
     if let Some(cluster) = cluster {
@@ -71,15 +72,14 @@ fn serve(config: ServeConfig) -> Result<(), ServeError> {
     served
 }
 
-async fn serve_on(url: &str, config: &ServeConfig) -> Result<(), ServeError> {
+async fn serve_on(connections: &Connections, config: &ServeConfig) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let RetentionConfig { log, log_max, subscriptions, history } = config.retention;
     let options = Options {
-        database_url: url.to_owned(),
+        connections: connections.clone(),
         listen: config.listen,
-        pool_size: config.pool_size,
         drain: config.drain,
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
         retention: Retention { log, log_max, subscriptions, history },

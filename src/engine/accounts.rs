@@ -1,8 +1,10 @@
 //! Writes outside of an organization: accounts and apps.
 
+use futures_util::join;
+
 use super::{
     Context, Done, Engine, EngineError, Missing,
-    run::{Effects, Firmness, Outcome, Work},
+    run::{Attempt, Effects, Outcome, Work},
 };
 use crate::{
     rules::{
@@ -44,16 +46,26 @@ impl Work for NewAccount {
         "CreateAccount"
     }
 
-    async fn apply(
-        &self,
-        transaction: &mut Transaction,
-        context: &Context,
-        _: Firmness,
-    ) -> Result<Outcome, EngineError> {
-        rules::permit_account(Action::CreateAccount, context.acting, None)?;
-        transaction.insert_account(self).await?.map_err(|_| EngineError::EmailTaken)?;
-        let subject = RequestSubject { account_id: Some(self.id), ..RequestSubject::default() };
-        Ok(Outcome::Done(Effects { subject, ..Effects::default() }))
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject { account_id: Some(self.id), ..RequestSubject::default() }
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        rules::permit_account(Action::CreateAccount, attempt.context.acting, None)?;
+        let (opened, locked, inserted) = join!(
+            transaction.open(attempt.claim()),
+            transaction.lock_email(&self.email),
+            transaction.insert_account(self),
+        );
+        if !opened? {
+            return Ok(Outcome::Repeated);
+        }
+        locked?;
+        if !inserted? {
+            return Err(EngineError::EmailTaken);
+        }
+        let subject = self.expected(attempt.command_id);
+        Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })))
     }
 }
 
@@ -62,30 +74,40 @@ impl Work for AccountChange {
         "UpdateAccount"
     }
 
-    async fn apply(
-        &self,
-        transaction: &mut Transaction,
-        context: &Context,
-        _: Firmness,
-    ) -> Result<Outcome, EngineError> {
-        let missing = EngineError::Missing(Missing::Account(self.account));
-        let account = transaction.account(self.account, Lock::Update).await?.ok_or(missing)?;
-        rules::permit_account(Action::UpdateAccount, context.acting, Some(self.account))?;
-        let mut subject = RequestSubject { account_id: Some(self.account), ..RequestSubject::default() };
-        if account.email == self.email.address() {
-            return Ok(Outcome::Done(Effects { subject, ..Effects::default() }));
+    fn expected(&self, id: CommandId) -> RequestSubject {
+        RequestSubject { account_id: Some(self.account), command_id: Some(id), ..RequestSubject::default() }
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let acting = attempt.context.acting;
+        // The address after the rows: the advisory locks come last in the order of the locks.
+        let (opened, account, members, locked, taken) = join!(
+            transaction.open(attempt.claim()),
+            transaction.account(self.account, Lock::Update),
+            transaction.members_of_account(self.account),
+            transaction.lock_email(&self.email),
+            transaction.is_taken(&self.email, self.account),
+        );
+        if !opened? {
+            return Ok(Outcome::Repeated);
         }
-        let members = transaction.members_of_account(self.account).await?;
-        transaction.update_email(self.account, &self.email).await?.map_err(|_| EngineError::EmailTaken)?;
+        let account = account?.ok_or(EngineError::Missing(Missing::Account(self.account)))?;
+        rules::permit_account(Action::UpdateAccount, acting, Some(self.account))?;
+        let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
+        if account.email == self.email.address() {
+            return Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })));
+        }
+        let members = members?;
+        locked?;
+        if taken? {
+            return Err(EngineError::EmailTaken);
+        }
+        let email = Some((self.account, self.email.clone()));
         // A REMOVED member's content is still shown under the name, so those who show it are told too.
         let changes: Vec<_> = members.iter().map(rules::profile_changed).collect();
-        transaction.write_subjects(&changes).await?;
-        if changes.is_empty() {
-            return Ok(Outcome::Done(Effects { subject, ..Effects::default() }));
-        }
-        subject.command_id = Some(CommandId::generate());
-        let acting = if context.acting.is_some() { Acting::Themselves } else { Acting::Workload };
-        Ok(Outcome::Done(Effects { subject, changes, acting }))
+        let subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
+        let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, email, ..Effects::default() })))
     }
 }
 
@@ -94,15 +116,18 @@ impl Work for AppName {
         "RegisterApp"
     }
 
-    async fn apply(
-        &self,
-        transaction: &mut Transaction,
-        _: &Context,
-        _: Firmness,
-    ) -> Result<Outcome, EngineError> {
-        if !transaction.insert_app(self).await? {
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject::default()
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let (opened, inserted) = join!(transaction.open(attempt.claim()), transaction.insert_app(self));
+        if !opened? {
+            return Ok(Outcome::Repeated);
+        }
+        if !inserted? {
             return Err(EngineError::AppExists(self.clone()));
         }
-        Ok(Outcome::Done(Effects::default()))
+        Ok(Outcome::Done(Box::default()))
     }
 }

@@ -2,13 +2,13 @@
 
 use super::{
     Context, Done, Engine, EngineError, Order,
-    load::{Slice, load},
-    run::{Effects, Firmness, Outcome, Work},
+    load::{Loaded, Slice, load},
+    run::{Attempt, Effects, Outcome, Work},
 };
 use crate::{
     rules::{
-        Actor, Change, Command, State, decide,
-        ids::{CommandId, DisplayName, MemberId},
+        Actor, Command, State, decide,
+        ids::{CommandId, MemberId},
     },
     storage::{Acting, RequestSubject, Transaction},
 };
@@ -25,70 +25,43 @@ impl Work for Order {
         self.command.name()
     }
 
-    async fn apply(
-        &self,
-        transaction: &mut Transaction,
-        context: &Context,
-        firmness: Firmness,
-    ) -> Result<Outcome, EngineError> {
-        let Some(Slice { state, actor, mut command }) = load(transaction, context, self, firmness).await?
-        else {
-            return Ok(Outcome::LockOrganization);
+    fn expected(&self, id: CommandId) -> RequestSubject {
+        shown(self, &self.command, Some(id))
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let Slice { state, actor, command } = match load(transaction, self, attempt).await? {
+            Loaded::Slice(slice) => *slice,
+            Loaded::Repeated => return Ok(Outcome::Repeated),
+            Loaded::LockOrganization => return Ok(Outcome::LockOrganization),
         };
-        compare_profile(transaction, self, &mut command).await?;
-        let id = CommandId::generate();
-        let changes = decide(&state, &actor, &command, id)?;
-        transaction.write_subjects(&changes).await?;
-        write_profile(transaction, self, &command, &state, &changes).await?;
-        let subject = subject(self, &command, &state, (!changes.is_empty()).then_some(id));
+        let changes = decide(&state, &actor, &command, attempt.command_id)?;
+        let id = (!changes.is_empty()).then_some(attempt.command_id);
+        let subject = shown(self, &command, id.or_else(|| revoked_by(&command, &state)));
         let acting = acting_member(&actor, &command).map_or(Acting::Workload, Acting::Member);
-        Ok(Outcome::Done(Effects { subject, changes, acting }))
+        let profile = id.and_then(|_| named_member(self, &command, &state));
+        let profile = profile.map(|member| (self.organization, member, self.display_name.clone().flatten()));
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, email: None })))
     }
 }
 
-/// Tells the rules whether the profile that the request names is another one.
-async fn compare_profile(
-    transaction: &mut Transaction,
-    order: &Order,
-    command: &mut Command,
-) -> Result<(), EngineError> {
-    if let (Command::UpdateMember { member, profile_changes, .. }, Some(wanted)) =
-        (command, &order.display_name)
-    {
-        let before = transaction.display_name(order.organization, *member).await?.unwrap_or_default();
-        *profile_changes = before != wanted.as_ref().map(DisplayName::as_str).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// Writes the profile of a new or changed member. A returning member keeps the old one where none is given.
-async fn write_profile(
-    transaction: &mut Transaction,
-    order: &Order,
-    command: &Command,
-    state: &State,
-    changes: &[Change],
-) -> Result<(), EngineError> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let member = match command {
-        Command::CreateOrganization(create) => create.owner,
+/// The member whose shown name is written: a new or changed one. A returning member keeps the old name where none is
+/// given.
+fn named_member(order: &Order, command: &Command, state: &State) -> Option<MemberId> {
+    match command {
+        Command::CreateOrganization(create) => Some(create.owner),
         Command::AddMember { member, .. }
             if order.display_name.is_some() || !state.members.contains_key(member) =>
         {
-            *member
+            Some(*member)
         }
-        Command::UpdateMember { member, profile_changes: true, .. } => *member,
-        _ => return Ok(()),
-    };
-    let display_name = order.display_name.as_ref().and_then(Option::as_ref);
-    Ok(transaction.write_profile(order.organization, member, display_name).await?)
+        Command::UpdateMember { member, profile_changes: true, .. } => Some(*member),
+        _ => None,
+    }
 }
 
-/// What the answer shows. A repeated departure shows the command that last revoked (R24), so that waiting for it means
-/// something.
-fn subject(order: &Order, command: &Command, state: &State, id: Option<CommandId>) -> RequestSubject {
+/// What the answer shows.
+fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> RequestSubject {
     let subject = RequestSubject { organization_id: Some(order.organization), ..RequestSubject::default() };
     let (workspace_id, member_id) = match command {
         Command::CreateOrganization(create) => (Some(create.workspace), Some(create.owner)),
@@ -107,14 +80,10 @@ fn subject(order: &Order, command: &Command, state: &State, id: Option<CommandId
         | Command::ReactivateWorkspaceMember { workspace, member }
         | Command::RemoveWorkspaceMember { workspace, member } => (Some(*workspace), Some(*member)),
     };
-    RequestSubject {
-        command_id: id.or_else(|| revoked_by(command, state)),
-        workspace_id,
-        member_id,
-        ..subject
-    }
+    RequestSubject { command_id, workspace_id, member_id, ..subject }
 }
 
+/// A repeated departure shows the command that last revoked (R24), so that waiting for it means something.
 fn revoked_by(command: &Command, state: &State) -> Option<CommandId> {
     match command {
         Command::DeactivateMember { member } | Command::RemoveMember { member } => {

@@ -57,6 +57,10 @@ impl From<StorageError> for EngineError {
             StorageError::Taken { constraint } if constraint == "workspaces_live_name" => {
                 Self::WorkspaceNameTaken
             }
+            // Another command made the account a member since its member was looked for: then there is one to lock.
+            StorageError::Taken { constraint } if constraint == "members_organization_id_account_id_key" => {
+                Self::Storage(StorageError::Conflict("the account became a member meanwhile".to_owned()))
+            }
             error => Self::Storage(error),
         }
     }

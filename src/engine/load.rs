@@ -3,19 +3,35 @@
 //!
 //! Adding, accepting and reactivating hold their parents FOR SHARE, so that none of them ends meanwhile. Ending a parent,
 //! and a rule about "the only" or "the last", hold it for themselves. A plain member's departure locks that member alone.
+//!
+//! Locks and reads go out together wherever what they name is known beforehand (see [`Transaction`] about pipelines).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, EngineError, Missing, Order, run::Firmness};
+use futures_util::{future::OptionFuture, join};
+
+use super::{
+    Context, EngineError, Missing, Order,
+    run::{Attempt, Firmness},
+};
 use crate::{
     rules::{
-        ActingMember, Actor, Command, Restore, State, Violation,
-        ids::{AppName, MemberId, WorkspaceId},
+        ActingMember, Actor, Command, CreateOrganization, Restore, State, Violation,
+        ids::{AccountId, AppName, DisplayName, MemberId, WorkspaceId},
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
-        state::{Member, Organization},
+        state::{Member, Organization, Workspace, WorkspaceMember},
     },
-    storage::{Lock, Transaction},
+    storage::{Lock, StorageError, Transaction, Whose},
 };
+
+/// What came of loading.
+pub(super) enum Loaded {
+    Slice(Box<Slice>),
+    /// The request id was claimed before.
+    Repeated,
+    /// It is about an owner, and needs the organization for itself alone (R60).
+    LockOrganization,
+}
 
 /// A slice, ready to decide on.
 pub(super) struct Slice {
@@ -91,184 +107,343 @@ impl Needs {
     }
 }
 
-/// Loads what `order` needs. None: it is about an owner, and needs the organization for itself alone (R60).
+/// What is locked and loaded, and for whom.
+struct Plan<'a> {
+    context: &'a Context,
+    order: &'a Order,
+    needs: Needs,
+    account: Option<(AccountId, Lock)>,
+    acting: Option<MemberId>,
+    /// The account whose member is loaded, where the id of that is not known (AddMember).
+    newcomer: Option<AccountId>,
+}
+
+/// What the locking half of the statements answers.
+struct Locked {
+    organization: Organization,
+    workspace: Option<Workspace>,
+    members: BTreeMap<MemberId, Member>,
+    caller_is_app: bool,
+}
+
+/// What the reading half answers. The locks cover it, except where it is said.
+#[derive(Default)]
+struct Read {
+    memberships: Vec<WorkspaceMember>,
+    workspaces: Vec<Workspace>,
+    active_owners: Vec<MemberId>,
+    live_workspaces: usize,
+    belongs_elsewhere: bool,
+    display_name: Option<String>,
+}
+
+/// Loads what `order` needs, in one pipeline; in two where the ids of members must be known first, because somebody acts
+/// or because a workspace is deleted. The first one opens the transaction.
 pub(super) async fn load(
-    transaction: &mut Transaction,
-    context: &Context,
+    transaction: &Transaction,
     order: &Order,
-    firmness: Firmness,
-) -> Result<Option<Slice>, EngineError> {
+    attempt: &Attempt<'_>,
+) -> Result<Loaded, EngineError> {
+    let Attempt { context, firmness, .. } = attempt;
+    if let Command::CreateOrganization(create) = &order.command {
+        return load_new(transaction, order, attempt, create).await;
+    }
     let mut command = order.command.clone();
-    let mut state = State::default();
-    let acting = match context.acting {
-        Some(account) => transaction.member_id(order.organization, account).await?,
-        None => None,
+    let newcomer = match command {
+        Command::AddMember { account, .. } => Some(account),
+        _ => None,
     };
-    let mut needs = Needs::of(&command);
-    lock_account(transaction, context, &command, acting.is_some() && needs.may_end(acting)).await?;
-    if firmness == Firmness::Alone {
-        needs.organization = Lock::Update;
+    let mut plan = Plan {
+        context,
+        order,
+        needs: Needs::of(&command),
+        account: newcomer.map(|account| (account, Lock::Share)),
+        acting: None,
+        newcomer,
+    };
+    if *firmness == Firmness::Alone {
+        plan.needs.organization = Lock::Update;
     }
-    if let Command::CreateOrganization(create) = &command {
-        check_app(transaction, context, &create.app).await?;
-        return Ok(Some(Slice { state, actor: account_actor(context), command }));
+    let mut opened = false;
+    if let Some(account) = context.acting {
+        let (first, acting, existing) = join!(
+            transaction.open(attempt.claim()),
+            transaction.member_id(order.organization, account),
+            OptionFuture::from(newcomer.map(|account| transaction.member_id(order.organization, account))),
+        );
+        if !first? {
+            return Ok(Loaded::Repeated);
+        }
+        opened = true;
+        plan.acting = acting?;
+        if let Some(existing) = existing.transpose()?.flatten() {
+            plan.needs.member = Some(existing);
+        }
+        plan.newcomer = None;
+        // Whoever may leave holds their own account for themselves, so that of two departures at once, from two
+        // organizations, one sees the other (R36, R38).
+        if plan.acting.is_some() && plan.needs.may_end(plan.acting) {
+            plan.account = Some((account, Lock::Update));
+        }
+    } else if newcomer.is_some() {
+        plan.needs.member = None;
     }
-    state.organization = Some(lock_organization(transaction, order, needs.organization).await?);
-    if let Command::CreateWorkspace { app, .. } = &command {
-        check_app(transaction, context, app).await?;
-    }
-    if let Some((workspace, lock)) = needs.workspace {
-        let found = transaction.workspace(order.organization, workspace, lock).await?;
-        let found = found.ok_or(Violation::NoWorkspace(workspace))?;
-        check_own_app(transaction, context, &found.app).await?;
-        state.workspaces.insert(workspace, found);
-    }
-    if let Command::AddMember { member, account, .. } = &mut command
-        && let Some(existing) = transaction.member_id(order.organization, *account).await?
+    let opening = OptionFuture::from((!opened).then(|| transaction.open(attempt.claim())));
+    let (locked, read) = if let Command::DeleteWorkspace { .. } = command {
+        // Its members are known only after their locks.
+        let (opening, locked) = join!(opening, lock(transaction, &plan));
+        if !opening.unwrap_or(Ok(true))? {
+            return Ok(Loaded::Repeated);
+        }
+        let locked = locked?;
+        let whose = Whose { members: locked.members.keys().copied().collect(), account: None };
+        let read = read(transaction, &plan, whose.clone(), whose).await?;
+        (locked, read)
+    } else {
+        let about = Whose { members: plan.needs.member.into_iter().collect(), account: plan.newcomer };
+        let mut both = about.clone();
+        both.members.extend(plan.acting);
+        let (opening, locked, read) =
+            join!(opening, lock(transaction, &plan), read(transaction, &plan, both, about));
+        if !opening.unwrap_or(Ok(true))? {
+            return Ok(Loaded::Repeated);
+        }
+        (locked?, read?)
+    };
+    let about = plan.needs.member.or_else(|| match plan.newcomer {
+        Some(_) => locked.members.keys().next().copied(),
+        None => None,
+    });
+    if let (Command::AddMember { member, .. }, Some(existing)) = (&mut command, about)
+        && newcomer.is_some()
     {
         *member = existing;
-        needs.member = Some(existing);
     }
-    let acting = load_members(transaction, order, &needs, acting, &mut state).await?;
-    if needs.ends_owner && firmness == Firmness::Usual {
-        let about_owner = needs.member.and_then(|member| state.members.get(&member));
-        if about_owner.is_some_and(|member| member.role == OrganizationRole::Owner) {
-            return Ok(None);
-        }
+    let about_owner = about.and_then(|member| locked.members.get(&member));
+    if plan.needs.ends_owner
+        && *firmness == Firmness::Usual
+        && about_owner.is_some_and(|member| member.role == OrganizationRole::Owner)
+    {
+        return Ok(Loaded::LockOrganization);
     }
-    if needs.organization == Lock::Update {
-        state.active_owners = transaction.active_owners(order.organization).await?.into_iter().collect();
-        state.live_workspaces = transaction.live_workspaces(order.organization).await?;
-    }
-    let actor = load_memberships(transaction, context, order, &needs, acting, &command, &mut state).await?;
-    Ok(Some(Slice { state, actor, command }))
+    compare_profile(order, &mut command, read.display_name.as_deref());
+    let (state, actor) = plan.slice(about, locked, read)?;
+    Ok(Loaded::Slice(Box::new(Slice { state, actor, command })))
 }
 
-/// The first lock. An account may not change while it is added somewhere; and whoever may leave holds their own for
-/// themselves, so that of two departures at once, from two organizations, one sees the other (R36, R38).
-async fn lock_account(
-    transaction: &mut Transaction,
-    context: &Context,
-    command: &Command,
-    may_leave: bool,
-) -> Result<(), EngineError> {
-    let (account, lock) = match (command, context.acting) {
-        (Command::CreateOrganization(create), _) => (create.account, Lock::Share),
-        (Command::AddMember { account, .. }, _) => (*account, Lock::Share),
-        (_, Some(acting)) if may_leave => (acting, Lock::Update),
-        _ => return Ok(()),
-    };
-    let found = transaction.account(account, lock).await?;
-    found.map(|_| ()).ok_or(EngineError::Missing(Missing::Account(account)))
-}
-
-async fn lock_organization(
-    transaction: &mut Transaction,
+/// Loads what a new organization needs.
+async fn load_new(
+    transaction: &Transaction,
     order: &Order,
-    lock: Lock,
-) -> Result<Organization, EngineError> {
-    let found = transaction.organization(order.organization, lock).await?;
-    found.ok_or(EngineError::Missing(Missing::Organization(order.organization)))
+    attempt: &Attempt<'_>,
+    create: &CreateOrganization,
+) -> Result<Loaded, EngineError> {
+    let caller = attempt.context.caller.as_str();
+    let (opened, account, app, caller_is_app) = join!(
+        transaction.open(attempt.claim()),
+        transaction.account(create.account, Lock::Share),
+        transaction.is_app(create.app.as_str()),
+        transaction.is_app(caller),
+    );
+    if !opened? {
+        return Ok(Loaded::Repeated);
+    }
+    account?.ok_or(EngineError::Missing(Missing::Account(create.account)))?;
+    check_app(app?, &create.app)?;
+    check_own_app(attempt.context, caller_is_app?, &create.app)?;
+    let actor = account_actor(attempt.context);
+    Ok(Loaded::Slice(Box::new(Slice { state: State::default(), actor, command: order.command.clone() })))
 }
 
-/// A new workspace's app must exist, and be the calling app's own if an app calls (R15).
-async fn check_app(
-    transaction: &mut Transaction,
-    context: &Context,
-    app: &AppName,
-) -> Result<(), EngineError> {
-    if !transaction.is_app(app.as_str()).await? {
-        return Err(EngineError::Missing(Missing::App(app.clone())));
+/// Takes the locks, in their order: account, organization, workspace, members by id.
+async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, EngineError> {
+    let Plan { context, order, needs, account, acting, newcomer } = plan;
+    let organization = order.organization;
+    let new_app = match &order.command {
+        Command::CreateWorkspace { app, .. } => Some(app),
+        _ => None,
+    };
+    let (account_found, organization_found, app, caller_is_app, workspace, members, existing) = join!(
+        OptionFuture::from(account.map(|(account, lock)| transaction.account(account, lock))),
+        transaction.organization(organization, needs.organization),
+        OptionFuture::from(new_app.map(|app| transaction.is_app(app.as_str()))),
+        OptionFuture::from(plan.names_workspaces().then(|| transaction.is_app(context.caller.as_str()))),
+        OptionFuture::from(needs.workspace.map(|(workspace, lock)| transaction.workspace(
+            organization,
+            workspace,
+            lock
+        ))),
+        lock_members(transaction, order, needs, *acting),
+        OptionFuture::from(newcomer.map(|account| transaction.member_of_account(organization, account))),
+    );
+    if let (Some((account, _)), Some(found)) = (account, account_found) {
+        found?.ok_or(EngineError::Missing(Missing::Account(*account)))?;
     }
-    check_own_app(transaction, context, app).await
-}
-
-/// An app commands its own workspaces alone (R15). A caller that is no app is not bound so.
-async fn check_own_app(
-    transaction: &mut Transaction,
-    context: &Context,
-    app: &AppName,
-) -> Result<(), EngineError> {
-    if context.caller.as_str() != app.as_str() && transaction.is_app(context.caller.as_str()).await? {
-        return Err(Violation::WorkspaceOfOtherApp { app: app.clone() }.into());
+    let missing = EngineError::Missing(Missing::Organization(organization));
+    let organization = organization_found?.ok_or(missing)?;
+    let caller_is_app = caller_is_app.transpose()?.unwrap_or(false);
+    if let (Some(name), Some(found)) = (new_app, app) {
+        check_app(found?, name)?;
+        check_own_app(context, caller_is_app, name)?;
     }
-    Ok(())
+    let workspace = match (needs.workspace, workspace) {
+        (Some((id, _)), Some(found)) => Some(found?.ok_or(Violation::NoWorkspace(id))?),
+        _ => None,
+    };
+    if let Some(workspace) = &workspace {
+        check_own_app(context, caller_is_app, &workspace.app)?;
+    }
+    let mut members = members?;
+    members.extend(existing.transpose()?.flatten().map(|member| (member.id, member)));
+    Ok(Locked { organization, workspace, members, caller_is_app })
 }
 
 /// Locks the members that the command is about, and the acting one against losing the role meanwhile, by id.
-/// Returns the acting member.
-async fn load_members(
-    transaction: &mut Transaction,
+async fn lock_members(
+    transaction: &Transaction,
     order: &Order,
     needs: &Needs,
     acting: Option<MemberId>,
-    state: &mut State,
-) -> Result<Option<Member>, EngineError> {
+) -> Result<BTreeMap<MemberId, Member>, StorageError> {
     if let Command::DeleteWorkspace { workspace } = order.command {
         // One statement for all of them: the acting member has a place in the order of the locks like any other.
-        state.members = transaction.members_of_workspace(order.organization, workspace, acting).await?;
-        return Ok(acting.and_then(|acting| state.members.get(&acting).cloned()));
+        return transaction.members_of_workspace(order.organization, workspace, acting).await;
     }
     let mut wanted = BTreeMap::new();
     wanted.extend(acting.map(|acting| (acting, Lock::Share)));
     wanted.extend(needs.member.map(|member| (member, Lock::Update)));
-    let mut found = transaction.members(order.organization, &wanted).await?;
-    let acting = acting.and_then(|acting| found.get(&acting).cloned());
-    found.retain(|member, _| needs.member == Some(*member));
-    state.members = found;
-    Ok(acting)
+    transaction.members(order.organization, &wanted).await
 }
 
-/// Loads the memberships that the members' locks cover, their workspaces, and what counts of the actor.
-async fn load_memberships(
-    transaction: &mut Transaction,
-    context: &Context,
-    order: &Order,
-    needs: &Needs,
-    acting: Option<Member>,
-    command: &Command,
-    state: &mut State,
-) -> Result<Actor, EngineError> {
-    let members: BTreeSet<MemberId> =
-        state.members.keys().copied().chain(acting.as_ref().map(|member| member.id)).collect();
-    let memberships = if members.is_empty() {
-        Vec::new()
-    } else {
-        transaction.memberships(order.organization, &members.into_iter().collect::<Vec<_>>()).await?
+/// Reads what the locks cover: memberships of these, the workspaces of those, and what a rule counts.
+async fn read(
+    transaction: &Transaction,
+    plan: &Plan<'_>,
+    memberships_of: Whose,
+    workspaces_of: Whose,
+) -> Result<Read, StorageError> {
+    let Plan { context, order, needs, acting, .. } = plan;
+    let organization = order.organization;
+    let nothing = BTreeSet::new();
+    let listed = plan.listed().unwrap_or(&nothing);
+    let alone = needs.organization == Lock::Update;
+    let on_themselves = context.acting.filter(|_| {
+        acting.is_some()
+            && (needs.member == *acting || matches!(order.command, Command::DeleteWorkspace { .. }))
+    });
+    let renamed = match order.command {
+        Command::UpdateMember { member, .. } if order.display_name.is_some() => Some(member),
+        _ => None,
     };
-    let (mut named, mut workspace_admin) = (BTreeSet::new(), false);
-    for membership in memberships {
-        if acting.as_ref().is_some_and(|member| member.id == membership.member_id)
-            && needs.workspace.is_some_and(|(workspace, _)| workspace == membership.workspace_id)
-        {
-            workspace_admin =
-                membership.role == WorkspaceRole::Admin && membership.state == MembershipState::Active;
-        }
-        if state.members.contains_key(&membership.member_id) {
-            named.insert(membership.workspace_id);
-            state.workspace_members.insert((membership.workspace_id, membership.member_id), membership);
+    let (memberships, workspaces, active_owners, live_workspaces, belongs_elsewhere, display_name) = join!(
+        OptionFuture::from(
+            (!memberships_of.is_empty()).then(|| transaction.memberships(organization, &memberships_of))
+        ),
+        OptionFuture::from(
+            (!workspaces_of.is_empty() || !listed.is_empty()).then(|| transaction.workspaces(
+                organization,
+                &workspaces_of,
+                listed
+            ))
+        ),
+        OptionFuture::from(alone.then(|| transaction.active_owners(organization))),
+        OptionFuture::from(alone.then(|| transaction.live_workspaces(organization))),
+        OptionFuture::from(on_themselves.map(|account| transaction.belongs_elsewhere(account, organization))),
+        OptionFuture::from(renamed.map(|member| transaction.display_name(organization, member))),
+    );
+    Ok(Read {
+        memberships: memberships.transpose()?.unwrap_or_default(),
+        workspaces: workspaces.transpose()?.unwrap_or_default(),
+        active_owners: active_owners.transpose()?.unwrap_or_default(),
+        live_workspaces: live_workspaces.transpose()?.unwrap_or_default(),
+        belongs_elsewhere: belongs_elsewhere.transpose()?.unwrap_or_default(),
+        display_name: display_name.transpose()?.flatten(),
+    })
+}
+
+impl Plan<'_> {
+    /// The workspaces that the request lists.
+    fn listed(&self) -> Option<&BTreeSet<WorkspaceId>> {
+        match &self.order.command {
+            Command::ReactivateMember { restore: Restore::Listed(listed), .. } => Some(listed),
+            _ => None,
         }
     }
-    if let Command::ReactivateMember { restore: Restore::Listed(listed), .. } = command {
-        named.extend(listed);
+
+    /// Whether the request names workspaces, which an app commands only if they are its own.
+    fn names_workspaces(&self) -> bool {
+        self.needs.workspace.is_some()
+            || self.listed().is_some()
+            || matches!(self.order.command, Command::CreateWorkspace { .. })
     }
-    named.retain(|workspace| !state.workspaces.contains_key(workspace));
-    if !named.is_empty() {
-        let named: Vec<WorkspaceId> = named.into_iter().collect();
-        for workspace in transaction.workspaces(order.organization, &named).await? {
-            if matches!(command, Command::ReactivateMember { restore: Restore::Listed(listed), .. } if listed.contains(&workspace.id))
-            {
-                check_own_app(transaction, context, &workspace.app).await?;
+
+    /// Puts together what is decided on, and what counts of the actor.
+    fn slice(
+        &self,
+        about: Option<MemberId>,
+        locked: Locked,
+        read: Read,
+    ) -> Result<(State, Actor), EngineError> {
+        let Locked { organization, workspace, members, caller_is_app } = locked;
+        let acting = self.acting.and_then(|acting| members.get(&acting).cloned());
+        let mut state = State {
+            organization: Some(organization),
+            active_owners: read.active_owners.into_iter().collect(),
+            live_workspaces: read.live_workspaces,
+            members,
+            ..State::default()
+        };
+        if !matches!(self.order.command, Command::DeleteWorkspace { .. }) {
+            state.members.retain(|member, _| about == Some(*member));
+        }
+        for workspace in read.workspaces {
+            if self.listed().is_some_and(|listed| listed.contains(&workspace.id)) {
+                check_own_app(self.context, caller_is_app, &workspace.app)?;
             }
             state.workspaces.insert(workspace.id, workspace);
         }
+        state.workspaces.extend(workspace.map(|workspace| (workspace.id, workspace)));
+        let mut workspace_admin = false;
+        for membership in read.memberships {
+            if acting.as_ref().is_some_and(|member| member.id == membership.member_id)
+                && self.needs.workspace.is_some_and(|(workspace, _)| workspace == membership.workspace_id)
+            {
+                workspace_admin =
+                    membership.role == WorkspaceRole::Admin && membership.state == MembershipState::Active;
+            }
+            if state.members.contains_key(&membership.member_id) {
+                state.workspace_members.insert((membership.workspace_id, membership.member_id), membership);
+            }
+        }
+        let Some(account) = self.context.acting else { return Ok((state, Actor::Workload)) };
+        if acting.as_ref().is_some_and(|member| state.members.contains_key(&member.id)) {
+            state.actor_belongs_elsewhere = read.belongs_elsewhere;
+        }
+        let member =
+            acting.map(|member| ActingMember { id: member.id, role: member.role, state: member.state });
+        Ok((state, Actor::Person { account, member, workspace_admin }))
     }
-    let Some(account) = context.acting else { return Ok(Actor::Workload) };
-    if acting.as_ref().is_some_and(|member| state.members.contains_key(&member.id)) {
-        state.actor_belongs_elsewhere = transaction.belongs_elsewhere(account, order.organization).await?;
+}
+
+/// Tells the rules whether the profile that the request names is another one.
+fn compare_profile(order: &Order, command: &mut Command, before: Option<&str>) {
+    if let (Command::UpdateMember { profile_changes, .. }, Some(wanted)) = (command, &order.display_name) {
+        let wanted = wanted.as_ref().map(DisplayName::as_str).unwrap_or_default();
+        *profile_changes = before.unwrap_or_default() != wanted;
     }
-    let member = acting.map(|member| ActingMember { id: member.id, role: member.role, state: member.state });
-    Ok(Actor::Person { account, member, workspace_admin })
+}
+
+/// A new workspace's app must exist.
+fn check_app(found: bool, app: &AppName) -> Result<(), EngineError> {
+    if found { Ok(()) } else { Err(EngineError::Missing(Missing::App(app.clone()))) }
+}
+
+/// An app commands its own workspaces alone (R15). A caller that is no app is not bound so.
+fn check_own_app(context: &Context, caller_is_app: bool, app: &AppName) -> Result<(), EngineError> {
+    if caller_is_app && context.caller.as_str() != app.as_str() {
+        return Err(Violation::WorkspaceOfOtherApp { app: app.clone() }.into());
+    }
+    Ok(())
 }
 
 /// The actor of a command outside of any organization.

@@ -2,8 +2,8 @@
 //!
 //! - [`Engine::execute`] runs a [`Command`] in an organization; [`Engine::create_account`], [`Engine::update_account`]
 //!   and [`Engine::register_app`] are the writes outside of one.
-//! - A write runs to its end even if its caller hangs up, and is repeated, a bounded number of times, when it loses
-//!   against a concurrent one.
+//! - A write that is decided runs to its end even if its caller hangs up; until then it is given up. It is repeated, a
+//!   bounded number of times, when it loses against a concurrent one.
 //! - What a write answers is read afterwards, so that a first call, one that changed nothing and a repetition under the
 //!   same request id answer alike.
 

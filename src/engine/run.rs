@@ -1,43 +1,81 @@
 //! Running a write: detached from its caller, repeated when it loses, at most once for each request id.
+//!
+//! A write has two halves. In the first it is decided: begun, claimed, loaded under locks. When the caller is gone then,
+//! it is given up: its statement is cancelled on the server, its locks are freed, and it is not tried again. The second
+//! half is one pipeline that ends in COMMIT; it runs to its end whoever waits for it, so that no commit is cut in the
+//! middle.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{Context, Done, Engine, EngineError};
 use crate::{
-    rules::Change,
-    storage::{Acting, ChangeOrigin, RequestSubject, StorageError, Transaction},
+    rules::{
+        Change,
+        ids::{AccountId, CommandId, DisplayName, Email, MemberId, OrganizationId},
+    },
+    storage::{Acting, ChangeOrigin, Claim, ProfileWrite, RequestSubject, StorageError, Transaction, Writes},
 };
 
 /// How often a write that loses against concurrent ones is tried. With waits of 10 to 84 ms in between, the fifth loss
 /// comes after more than a hundred milliseconds of contention for the same few rows.
 const ATTEMPTS: u32 = 5;
 
-/// A write: what to do in a transaction that is begun, claimed for its request id, and committed around it.
+/// A write: what to do in a transaction that is opened in its first pipeline, and committed after it.
 pub(super) trait Work: Send + Sync + 'static {
     /// What is done, for the span around it.
     fn name(&self) -> &'static str;
 
-    /// Loads, decides and writes all but the changes, which come last.
+    /// What the answer shows if all goes as usual and this command changes something.
+    fn expected(&self, id: CommandId) -> RequestSubject;
+
+    /// Opens the transaction with [`Attempt::claim`] as the first of its first pipeline, then loads and decides. What is
+    /// left to be written is in the effects, so that it goes out together with the changes and COMMIT.
     fn apply(
         &self,
-        transaction: &mut Transaction,
-        context: &Context,
-        firmness: Firmness,
+        transaction: &Transaction,
+        attempt: &Attempt<'_>,
     ) -> impl Future<Output = Result<Outcome, EngineError>> + Send;
+}
+
+/// One attempt at a write.
+pub(super) struct Attempt<'a> {
+    /// Who asks, and for whom.
+    pub(super) context: &'a Context,
+    /// The id of the command, if it changes something.
+    pub(super) command_id: CommandId,
+    /// How firmly it locks.
+    pub(super) firmness: Firmness,
+    expected: RequestSubject,
+}
+
+impl Attempt<'_> {
+    /// The request id to claim.
+    pub(super) fn claim(&self) -> Option<Claim<'_>> {
+        let request = self.context.request.as_ref()?;
+        Some(Claim {
+            caller: &self.context.caller,
+            request_id: request.id,
+            payload_mac: &request.payload_mac,
+            expected: &self.expected,
+        })
+    }
 }
 
 /// What came of a write.
 pub(super) enum Outcome {
     /// Keep it.
-    Done(Effects),
+    Done(Box<Effects>),
+    /// The request id was claimed before.
+    Repeated,
     /// It cannot be decided with the locks it has: take it back and run it again with firmer ones.
     LockOrganization,
 }
 
-/// What a write did.
+/// What a write does.
 #[derive(Default)]
 pub(super) struct Effects {
     /// What the answer shows.
@@ -46,6 +84,10 @@ pub(super) struct Effects {
     pub(super) changes: Vec<Change>,
     /// For whom the caller acted.
     pub(super) acting: Acting,
+    /// The shown name that a member gets. Some(None): empty.
+    pub(super) profile: Option<(OrganizationId, MemberId, Option<DisplayName>)>,
+    /// The address that an account gets.
+    pub(super) email: Option<(AccountId, Email)>,
 }
 
 /// How firmly an attempt locks the organization.
@@ -57,106 +99,121 @@ pub(super) enum Firmness {
     Alone,
 }
 
-impl Engine {
-    /// Runs a write in a task of its own: it ends even if the caller hangs up, so that no commit is cut in the middle.
-    pub(super) async fn run(&self, context: Context, work: impl Work) -> Result<Done, EngineError> {
-        let engine = self.clone();
-        let span = tracing::info_span!("command", command.name = work.name());
-        let task = async move { engine.attempts(&context, &work).await };
-        match tokio::spawn(task.instrument(span)).await {
-            Ok(done) => done,
-            Err(_) => Err(EngineError::Panicked),
-        }
-    }
-
-    async fn attempts(&self, context: &Context, work: &impl Work) -> Result<Done, EngineError> {
-        let mut firmness = Firmness::Usual;
-        let mut lost = 0;
-        loop {
-            match self.attempt(context, work, firmness).await {
-                Ok(Some(done)) => return Ok(done),
-                Ok(None) => firmness = Firmness::Alone,
-                Err(EngineError::Storage(StorageError::Conflict(what))) => {
-                    lost += 1;
-                    if lost == ATTEMPTS {
-                        return Err(EngineError::Contention(what));
-                    }
-                    tracing::debug!(lost, "a command lost against a concurrent one");
-                    // Grows, and differs between two that met: the tail of a v7 id is random.
-                    let jitter = uuid::Uuid::now_v7().as_bytes()[15] % 5;
-                    tokio::time::sleep(Duration::from_millis(u64::from(jitter) + (5 << lost))).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// One attempt. None: it needs firmer locks.
-    async fn attempt(
-        &self,
-        context: &Context,
-        work: &impl Work,
-        firmness: Firmness,
-    ) -> Result<Option<Done>, EngineError> {
-        let mut transaction = self.database.begin().await?;
-        match attempt_in(&mut transaction, context, work, firmness).await {
-            Ok(Attempt::Commit(subject)) => {
-                transaction.commit().await?;
-                Ok(Some(Done { subject, committed: Instant::now() }))
-            }
-            Ok(Attempt::Repeated(subject)) => {
-                transaction.rollback().await;
-                Ok(Some(Done { subject, committed: Instant::now() }))
-            }
-            Ok(Attempt::LockOrganization) => {
-                transaction.rollback().await;
-                Ok(None)
-            }
-            // Refusals are not stored: the same request may succeed later.
-            Err(error) => {
-                transaction.rollback().await;
-                Err(error)
-            }
-        }
-    }
-}
-
-/// How the transaction of an attempt ends.
-enum Attempt {
-    Commit(RequestSubject),
+/// What an attempt decided.
+enum Decided {
+    Write(Box<Transaction>, Box<Effects>),
     /// The request id was claimed before by this same write.
     Repeated(RequestSubject),
     LockOrganization,
 }
 
-async fn attempt_in(
-    transaction: &mut Transaction,
-    context: &Context,
-    work: &impl Work,
-    firmness: Firmness,
-) -> Result<Attempt, EngineError> {
-    if let Some(request) = &context.request {
-        let earlier = transaction.claim_request(&context.caller, request.id, &request.payload_mac).await?;
-        match earlier {
-            Some(earlier) if earlier.payload_mac == request.payload_mac => {
-                return Ok(Attempt::Repeated(earlier.subject));
-            }
-            Some(_) => return Err(EngineError::RequestIdReused),
-            None => {}
+impl Engine {
+    /// Runs a write in a task of its own.
+    pub(super) async fn run(&self, context: Context, work: impl Work) -> Result<Done, EngineError> {
+        let engine = self.clone();
+        let span = tracing::info_span!("command", command.name = work.name());
+        let gone = CancellationToken::new();
+        // Dropped with this future, when its caller hangs up or runs out of time.
+        let _waits = gone.clone().drop_guard();
+        let task = async move { engine.attempts(&context, &work, &gone).await };
+        match tokio::spawn(task.instrument(span)).await {
+            Ok(Some(done)) => done,
+            // A write is given up only when this future is gone.
+            Ok(None) | Err(_) => Err(EngineError::Panicked),
         }
     }
-    let Effects { subject, changes, acting } = match work.apply(transaction, context, firmness).await? {
-        Outcome::Done(effects) => effects,
-        Outcome::LockOrganization => return Ok(Attempt::LockOrganization),
-    };
-    if let Some(request) = &context.request {
-        transaction.complete_request(&context.caller, request.id, &subject).await?;
+
+    /// Tries until it is done or refused. None: nobody waits for it any more, and nothing was done.
+    async fn attempts(
+        &self,
+        context: &Context,
+        work: &impl Work,
+        gone: &CancellationToken,
+    ) -> Option<Result<Done, EngineError>> {
+        let mut firmness = Firmness::Usual;
+        let mut lost = 0;
+        loop {
+            let command_id = CommandId::generate();
+            let attempt = Attempt { context, command_id, firmness, expected: work.expected(command_id) };
+            // Dropped when the caller is gone: the transaction cancels its statement and gives its connection up.
+            let decided = gone.run_until_cancelled(self.decide(work, &attempt)).await?;
+            let ended = match decided {
+                Ok(Decided::Write(transaction, effects)) => write(*transaction, &attempt, *effects).await,
+                Ok(Decided::Repeated(subject)) => Ok(Done { subject, committed: Instant::now() }),
+                Ok(Decided::LockOrganization) => {
+                    firmness = Firmness::Alone;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            match ended {
+                Err(EngineError::Storage(StorageError::Conflict(what))) => {
+                    lost += 1;
+                    if lost == ATTEMPTS {
+                        return Some(Err(EngineError::Contention(what)));
+                    }
+                    tracing::debug!(lost, "a command lost against a concurrent one");
+                    // Grows, and differs between two that met: the tail of a v7 id is random.
+                    let jitter = uuid::Uuid::now_v7().as_bytes()[15] % 5;
+                    let wait = Duration::from_millis(u64::from(jitter) + (5 << lost));
+                    gone.run_until_cancelled(tokio::time::sleep(wait)).await?;
+                }
+                ended => return Some(ended),
+            }
+        }
     }
-    if let (Some(command_id), false) = (subject.command_id, changes.is_empty()) {
-        let origin = ChangeOrigin { command_id, caller: context.caller.clone(), acting };
-        // The last statement before the commit, after every lock (see Transaction::append).
-        transaction.append(&changes, &origin).await?;
+
+    /// The first half of a write.
+    async fn decide(&self, work: &impl Work, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
+        let transaction = self.database.transaction().await?;
+        let decided = match work.apply(&transaction, attempt).await {
+            Ok(Outcome::Done(effects)) => return Ok(Decided::Write(Box::new(transaction), effects)),
+            Ok(Outcome::Repeated) => repeated(&transaction, attempt).await,
+            Ok(Outcome::LockOrganization) => Ok(Decided::LockOrganization),
+            // Refusals are not stored: the same request may succeed later.
+            Err(error) => Err(error),
+        };
+        transaction.rollback().await;
+        decided
+    }
+}
+
+/// The second half of a write. Nothing cancels it.
+async fn write(
+    transaction: Transaction,
+    attempt: &Attempt<'_>,
+    effects: Effects,
+) -> Result<Done, EngineError> {
+    let Effects { subject, changes, acting, profile, email } = effects;
+    let command_id = subject.command_id.filter(|_| !changes.is_empty());
+    let caller = &attempt.context.caller;
+    let writes = Writes {
+        email: email.as_ref().map(|(account, email)| (*account, email)),
+        changes: &changes,
+        profile: profile.as_ref().map(|(organization, member, display_name)| ProfileWrite {
+            organization: *organization,
+            member: *member,
+            display_name: display_name.as_ref(),
+        }),
+        completed: attempt.claim().filter(|_| subject != attempt.expected).map(|claim| (claim, &subject)),
+        origin: command_id.map(|command_id| ChangeOrigin { command_id, caller: caller.clone(), acting }),
+    };
+    transaction.write_and_commit(writes).await?;
+    let committed = Instant::now();
+    if let Some(command_id) = command_id {
         tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
-    Ok(Attempt::Commit(subject))
+    Ok(Done { subject, committed })
+}
+
+/// Whether the earlier write under the request id was this same one.
+async fn repeated(transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
+    let (Some(claim), Some(request)) = (attempt.claim(), &attempt.context.request) else {
+        return Err(EngineError::Panicked);
+    };
+    let earlier = transaction.request(claim).await?;
+    if earlier.payload_mac != request.payload_mac {
+        return Err(EngineError::RequestIdReused);
+    }
+    Ok(Decided::Repeated(earlier.subject))
 }

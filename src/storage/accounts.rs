@@ -2,11 +2,18 @@
 
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    SelectableHelper as _, sql_query, sql_types,
+    SelectableHelper as _, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 
-use super::{Database, error::StorageError, rows::AccountRow, schema::accounts, transaction::Transaction};
+use super::{
+    Database,
+    error::StorageError,
+    prepared::{Text, prepared},
+    rows::AccountRow,
+    schema::accounts,
+    transaction::Transaction,
+};
 use crate::rules::ids::{AccountId, Email};
 
 /// An account to be created.
@@ -18,14 +25,34 @@ pub struct NewAccount {
     pub email: Email,
 }
 
-/// The e-mail address belongs to another account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken;
+/// Keeps an address to this transaction until its end, so that looking whether it is taken is enough: a unique violation
+/// would quote the address in the server's log.
+struct LockEmail;
+
+impl Text for LockEmail {
+    const SQL: &'static str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))";
+}
+
+struct UpdateEmail;
+
+impl Text for UpdateEmail {
+    const SQL: &'static str = "
+        UPDATE accounts SET email = $2, email_key = $3, version = version + 1, update_time = now()
+        WHERE account_id = $1";
+}
 
 impl Transaction {
-    /// Inserts an account. A taken address is found without an error from the server, which would quote it in its log.
-    pub async fn insert_account(&mut self, account: &NewAccount) -> Result<Result<(), Taken>, StorageError> {
-        self.lock_email(&account.email).await?;
+    /// Keeps an address to this transaction until its end. Comes before what looks whether it is taken.
+    pub async fn lock_email(&self, email: &Email) -> Result<(), StorageError> {
+        prepared::<LockEmail, _>(|sql| sql.bind::<sql_types::Text, _>(email.key()))
+            .execute(&mut self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Inserts an account with a locked address. False: the address is taken, which is found without an error from the
+    /// server, which would quote it in its log.
+    pub async fn insert_account(&self, account: &NewAccount) -> Result<bool, StorageError> {
         let inserted = diesel::insert_into(accounts::table)
             .values((
                 accounts::account_id.eq(account.id.0),
@@ -36,46 +63,30 @@ impl Transaction {
             ))
             .on_conflict(accounts::email_key)
             .do_nothing()
-            .execute(&mut self.connection)
+            .execute(&mut self.connection())
             .await?;
-        Ok(if inserted == 1 { Ok(()) } else { Err(Taken) })
+        Ok(inserted == 1)
     }
 
-    /// Changes the address of an account that this transaction has locked.
-    pub async fn update_email(
-        &mut self,
-        id: AccountId,
-        email: &Email,
-    ) -> Result<Result<(), Taken>, StorageError> {
-        self.lock_email(email).await?;
+    /// Whether a locked address belongs to another account than this.
+    pub async fn is_taken(&self, email: &Email, by_other_than: AccountId) -> Result<bool, StorageError> {
         let holder: Option<uuid::Uuid> = accounts::table
-            .filter(accounts::email_key.eq(email.key()).and(accounts::account_id.ne(id.0)))
+            .filter(accounts::email_key.eq(email.key()).and(accounts::account_id.ne(by_other_than.0)))
             .select(accounts::account_id)
-            .first(&mut self.connection)
+            .first(&mut self.connection())
             .await
             .optional()?;
-        if holder.is_some() {
-            return Ok(Err(Taken));
-        }
-        diesel::update(accounts::table.find(id.0))
-            .set((
-                accounts::email.eq(email.address()),
-                accounts::email_key.eq(email.key()),
-                accounts::version.eq(accounts::version + 1),
-                accounts::update_time.eq(diesel::dsl::now),
-            ))
-            .execute(&mut self.connection)
-            .await?;
-        Ok(Ok(()))
+        Ok(holder.is_some())
     }
 
-    /// Keeps an address to this transaction until its end, so that looking whether it is taken is enough: a unique
-    /// violation would quote the address in the server's log.
-    async fn lock_email(&mut self, email: &Email) -> Result<(), StorageError> {
-        sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))")
-            .bind::<sql_types::Text, _>(email.key())
-            .execute(&mut self.connection)
-            .await?;
+    /// Changes the address of an account that this transaction has locked, to one that it has locked and that is free.
+    pub(super) async fn update_email(&self, id: AccountId, email: &Email) -> Result<(), StorageError> {
+        let query = prepared::<UpdateEmail, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(id.0)
+                .bind::<sql_types::Text, _>(email.address())
+                .bind::<sql_types::Text, _>(email.key())
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 }

@@ -22,20 +22,20 @@ pub struct AppRow {
 
 impl Transaction {
     /// Registers an app. False: it is registered already.
-    pub async fn insert_app(&mut self, app: &AppName) -> Result<bool, StorageError> {
+    pub async fn insert_app(&self, app: &AppName) -> Result<bool, StorageError> {
         let inserted = diesel::insert_into(apps::table)
             .values(apps::app.eq(app.as_str()))
             .on_conflict(apps::app)
             .do_nothing()
-            .execute(&mut self.connection)
+            .execute(&mut self.connection())
             .await?;
         Ok(inserted == 1)
     }
 
     /// Whether an app of this name is registered. Apps stay, so no lock is needed.
-    pub async fn is_app(&mut self, name: &str) -> Result<bool, StorageError> {
+    pub async fn is_app(&self, name: &str) -> Result<bool, StorageError> {
         let found: Option<String> =
-            apps::table.find(name).select(apps::app).first(&mut self.connection).await.optional()?;
+            apps::table.find(name).select(apps::app).first(&mut self.connection()).await.optional()?;
         Ok(found.is_some())
     }
 }

@@ -1,15 +1,22 @@
 //! Connections: TLS, timeouts, the pool.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use deadpool::{Runtime, managed::Timeouts};
 use diesel::ConnectionError;
 use diesel_async::{
     AsyncPgConnection, SimpleAsyncConnection,
-    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool},
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+        deadpool::{Hook, HookError, Pool},
+    },
 };
 use rustls::{ClientConfig, RootCertStore};
-use tokio_postgres::{Config, NoTls, config::SslMode};
+use tokio_postgres::{CancelToken, Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::StorageError;
@@ -20,7 +27,12 @@ const POOL_WAIT: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection may be silent before it is probed.
 const SILENCE: Duration = Duration::from_secs(5);
-/// What every connection is set to. No statement of ours takes a second on a healthy database: these end what hangs,
+/// How long a connection of the pool lives, and how much longer it may. After a failover, or when servers are added
+/// behind one name, the connections spread again within that time; a pool of 16 makes a new one every two minutes for it,
+/// which nobody notices. They grow old at different times, so that not all of them are made anew at once.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+const LIFETIME_SPREAD: Duration = Duration::from_secs(10 * 60);
+/// What every direct connection is set to. No statement of ours takes a second on a healthy database: these end what hangs,
 /// so that neither a lock nor a connection is held by it. A replica that is frozen in the middle of a command holds its
 /// locks for 5 s, well below the 15 s after which a command that waits for them gives up (five attempts of 3 s).
 /// `client_connection_check_interval` ends the statement of a client that is gone.
@@ -31,8 +43,13 @@ const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; \
 #[derive(Clone)]
 pub(crate) struct Target {
     config: Config,
-    tls: Option<MakeRustlsConnect>,
+    tls: Tls,
+    /// Whether it leads to a pooler that gives each transaction another session: nothing is set for a session then.
+    pooled: bool,
 }
+
+/// How to make TLS. None: without.
+pub(super) type Tls = Option<MakeRustlsConnect>;
 
 impl Target {
     /// Parses a URL. `sslmode=verify-ca` and `verify-full`, which the driver does not know, are `require`, which here
@@ -57,7 +74,20 @@ impl Target {
         let local =
             config.get_hosts().iter().all(|host| matches!(host, tokio_postgres::config::Host::Unix(_)));
         let tls = (!local && config.get_ssl_mode() != SslMode::Disable).then(tls);
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, pooled: false })
+    }
+
+    /// The same, through a pooler in transaction mode.
+    pub(crate) fn pooled(self) -> Self {
+        Self { pooled: true, ..self }
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    pub(super) fn tls(&self) -> Tls {
+        self.tls.clone()
     }
 
     /// Makes one connection.
@@ -73,7 +103,9 @@ impl Target {
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await?
             }
         };
-        connection.batch_execute(SESSION).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        if !self.pooled {
+            connection.batch_execute(SESSION).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        }
         Ok(connection)
     }
 
@@ -89,12 +121,41 @@ impl Target {
         });
         Pool::builder(AsyncDieselConnectionManager::new_with_config(String::new(), manager))
             .max_size(size)
+            .pre_recycle(Hook::sync_fn(|_, metrics| match metrics.age() > lifetime(metrics.created) {
+                true => Err(HookError::message("old")),
+                false => Ok(()),
+            }))
             .runtime(Runtime::Tokio1)
             // Without these, deadpool waits for ever.
             .timeouts(Timeouts { wait: Some(POOL_WAIT), create: Some(CONNECT), recycle: Some(CONNECT) })
             .build()
             .map_err(|error| StorageError::Unfit(error.to_string()))
     }
+}
+
+/// How long a connection that was made then lives.
+fn lifetime(created: std::time::Instant) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    created.hash(&mut hasher);
+    LIFETIME + LIFETIME_SPREAD.mul_f64((hasher.finish() % 1_000) as f64 / 1_000.0)
+}
+
+/// Cancels on the server what a connection that was given up still runs. It must never be used again: the server may
+/// carry this out late, and would hit the next statement.
+pub(super) fn cancel(token: CancelToken, tls: Tls) {
+    // Without a runtime the process is ending, and the server notices by itself.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    runtime.spawn(async move {
+        let cancelling = async {
+            match tls {
+                Some(tls) => token.cancel_query(tls).await,
+                None => token.cancel_query(NoTls).await,
+            }
+        };
+        if !matches!(tokio::time::timeout(CONNECT, cancelling).await, Ok(Ok(()))) {
+            tracing::debug!("a statement that nobody waits for could not be cancelled");
+        }
+    });
 }
 
 /// The driver's text with its cause: `tokio_postgres` says only "error connecting" at the top.

@@ -1,16 +1,19 @@
-//! Loads under locks. The order, which every command keeps: account, organization, workspace, members by id.
+//! Loads under locks, one statement each (see [`Transaction`] about pipelines). The order, which every command keeps:
+//! account, organization, workspace, members by id.
 
 use std::collections::BTreeMap;
 
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    SelectableHelper as _,
+    SelectableHelper as _, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::{
     error::StorageError,
+    prepared::{Text, prepared},
     rows::{AccountRow, MemberRow, OrganizationRow, WorkspaceMemberRow, WorkspaceRow},
     schema::{accounts, members, organizations, profiles, workspace_members, workspaces},
     transaction::Transaction,
@@ -32,6 +35,50 @@ pub enum Lock {
     Update,
 }
 
+/// Whose memberships: those of members, and of the member of an account whose id is not known yet.
+#[derive(Debug, Clone, Default)]
+pub struct Whose {
+    /// The members.
+    pub members: Vec<MemberId>,
+    /// The account.
+    pub account: Option<AccountId>,
+}
+
+impl Whose {
+    /// Nobody's.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.account.is_none()
+    }
+
+    fn ids(&self) -> Vec<Uuid> {
+        self.members.iter().map(|member| member.0).collect()
+    }
+}
+
+struct Memberships;
+
+// The arrays are computed once, so that the index of members by workspace is used.
+impl Text for Memberships {
+    const SQL: &'static str = "
+        SELECT organization_id, workspace_id, member_id, role, state, revoked_by, version FROM workspace_members
+        WHERE organization_id = $1
+          AND member_id = ANY ($2 || ARRAY(SELECT m.member_id FROM members m
+                                           WHERE m.organization_id = $1 AND m.account_id = $3))";
+}
+
+struct WorkspacesOf;
+
+impl Text for WorkspacesOf {
+    const SQL: &'static str = "
+        SELECT organization_id, workspace_id, app, display_name, state, version FROM workspaces
+        WHERE organization_id = $1
+          AND workspace_id = ANY ($4 || ARRAY(
+              SELECT x.workspace_id FROM workspace_members x
+              WHERE x.organization_id = $1
+                AND x.member_id = ANY ($2 || ARRAY(SELECT m.member_id FROM members m
+                                                   WHERE m.organization_id = $1 AND m.account_id = $3))))";
+}
+
 /// Runs a query as it is, `FOR SHARE` or `FOR UPDATE`.
 macro_rules! first_locked {
     ($query:expr, $lock:expr, $connection:expr, $row:ty) => {{
@@ -47,66 +94,86 @@ macro_rules! first_locked {
 
 impl Transaction {
     /// Loads an account.
-    pub async fn account(&mut self, id: AccountId, lock: Lock) -> Result<Option<AccountRow>, StorageError> {
+    pub async fn account(&self, id: AccountId, lock: Lock) -> Result<Option<AccountRow>, StorageError> {
         let query = accounts::table.find(id.0).select(AccountRow::as_select());
-        Ok(first_locked!(query, lock, &mut self.connection, AccountRow))
+        Ok(first_locked!(query, lock, &mut self.connection(), AccountRow))
     }
 
     /// Loads an organization.
     pub async fn organization(
-        &mut self,
+        &self,
         id: OrganizationId,
         lock: Lock,
     ) -> Result<Option<Organization>, StorageError> {
         let query = organizations::table.find(id.0).select(OrganizationRow::as_select());
-        first_locked!(query, lock, &mut self.connection, OrganizationRow).map(TryInto::try_into).transpose()
+        first_locked!(query, lock, &mut self.connection(), OrganizationRow).map(TryInto::try_into).transpose()
     }
 
     /// Loads a workspace of an organization.
     pub async fn workspace(
-        &mut self,
+        &self,
         organization: OrganizationId,
         id: WorkspaceId,
         lock: Lock,
     ) -> Result<Option<Workspace>, StorageError> {
         let query = workspaces::table.find((organization.0, id.0)).select(WorkspaceRow::as_select());
-        first_locked!(query, lock, &mut self.connection, WorkspaceRow).map(TryInto::try_into).transpose()
+        first_locked!(query, lock, &mut self.connection(), WorkspaceRow).map(TryInto::try_into).transpose()
     }
 
     /// The member id of an account in an organization, without a lock: ids never change.
     pub async fn member_id(
-        &mut self,
+        &self,
         organization: OrganizationId,
         account: AccountId,
     ) -> Result<Option<MemberId>, StorageError> {
         let id: Option<Uuid> = members::table
             .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
             .select(members::member_id)
-            .first(&mut self.connection)
+            .first(&mut self.connection())
             .await
             .optional()?;
         Ok(id.map(MemberId))
     }
 
-    /// Locks and loads members in the order of their ids, each as firmly as asked.
+    /// Locks and loads members in the order of their ids, each as firmly as asked, with a statement for each.
     pub async fn members(
-        &mut self,
+        &self,
         organization: OrganizationId,
         wanted: &BTreeMap<MemberId, Lock>,
     ) -> Result<BTreeMap<MemberId, Member>, StorageError> {
-        let mut found = BTreeMap::new();
-        for (id, lock) in wanted {
-            let query = members::table.find((organization.0, id.0)).select(MemberRow::as_select());
-            if let Some(row) = first_locked!(query, *lock, &mut self.connection, MemberRow) {
-                found.insert(*id, row.try_into()?);
-            }
-        }
-        Ok(found)
+        // A handful: so many are polled in order.
+        let found = join_all(wanted.iter().map(|(id, lock)| self.member(organization, *id, *lock))).await;
+        let found = found.into_iter().filter_map(Result::transpose);
+        found.map(|member| member.map(|member| (member.id, member))).collect()
+    }
+
+    async fn member(
+        &self,
+        organization: OrganizationId,
+        id: MemberId,
+        lock: Lock,
+    ) -> Result<Option<Member>, StorageError> {
+        let query = members::table.find((organization.0, id.0)).select(MemberRow::as_select());
+        first_locked!(query, lock, &mut self.connection(), MemberRow).map(TryInto::try_into).transpose()
+    }
+
+    /// Locks and loads the member that an account has in an organization, where no other member is locked.
+    pub async fn member_of_account(
+        &self,
+        organization: OrganizationId,
+        account: AccountId,
+    ) -> Result<Option<Member>, StorageError> {
+        let query = members::table
+            .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
+            .select(MemberRow::as_select());
+        first_locked!(query, Lock::Update, &mut self.connection(), MemberRow)
+            .map(TryInto::try_into)
+            .transpose()
     }
 
     /// Locks and loads all members of a workspace who are not REMOVED from it, and one more, in the order of their ids.
     pub async fn members_of_workspace(
-        &mut self,
+        &self,
         organization: OrganizationId,
         workspace: WorkspaceId,
         and: Option<MemberId>,
@@ -126,83 +193,81 @@ impl Transaction {
             .order(members::member_id)
             .select(MemberRow::as_select())
             .for_no_key_update()
-            .load(&mut self.connection)
+            .load(&mut self.connection())
             .await?;
         rows.into_iter().map(|row| Member::try_from(row).map(|member| (member.id, member))).collect()
     }
 
     /// Loads and locks all members that an account has, by organization.
-    pub async fn members_of_account(&mut self, account: AccountId) -> Result<Vec<Member>, StorageError> {
+    pub async fn members_of_account(&self, account: AccountId) -> Result<Vec<Member>, StorageError> {
         let rows: Vec<MemberRow> = members::table
             .filter(members::account_id.eq(account.0))
             .order((members::organization_id, members::member_id))
             .select(MemberRow::as_select())
             .for_no_key_update()
-            .load(&mut self.connection)
+            .load(&mut self.connection())
             .await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// All workspace memberships of some members. The members' locks cover them.
     pub async fn memberships(
-        &mut self,
+        &self,
         organization: OrganizationId,
-        of: &[MemberId],
+        of: &Whose,
     ) -> Result<Vec<WorkspaceMember>, StorageError> {
-        let of: Vec<Uuid> = of.iter().map(|member| member.0).collect();
-        let rows: Vec<WorkspaceMemberRow> = workspace_members::table
-            .filter(workspace_members::organization_id.eq(organization.0))
-            .filter(workspace_members::member_id.eq_any(of))
-            .select(WorkspaceMemberRow::as_select())
-            .load(&mut self.connection)
-            .await?;
+        let query = prepared::<Memberships, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(organization.0)
+                .bind::<sql_types::Array<sql_types::Uuid>, _>(of.ids())
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(of.account.map(|account| account.0))
+        });
+        let rows: Vec<WorkspaceMemberRow> = query.load(&mut self.connection()).await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    /// Some workspaces of an organization, without locks.
+    /// The workspaces that some members have memberships in, and some others, without locks.
     pub async fn workspaces(
-        &mut self,
+        &self,
         organization: OrganizationId,
-        ids: &[WorkspaceId],
+        of: &Whose,
+        and: impl IntoIterator<Item = &WorkspaceId> + Send,
     ) -> Result<Vec<Workspace>, StorageError> {
-        let ids: Vec<Uuid> = ids.iter().map(|workspace| workspace.0).collect();
-        let rows: Vec<WorkspaceRow> = workspaces::table
-            .filter(workspaces::organization_id.eq(organization.0))
-            .filter(workspaces::workspace_id.eq_any(ids))
-            .select(WorkspaceRow::as_select())
-            .load(&mut self.connection)
-            .await?;
+        let and: Vec<Uuid> = and.into_iter().map(|workspace| workspace.0).collect();
+        let query = prepared::<WorkspacesOf, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(organization.0)
+                .bind::<sql_types::Array<sql_types::Uuid>, _>(of.ids())
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(of.account.map(|account| account.0))
+                .bind::<sql_types::Array<sql_types::Uuid>, _>(and)
+        });
+        let rows: Vec<WorkspaceRow> = query.load(&mut self.connection()).await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// The ACTIVE owners of an organization. Means something only while the organization is locked.
-    pub async fn active_owners(
-        &mut self,
-        organization: OrganizationId,
-    ) -> Result<Vec<MemberId>, StorageError> {
+    pub async fn active_owners(&self, organization: OrganizationId) -> Result<Vec<MemberId>, StorageError> {
         let ids: Vec<Uuid> = members::table
             .filter(members::organization_id.eq(organization.0))
             .filter(members::role.eq("OWNER").and(members::state.eq("ACTIVE")))
             .select(members::member_id)
-            .load(&mut self.connection)
+            .load(&mut self.connection())
             .await?;
         Ok(ids.into_iter().map(MemberId).collect())
     }
 
     /// How many live workspaces an organization has. Means something only while the organization is locked.
-    pub async fn live_workspaces(&mut self, organization: OrganizationId) -> Result<usize, StorageError> {
+    pub async fn live_workspaces(&self, organization: OrganizationId) -> Result<usize, StorageError> {
         let count: i64 = workspaces::table
             .filter(workspaces::organization_id.eq(organization.0))
             .filter(workspaces::state.eq(WorkspaceState::Active.as_str()))
             .count()
-            .get_result(&mut self.connection)
+            .get_result(&mut self.connection())
             .await?;
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
     /// Whether an account belongs, ACTIVE or DEACTIVATED, to another organization than this (R40).
     pub async fn belongs_elsewhere(
-        &mut self,
+        &self,
         account: AccountId,
         organization: OrganizationId,
     ) -> Result<bool, StorageError> {
@@ -210,19 +275,19 @@ impl Transaction {
             .filter(members::account_id.eq(account.0))
             .filter(members::organization_id.ne(organization.0))
             .filter(members::state.ne(MembershipState::Removed.as_str()));
-        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection).await?)
+        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
     }
 
     /// The shown name of a member.
     pub async fn display_name(
-        &mut self,
+        &self,
         organization: OrganizationId,
         member: MemberId,
     ) -> Result<Option<String>, StorageError> {
         Ok(profiles::table
             .find((organization.0, member.0))
             .select(profiles::display_name)
-            .first(&mut self.connection)
+            .first(&mut self.connection())
             .await
             .optional()?)
     }

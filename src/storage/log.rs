@@ -1,11 +1,16 @@
 //! The log: giving changes their positions, and reading them in order.
 
 use chrono::{DateTime, Utc};
-use diesel::{QueryableByName, sql_query, sql_types};
+use diesel::{QueryableByName, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use uuid::Uuid;
 
-use super::{Database, connect::Target, error::StorageError};
+use super::{
+    Database,
+    connect::Target,
+    error::StorageError,
+    prepared::{Text, prepared},
+};
 use crate::rules::ids::{AppName, CallerName, CommandId, MemberId};
 
 /// Where the changes of a command come from.
@@ -83,18 +88,20 @@ impl Sequencer {
         };
         let mut pipeline = &connection;
         // One autocommitted statement: nothing of it outlives a client that is paused or killed.
-        let sequenced = sql_query("SELECT * FROM sequence_changes()").get_result(&mut pipeline);
+        let sequenced = prepared::<SequenceChanges, _>(|query| query).get_result(&mut pipeline);
         let Some(after) = after else {
             let head = sequenced.await?;
             self.connection = Some(connection);
             return Ok(Tail { head, same_history: true, rows: Vec::new() });
         };
         // Sent together: the second reads what the first has committed.
-        let read = sql_query(TAIL)
-            .bind::<sql_types::BigInt, _>(after.position)
-            .bind::<sql_types::Uuid, _>(after.change_id)
-            .bind::<sql_types::BigInt, _>(limit)
-            .load(&mut pipeline);
+        let read = prepared::<ReadTail, _>(|query| {
+            query
+                .bind::<sql_types::BigInt, _>(after.position)
+                .bind::<sql_types::Uuid, _>(after.change_id)
+                .bind::<sql_types::BigInt, _>(limit)
+        });
+        let read = read.load(&mut pipeline);
         let (head, read) = futures_util::join!(sequenced, read);
         let (head, read): (_, Vec<CheckedRow>) = (head?, read?);
         self.connection = Some(connection);
@@ -206,25 +213,40 @@ macro_rules! change_columns {
 
 /// Reads an app's changes in a range of positions, and whether the log has the change $7 at $8. Needs the primary key of `changes`:
 /// the scope is filtered on the way, so callers bound the range.
-const READ: &str = concat!(
-    "SELECT f.position AS floor, ($8 <= f.position OR EXISTS (
+struct ReadScope;
+
+impl Text for ReadScope {
+    const SQL: &'static str = concat!(
+        "SELECT f.position AS floor, ($8 <= f.position OR EXISTS (
             SELECT FROM changes k WHERE k.position = $8 AND k.change_id = $7)) AS same_history, page.*
      FROM log_floor f LEFT JOIN LATERAL (",
-    change_columns!("$6"),
-    "WHERE c.position > $1 AND c.position <= $2 AND c.apps @> ARRAY[$3]
+        change_columns!("$6"),
+        "WHERE c.position > $1 AND c.position <= $2 AND c.apps @> ARRAY[$3]
        AND (cardinality($4) = 0 OR c.organization_id = ANY ($4))
      ORDER BY c.position
      LIMIT $5) AS page ON true"
-);
+    );
+}
 
 /// Reads all changes after $1, and whether the log has $2 there.
-const TAIL: &str = concat!(
-    "SELECT f.position AS floor, ($1 = 0 OR EXISTS (
+struct ReadTail;
+
+impl Text for ReadTail {
+    const SQL: &'static str = concat!(
+        "SELECT f.position AS floor, ($1 = 0 OR EXISTS (
             SELECT FROM changes k WHERE k.position = $1 AND k.change_id = $2)) AS same_history, page.*
      FROM log_floor f LEFT JOIN LATERAL (",
-    change_columns!("true"),
-    "WHERE c.position > $1 ORDER BY c.position LIMIT $3) AS page ON true"
-);
+        change_columns!("true"),
+        "WHERE c.position > $1 ORDER BY c.position LIMIT $3) AS page ON true"
+    );
+}
+
+/// Gives every committed change its position.
+struct SequenceChanges;
+
+impl Text for SequenceChanges {
+    const SQL: &'static str = "SELECT * FROM sequence_changes()";
+}
 
 impl Database {
     /// Reads at most `limit` changes of an app's scope at positions after `after` and up to `until`.
@@ -237,15 +259,17 @@ impl Database {
         (after, until): (i64, i64),
         limit: i64,
     ) -> Result<ReadChanges, StorageError> {
-        let query = sql_query(READ)
-            .bind::<sql_types::BigInt, _>(after)
-            .bind::<sql_types::BigInt, _>(until)
-            .bind::<sql_types::Text, _>(app.as_str())
-            .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
-            .bind::<sql_types::BigInt, _>(limit)
-            .bind::<sql_types::Bool, _>(profiles)
-            .bind::<sql_types::Uuid, _>(known.change_id)
-            .bind::<sql_types::BigInt, _>(known.position);
+        let query = prepared::<ReadScope, _>(|query| {
+            query
+                .bind::<sql_types::BigInt, _>(after)
+                .bind::<sql_types::BigInt, _>(until)
+                .bind::<sql_types::Text, _>(app.as_str())
+                .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
+                .bind::<sql_types::BigInt, _>(limit)
+                .bind::<sql_types::Bool, _>(profiles)
+                .bind::<sql_types::Uuid, _>(known.change_id)
+                .bind::<sql_types::BigInt, _>(known.position)
+        });
         let read: Vec<CheckedRow> = query.load(&mut self.read().await?).await?;
         let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
         let same_history = read.iter().all(|row| row.same_history);

@@ -1,17 +1,19 @@
 //! Postgres: pool, transactions, rows, queries, the log. diesel, and the only place that knows it.
 //!
 //! [`Database`] hands out connections for single statements ([`Database::read`]) and transactions
-//! ([`Database::begin`]); the other modules add the statements, each beside the type that it loads.
+//! ([`Database::transaction`]); the other modules add the statements, each beside the type that it loads.
 
 mod accounts;
 mod apps;
 mod connect;
 mod error;
+mod lease;
 mod listen;
 mod lock;
 mod log;
 mod migrate;
 mod persist;
+mod prepared;
 mod reads;
 mod requests;
 mod retention;
@@ -22,21 +24,20 @@ mod subscriptions;
 mod transaction;
 
 use diesel::QueryDsl as _;
-use diesel_async::{
-    AsyncPgConnection, RunQueryDsl as _,
-    pooled_connection::deadpool::{Object, Pool},
-};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, pooled_connection::deadpool::Pool};
 
 pub use self::{
-    accounts::{NewAccount, Taken},
+    accounts::NewAccount,
     apps::AppRow,
     error::StorageError,
+    lease::Reading,
     listen::Listener,
-    lock::Lock,
+    lock::{Lock, Whose},
     log::{Acting, ChangeOrigin, Head, LogRow, ReadChanges, Sequencer, Tail},
     migrate::migrate,
+    persist::{ProfileWrite, Writes},
     reads::{AccountOrganizationRow, MemberRead, OrganizationRead, WorkspaceMemberRead, WorkspaceRead},
-    requests::{RequestRow, RequestSubject},
+    requests::{Claim, RequestRow, RequestSubject},
     retention::{PointAndFloor, Retention, Trimmed},
     rows::AccountRow,
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
@@ -45,10 +46,32 @@ pub use self::{
 };
 use crate::rules::ids::StoreId;
 
+/// How a database is reached.
+#[derive(Clone)]
+pub struct Connections {
+    /// Where the pool connects to.
+    pub url: String,
+    /// Where sequencing and notifications connect to, where `url` is a pooler in transaction mode. None: to `url`.
+    pub direct_url: Option<String>,
+    /// Connections of the pool at most.
+    pub pool_size: usize,
+}
+
+impl Connections {
+    /// The URL that leads to the server itself.
+    pub fn direct_url(&self) -> &str {
+        self.direct_url.as_deref().unwrap_or(&self.url)
+    }
+}
+
 /// One database: a pool of connections and what is needed to make others.
 #[derive(Clone)]
 pub struct Database {
     pool: Pool<AsyncPgConnection>,
+    /// How the pool's connections are made.
+    pooled: bool,
+    tls: connect::Tls,
+    /// The server itself.
     target: connect::Target,
 }
 
@@ -62,21 +85,29 @@ pub struct Identity {
 
 impl Database {
     /// Connects to a migrated database. Fails when it cannot be reached or breaks a promise (version, durability).
-    pub async fn open(url: &str, pool_size: usize) -> Result<Self, StorageError> {
-        let target = connect::Target::parse(url)?;
-        let database = Self { pool: target.pool(pool_size)?, target };
-        migrate::check_server(&mut *database.read().await?).await?;
-        Ok(database)
+    pub async fn open(connections: &Connections) -> Result<Self, StorageError> {
+        let mut through = connect::Target::parse(&connections.url)?;
+        if connections.direct_url.is_some() {
+            through = through.pooled();
+        }
+        let target = connect::Target::parse(connections.direct_url())?;
+        let pool = through.pool(connections.pool_size)?;
+        migrate::check_server(&mut *pool.get().await?).await?;
+        Ok(Self { pool, pooled: through.is_pooled(), tls: through.tls(), target })
     }
 
     /// A connection for single statements, each its own transaction.
-    pub async fn read(&self) -> Result<Object<AsyncPgConnection>, StorageError> {
-        Ok(self.pool.get().await?)
+    pub async fn read(&self) -> Result<Reading, StorageError> {
+        Ok(Reading::new(self.lease().await?))
     }
 
-    /// Begins a transaction.
-    pub async fn begin(&self) -> Result<Transaction, StorageError> {
-        Transaction::begin(self.pool.get().await?).await
+    /// A connection for a transaction, which [`Transaction::open`] begins.
+    pub async fn transaction(&self) -> Result<Transaction, StorageError> {
+        Ok(Transaction::new(self.lease().await?, self.pooled))
+    }
+
+    async fn lease(&self) -> Result<lease::Lease, StorageError> {
+        Ok(lease::Lease::new(self.pool.get().await?, self.tls.clone()))
     }
 
     /// Reads what this store is.

@@ -1,173 +1,279 @@
-//! Writes what a command decided: the rows of its subjects, then, as the last statement, its pending changes.
+//! Writes what a command decided: the rows of its subjects, then its pending changes, then COMMIT, in one pipeline.
+//!
+//! Rows go as arrays, one for each column, so that the text of a statement does not depend on their number: it stays
+//! prepared.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use diesel::{ExpressionMethods as _, sql_query, sql_types, upsert::excluded};
+use diesel::sql_types;
 use diesel_async::RunQueryDsl as _;
+use futures_util::{future::OptionFuture, join};
 use uuid::Uuid;
 
 use super::{
     error::StorageError,
     log::{Acting, ChangeOrigin},
-    rows::{MemberRow, OrganizationRow, WorkspaceMemberRow, WorkspaceRow, app_words},
-    schema::{members, organizations, profiles, workspace_members, workspaces},
+    prepared::{Text, prepared},
+    requests::{Claim, RequestSubject},
+    rows::app_words,
     transaction::Transaction,
 };
 use crate::rules::{
     Change, Subject,
-    ids::{DisplayName, MemberId, OrganizationId},
+    ids::{AccountId, AppName, DisplayName, Email, MemberId, OrganizationId},
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
 
-/// Rows in one statement: Postgres takes 65,535 parameters, a member has eight.
-const ROWS: usize = 5_000;
+/// All that a write writes before its COMMIT, besides what it wrote to find out whether it may.
+pub struct Writes<'a> {
+    /// An account's new address, which is locked and free.
+    pub email: Option<(AccountId, &'a Email)>,
+    /// The changes, in order.
+    pub changes: &'a [Change],
+    /// The shown name of a member.
+    pub profile: Option<ProfileWrite<'a>>,
+    /// What the claimed request did, where it is not what was expected.
+    pub completed: Option<(Claim<'a>, &'a RequestSubject)>,
+    /// Where the changes come from. None: there are none.
+    pub origin: Option<ChangeOrigin>,
+}
+
+/// The shown name of a member.
+#[derive(Debug, Clone, Copy)]
+pub struct ProfileWrite<'a> {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// The member.
+    pub member: MemberId,
+    /// The name. None: empty.
+    pub display_name: Option<&'a DisplayName>,
+}
+
+struct WriteOrganizations;
+
+impl Text for WriteOrganizations {
+    const SQL: &'static str = "
+        INSERT INTO organizations (organization_id, display_name, apps, state, version)
+        SELECT organization_id, display_name, string_to_array(apps, ','), 'ACTIVE', version
+        FROM unnest($1, $2, $3, $4) AS t (organization_id, display_name, apps, version)
+        ON CONFLICT (organization_id) DO UPDATE
+        SET display_name = excluded.display_name, apps = excluded.apps, version = excluded.version,
+            update_time = now()";
+}
+
+struct WriteWorkspaces;
+
+impl Text for WriteWorkspaces {
+    const SQL: &'static str = "
+        INSERT INTO workspaces (organization_id, workspace_id, app, display_name, state, version)
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (organization_id, workspace_id) DO UPDATE
+        SET display_name = excluded.display_name, state = excluded.state, version = excluded.version,
+            update_time = now()";
+}
+
+struct WriteMembers;
+
+impl Text for WriteMembers {
+    const SQL: &'static str = "
+        INSERT INTO members (organization_id, member_id, account_id, role, state, revoked_by, apps, version)
+        SELECT organization_id, member_id, account_id, role, state, revoked_by, string_to_array(apps, ','), version
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
+            AS t (organization_id, member_id, account_id, role, state, revoked_by, apps, version)
+        ON CONFLICT (organization_id, member_id) DO UPDATE
+        SET role = excluded.role, state = excluded.state, revoked_by = excluded.revoked_by, apps = excluded.apps,
+            version = excluded.version, update_time = now()";
+}
+
+struct WriteProfile;
+
+impl Text for WriteProfile {
+    const SQL: &'static str = "
+        INSERT INTO profiles (organization_id, member_id, display_name) VALUES ($1, $2, $3)
+        ON CONFLICT (organization_id, member_id) DO UPDATE SET display_name = excluded.display_name";
+}
+
+struct WriteMemberships;
+
+impl Text for WriteMemberships {
+    const SQL: &'static str = "
+        INSERT INTO workspace_members (organization_id, workspace_id, member_id, role, state, revoked_by, version)
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (organization_id, workspace_id, member_id) DO UPDATE
+        SET role = excluded.role, state = excluded.state, revoked_by = excluded.revoked_by,
+            version = excluded.version, update_time = now()";
+}
+
+struct Append;
+
+impl Text for Append {
+    const SQL: &'static str = "
+        INSERT INTO pending_changes (command_id, caller, acting_member_id, change_id, organization_id, apps, subject,
+                                     workspace_id, member_id, state, role, version, reason)
+        SELECT $1, $2, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject,
+               workspace_id, member_id, state, role, version, reason
+        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
+            AS t (acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id, state, role,
+                  version, reason, n)
+        ORDER BY n";
+}
+
+type Uuids = sql_types::Array<sql_types::Uuid>;
+type OptionalUuids = sql_types::Array<sql_types::Nullable<sql_types::Uuid>>;
+type Texts = sql_types::Array<sql_types::Text>;
+type OptionalTexts = sql_types::Array<sql_types::Nullable<sql_types::Text>>;
+type Numbers = sql_types::Array<sql_types::BigInt>;
 
 impl Transaction {
-    /// Writes the subjects of changes as they are after all of them.
-    pub async fn write_subjects(&mut self, changes: &[Change]) -> Result<(), StorageError> {
-        let (mut members, mut memberships) = (Vec::new(), Vec::new());
-        for subject in last_states(changes) {
-            match subject {
-                Subject::Organization(organization) => self.write_organization(organization).await?,
-                Subject::Workspace(workspace) => self.write_workspace(workspace).await?,
-                Subject::Member(member) => members.push(member),
-                Subject::WorkspaceMember(membership) => memberships.push(membership),
-            }
+    /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
+    /// follows at once. An error may mean that the commit happened: only a repetition with the same request id tells.
+    pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
+        let Writes { email, changes, profile, completed, origin } = writes;
+        let subjects = Subjects::after(changes);
+        self.committing();
+        // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
+        let (email, organizations, workspaces, members, profile, memberships, completed, appended, committed) = join!(
+            OptionFuture::from(email.map(|(account, email)| self.update_email(account, email))),
+            OptionFuture::from(some(&subjects.organizations).map(|rows| self.write_organizations(rows))),
+            OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows))),
+            OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows))),
+            OptionFuture::from(profile.map(|profile| self.write_profile(profile))),
+            OptionFuture::from(some(&subjects.memberships).map(|rows| self.write_memberships(rows))),
+            OptionFuture::from(completed.map(|(claim, subject)| self.complete_request(claim, subject))),
+            OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
+            self.send_commit(),
+        );
+        for written in [email, organizations, workspaces, members, profile, memberships, completed, appended]
+        {
+            written.unwrap_or(Ok(()))?;
         }
-        // A thing stands before what refers to it: a member before its memberships.
-        for part in members.chunks(ROWS) {
-            self.write_members(part).await?;
-        }
-        for part in memberships.chunks(ROWS) {
-            self.write_memberships(part).await?;
-        }
+        committed
+    }
+
+    async fn write_organizations(&self, rows: &[&Organization]) -> Result<(), StorageError> {
+        let query = prepared::<WriteOrganizations, _>(|sql| {
+            sql.bind::<Uuids, _>(column(rows, |row| row.id.0))
+                .bind::<Texts, _>(column(rows, |row| row.display_name.as_str()))
+                .bind::<Texts, _>(column(rows, |row| app_list(&row.apps)))
+                .bind::<Numbers, _>(column(rows, |row| row.version))
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
-    async fn write_organization(&mut self, organization: &Organization) -> Result<(), StorageError> {
-        diesel::insert_into(organizations::table)
-            .values(OrganizationRow::from(organization))
-            .on_conflict(organizations::organization_id)
-            .do_update()
-            .set((
-                organizations::display_name.eq(excluded(organizations::display_name)),
-                organizations::apps.eq(excluded(organizations::apps)),
-                organizations::version.eq(excluded(organizations::version)),
-                organizations::update_time.eq(diesel::dsl::now),
-            ))
-            .execute(&mut self.connection)
-            .await?;
+    async fn write_workspaces(&self, rows: &[&Workspace]) -> Result<(), StorageError> {
+        let query = prepared::<WriteWorkspaces, _>(|sql| {
+            sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
+                .bind::<Uuids, _>(column(rows, |row| row.id.0))
+                .bind::<Texts, _>(column(rows, |row| row.app.as_str()))
+                .bind::<Texts, _>(column(rows, |row| row.display_name.as_str()))
+                .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
+                .bind::<Numbers, _>(column(rows, |row| row.version))
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
-    async fn write_workspace(&mut self, workspace: &Workspace) -> Result<(), StorageError> {
-        diesel::insert_into(workspaces::table)
-            .values(WorkspaceRow::from(workspace))
-            .on_conflict((workspaces::organization_id, workspaces::workspace_id))
-            .do_update()
-            .set((
-                workspaces::display_name.eq(excluded(workspaces::display_name)),
-                workspaces::state.eq(excluded(workspaces::state)),
-                workspaces::version.eq(excluded(workspaces::version)),
-                workspaces::update_time.eq(diesel::dsl::now),
-            ))
-            .execute(&mut self.connection)
-            .await?;
+    async fn write_members(&self, rows: &[&Member]) -> Result<(), StorageError> {
+        let query = prepared::<WriteMembers, _>(|sql| {
+            sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
+                .bind::<Uuids, _>(column(rows, |row| row.id.0))
+                .bind::<Uuids, _>(column(rows, |row| row.account_id.0))
+                .bind::<Texts, _>(column(rows, |row| row.role.as_str()))
+                .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
+                .bind::<OptionalUuids, _>(column(rows, |row| row.revoked_by.map(|command| command.0)))
+                .bind::<Texts, _>(column(rows, |row| app_list(&row.apps)))
+                .bind::<Numbers, _>(column(rows, |row| row.version))
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
-    async fn write_members(&mut self, members: &[&Member]) -> Result<(), StorageError> {
-        let rows: Vec<MemberRow> = members.iter().map(|member| MemberRow::from(*member)).collect();
-        diesel::insert_into(members::table)
-            .values(rows)
-            .on_conflict((members::organization_id, members::member_id))
-            .do_update()
-            .set((
-                members::role.eq(excluded(members::role)),
-                members::state.eq(excluded(members::state)),
-                members::revoked_by.eq(excluded(members::revoked_by)),
-                members::apps.eq(excluded(members::apps)),
-                members::version.eq(excluded(members::version)),
-                members::update_time.eq(diesel::dsl::now),
-            ))
-            .execute(&mut self.connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn write_memberships(&mut self, memberships: &[&WorkspaceMember]) -> Result<(), StorageError> {
-        let rows: Vec<WorkspaceMemberRow> =
-            memberships.iter().map(|membership| WorkspaceMemberRow::from(*membership)).collect();
-        diesel::insert_into(workspace_members::table)
-            .values(rows)
-            .on_conflict((
-                workspace_members::organization_id,
-                workspace_members::workspace_id,
-                workspace_members::member_id,
-            ))
-            .do_update()
-            .set((
-                workspace_members::role.eq(excluded(workspace_members::role)),
-                workspace_members::state.eq(excluded(workspace_members::state)),
-                workspace_members::revoked_by.eq(excluded(workspace_members::revoked_by)),
-                workspace_members::version.eq(excluded(workspace_members::version)),
-                workspace_members::update_time.eq(diesel::dsl::now),
-            ))
-            .execute(&mut self.connection)
-            .await?;
+    async fn write_memberships(&self, rows: &[&WorkspaceMember]) -> Result<(), StorageError> {
+        let query = prepared::<WriteMemberships, _>(|sql| {
+            sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
+                .bind::<Uuids, _>(column(rows, |row| row.workspace_id.0))
+                .bind::<Uuids, _>(column(rows, |row| row.member_id.0))
+                .bind::<Texts, _>(column(rows, |row| row.role.as_str()))
+                .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
+                .bind::<OptionalUuids, _>(column(rows, |row| row.revoked_by.map(|command| command.0)))
+                .bind::<Numbers, _>(column(rows, |row| row.version))
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
     /// Sets the shown name of a member.
-    pub async fn write_profile(
-        &mut self,
-        organization: OrganizationId,
-        member: MemberId,
-        display_name: Option<&DisplayName>,
-    ) -> Result<(), StorageError> {
-        diesel::insert_into(profiles::table)
-            .values((
-                profiles::organization_id.eq(organization.0),
-                profiles::member_id.eq(member.0),
-                profiles::display_name.eq(display_name.map(DisplayName::as_str).unwrap_or_default()),
-            ))
-            .on_conflict((profiles::organization_id, profiles::member_id))
-            .do_update()
-            .set(profiles::display_name.eq(excluded(profiles::display_name)))
-            .execute(&mut self.connection)
-            .await?;
+    async fn write_profile(&self, profile: ProfileWrite<'_>) -> Result<(), StorageError> {
+        let ProfileWrite { organization, member, display_name } = profile;
+        let query = prepared::<WriteProfile, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(organization.0)
+                .bind::<sql_types::Uuid, _>(member.0)
+                .bind::<sql_types::Text, _>(display_name.map(DisplayName::as_str).unwrap_or_default())
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
     /// Hands the changes of a command to sequencing. Must be the last statement before the commit: the ids that it draws
     /// must come after every lock of the command, or a command that saw it could be placed before it.
-    pub async fn append(&mut self, changes: &[Change], origin: &ChangeOrigin) -> Result<(), StorageError> {
-        let query = "INSERT INTO pending_changes (command_id, caller, acting_member_id, change_id, organization_id, \
-                         apps, subject, workspace_id, member_id, state, role, version, reason) \
-                     SELECT $1, $2, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject, workspace_id, \
-                         member_id, state, role, version, reason \
-                     FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY \
-                         AS t (acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id, state, role, version, \
-                               reason, n) \
-                     ORDER BY n";
+    async fn append(&self, changes: &[Change], origin: &ChangeOrigin) -> Result<(), StorageError> {
         let columns = Columns::of(changes, origin.acting);
-        sql_query(query)
-            .bind::<sql_types::Uuid, _>(origin.command_id.0)
-            .bind::<sql_types::Text, _>(origin.caller.as_str())
-            .bind::<sql_types::Array<sql_types::Nullable<sql_types::Uuid>>, _>(columns.acting_member_id)
-            .bind::<sql_types::Array<sql_types::Uuid>, _>(columns.change_id)
-            .bind::<sql_types::Array<sql_types::Uuid>, _>(columns.organization_id)
-            .bind::<sql_types::Array<sql_types::Text>, _>(columns.apps)
-            .bind::<sql_types::Array<sql_types::Text>, _>(columns.subject)
-            .bind::<sql_types::Array<sql_types::Nullable<sql_types::Uuid>>, _>(columns.workspace_id)
-            .bind::<sql_types::Array<sql_types::Nullable<sql_types::Uuid>>, _>(columns.member_id)
-            .bind::<sql_types::Array<sql_types::Text>, _>(columns.state)
-            .bind::<sql_types::Array<sql_types::Nullable<sql_types::Text>>, _>(columns.role)
-            .bind::<sql_types::Array<sql_types::BigInt>, _>(columns.version)
-            .bind::<sql_types::Array<sql_types::Text>, _>(columns.reason)
-            .execute(&mut self.connection)
-            .await?;
+        let query = prepared::<Append, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(origin.command_id.0)
+                .bind::<sql_types::Text, _>(origin.caller.as_str())
+                .bind::<OptionalUuids, _>(columns.acting_member_id)
+                .bind::<Uuids, _>(columns.change_id)
+                .bind::<Uuids, _>(columns.organization_id)
+                .bind::<Texts, _>(columns.apps)
+                .bind::<Texts, _>(columns.subject)
+                .bind::<OptionalUuids, _>(columns.workspace_id)
+                .bind::<OptionalUuids, _>(columns.member_id)
+                .bind::<Texts, _>(columns.state)
+                .bind::<OptionalTexts, _>(columns.role)
+                .bind::<Numbers, _>(columns.version)
+                .bind::<Texts, _>(columns.reason)
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
+    }
+}
+
+/// The rows, unless there are none.
+fn some<T>(rows: &[T]) -> Option<&[T]> {
+    (!rows.is_empty()).then_some(rows)
+}
+
+fn column<'a, T, C>(rows: &[&'a T], cell: impl Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(|row| cell(row)).collect()
+}
+
+/// Apps as one text: arrays of arrays cannot be unnested by one level. App names have no comma: they are DNS labels.
+fn app_list(apps: &BTreeSet<AppName>) -> String {
+    app_words(apps).join(",")
+}
+
+/// The subjects of changes as they are after all of them, by kind.
+#[derive(Default)]
+struct Subjects<'a> {
+    organizations: Vec<&'a Organization>,
+    workspaces: Vec<&'a Workspace>,
+    members: Vec<&'a Member>,
+    memberships: Vec<&'a WorkspaceMember>,
+}
+
+impl<'a> Subjects<'a> {
+    fn after(changes: &'a [Change]) -> Self {
+        let mut subjects = Self::default();
+        for subject in last_states(changes) {
+            match subject {
+                Subject::Organization(organization) => subjects.organizations.push(organization),
+                Subject::Workspace(workspace) => subjects.workspaces.push(workspace),
+                Subject::Member(member) => subjects.members.push(member),
+                Subject::WorkspaceMember(membership) => subjects.memberships.push(membership),
+            }
+        }
+        subjects
     }
 }
 
@@ -242,8 +348,7 @@ impl Columns {
         });
         self.change_id.push(Uuid::now_v7());
         self.organization_id.push(change.subject.organization_id().0);
-        // App names have no comma: they are DNS labels.
-        self.apps.push(app_words(&change.apps).join(","));
+        self.apps.push(app_list(&change.apps));
         self.subject.push(subject);
         self.workspace_id.push(workspace_id);
         self.member_id.push(member_id);

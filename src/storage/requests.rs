@@ -1,12 +1,16 @@
 //! Request ids: what makes a write safe to repeat (AIP-155).
 
-use diesel::{
-    AsChangeset, ExpressionMethods as _, QueryDsl as _, Queryable, Selectable, SelectableHelper as _,
-};
+use diesel::{QueryDsl as _, Queryable, Selectable, SelectableHelper as _, sql_types};
 use diesel_async::RunQueryDsl as _;
+use futures_util::{future::OptionFuture, join};
 use uuid::Uuid;
 
-use super::{error::StorageError, schema::requests, transaction::Transaction};
+use super::{
+    error::StorageError,
+    prepared::{Text, prepared},
+    schema::requests,
+    transaction::Transaction,
+};
 use crate::rules::ids::{AccountId, CallerName, CommandId, MemberId, OrganizationId, RequestId, WorkspaceId};
 
 /// What the answer to a write shows. Never the answer itself: a repetition shows the things as they are then.
@@ -33,8 +37,8 @@ pub struct RequestRow {
     pub subject: RequestSubject,
 }
 
-#[derive(Queryable, Selectable, AsChangeset)]
-#[diesel(table_name = requests, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = requests, check_for_backend(diesel::pg::Pg))]
 struct SubjectRow {
     command_id: Option<Uuid>,
     account_id: Option<Uuid>,
@@ -43,35 +47,91 @@ struct SubjectRow {
     member_id: Option<Uuid>,
 }
 
-impl Transaction {
-    /// Claims a request id, or finds the write that has it. Waits for a concurrent claim to commit or to fail, which is
-    /// why it comes before everything else: a duplicate must not meet the state that its twin is about to leave.
-    pub async fn claim_request(
-        &mut self,
-        caller: &CallerName,
-        request_id: RequestId,
-        payload_mac: &[u8],
-    ) -> Result<Option<RequestRow>, StorageError> {
-        let claimed = diesel::insert_into(requests::table)
-            .values((
-                requests::caller.eq(caller.as_str()),
-                requests::request_id.eq(request_id.0),
-                requests::payload_mac.eq(payload_mac),
-            ))
-            .on_conflict((requests::caller, requests::request_id))
-            .do_nothing()
-            .execute(&mut self.connection)
-            .await?;
-        if claimed == 1 {
-            return Ok(None);
+impl From<&RequestSubject> for SubjectRow {
+    fn from(subject: &RequestSubject) -> Self {
+        let RequestSubject { command_id, account_id, organization_id, workspace_id, member_id } = subject;
+        Self {
+            command_id: command_id.map(|id| id.0),
+            account_id: account_id.map(|id| id.0),
+            organization_id: organization_id.map(|id| id.0),
+            workspace_id: workspace_id.map(|id| id.0),
+            member_id: member_id.map(|id| id.0),
         }
+    }
+}
+
+/// A request id, claimed for a write.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The workload that calls.
+    pub caller: &'a CallerName,
+    /// The id.
+    pub request_id: RequestId,
+    /// The keyed hash of its payload.
+    pub payload_mac: &'a [u8],
+    /// What the answer shows if all goes as usual. Recorded at once, so that the row is written twice only where it
+    /// goes otherwise.
+    pub expected: &'a RequestSubject,
+}
+
+/// Claims an id. Not outside of a transaction: had BEGIN failed, by a cancellation that came late to a pooler, the claim
+/// would stay, and answer for a write that never was.
+struct ClaimRequest;
+
+impl Text for ClaimRequest {
+    const SQL: &'static str = "
+        INSERT INTO requests (caller, request_id, payload_mac, command_id, account_id, organization_id, workspace_id,
+                              member_id)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE current_setting('rollcall.begun', true) = 'yes'
+        ON CONFLICT (caller, request_id) DO NOTHING";
+}
+
+struct CompleteRequest;
+
+impl Text for CompleteRequest {
+    const SQL: &'static str = "
+        UPDATE requests
+        SET command_id = $3, account_id = $4, organization_id = $5, workspace_id = $6, member_id = $7
+        WHERE caller = $1 AND request_id = $2";
+}
+
+impl Transaction {
+    /// Begins the transaction and claims the request id, where there is one: the first of the first pipeline. False: the
+    /// id was claimed before.
+    pub async fn open(&self, claim: Option<Claim<'_>>) -> Result<bool, StorageError> {
+        let (begun, claimed) =
+            join!(self.begin(), OptionFuture::from(claim.map(|claim| self.claim_request(claim))));
+        begun?;
+        claimed.unwrap_or(Ok(true))
+    }
+
+    /// Claims a request id. Waits for a concurrent claim to commit or to fail, which is why it comes before everything
+    /// else: a duplicate must not meet the state that its twin is about to leave.
+    async fn claim_request(&self, claim: Claim<'_>) -> Result<bool, StorageError> {
+        let Claim { caller, request_id, payload_mac, expected } = claim;
+        let SubjectRow { command_id, account_id, organization_id, workspace_id, member_id } = expected.into();
+        let query = prepared::<ClaimRequest, _>(|sql| {
+            sql.bind::<sql_types::Text, _>(caller.as_str())
+                .bind::<sql_types::Uuid, _>(request_id.0)
+                .bind::<sql_types::Binary, _>(payload_mac)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(command_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(account_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(organization_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(workspace_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
+        });
+        Ok(query.execute(&mut self.connection()).await? == 1)
+    }
+
+    /// The write that has a request id.
+    pub async fn request(&self, claim: Claim<'_>) -> Result<RequestRow, StorageError> {
         let (payload_mac, row): (Vec<u8>, SubjectRow) = requests::table
-            .find((caller.as_str(), request_id.0))
+            .find((claim.caller.as_str(), claim.request_id.0))
             .select((requests::payload_mac, SubjectRow::as_select()))
-            .first(&mut self.connection)
+            .first(&mut self.connection())
             .await?;
         let SubjectRow { command_id, account_id, organization_id, workspace_id, member_id } = row;
-        Ok(Some(RequestRow {
+        Ok(RequestRow {
             payload_mac,
             subject: RequestSubject {
                 command_id: command_id.map(CommandId),
@@ -80,27 +140,26 @@ impl Transaction {
                 workspace_id: workspace_id.map(WorkspaceId),
                 member_id: member_id.map(MemberId),
             },
-        }))
+        })
     }
 
     /// Records what a claimed request did.
-    pub async fn complete_request(
-        &mut self,
-        caller: &CallerName,
-        request_id: RequestId,
+    pub(super) async fn complete_request(
+        &self,
+        claim: Claim<'_>,
         subject: &RequestSubject,
     ) -> Result<(), StorageError> {
-        let RequestSubject { command_id, account_id, organization_id, workspace_id, member_id } = subject;
-        diesel::update(requests::table.find((caller.as_str(), request_id.0)))
-            .set(SubjectRow {
-                command_id: command_id.map(|id| id.0),
-                account_id: account_id.map(|id| id.0),
-                organization_id: organization_id.map(|id| id.0),
-                workspace_id: workspace_id.map(|id| id.0),
-                member_id: member_id.map(|id| id.0),
-            })
-            .execute(&mut self.connection)
-            .await?;
+        let SubjectRow { command_id, account_id, organization_id, workspace_id, member_id } = subject.into();
+        let query = prepared::<CompleteRequest, _>(|sql| {
+            sql.bind::<sql_types::Text, _>(claim.caller.as_str())
+                .bind::<sql_types::Uuid, _>(claim.request_id.0)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(command_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(account_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(organization_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(workspace_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
+        });
+        query.execute(&mut self.connection()).await?;
         Ok(())
     }
 }

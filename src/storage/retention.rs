@@ -9,7 +9,11 @@ use diesel::{OptionalExtension as _, QueryableByName, sql_query, sql_types};
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
-use super::{Database, error::StorageError};
+use super::{
+    Database,
+    error::StorageError,
+    prepared::{Text, prepared},
+};
 use crate::rules::ids::CommandId;
 
 /// Rows of a batch at most: the size of the largest command, some tens of milliseconds of work.
@@ -69,6 +73,22 @@ struct End {
     change_id: Uuid,
 }
 
+struct AtPosition;
+
+impl Text for AtPosition {
+    const SQL: &'static str = "SELECT f.position AS floor, \
+                coalesce(c.change_id, CASE WHEN f.position = $1 THEN f.change_id END) AS change_id \
+         FROM log_floor f LEFT JOIN changes c ON c.position = $1";
+}
+
+struct EndOfCommand;
+
+impl Text for EndOfCommand {
+    const SQL: &'static str = "SELECT position, change_id FROM changes WHERE command_id = $1 \
+         UNION ALL SELECT position, change_id FROM history WHERE command_id = $1 \
+         ORDER BY position DESC LIMIT 1";
+}
+
 impl Database {
     /// Moves a batch of what is due from the log into the history.
     pub async fn trim_log(&self, keep: &Retention) -> Result<Trimmed, StorageError> {
@@ -95,20 +115,14 @@ impl Database {
     /// Looks at a position and at the floor in one statement: trimming moves both in one transaction. The row at the floor
     /// is gone, but not the id of its change.
     pub async fn point_and_floor(&self, position: i64) -> Result<PointAndFloor, StorageError> {
-        let query = "SELECT f.position AS floor, \
-                            coalesce(c.change_id, CASE WHEN f.position = $1 THEN f.change_id END) AS change_id \
-                     FROM log_floor f LEFT JOIN changes c ON c.position = $1";
-        let query = sql_query(query).bind::<sql_types::BigInt, _>(position);
+        let query = prepared::<AtPosition, _>(|query| query.bind::<sql_types::BigInt, _>(position));
         Ok(query.get_result(&mut self.read().await?).await?)
     }
 
     /// The position and id of the last change of a command, which may have been trimmed into the history. None: it is not
     /// sequenced, changed nothing, or is older than the history. Needs the indexes by command.
     pub async fn end_of_command(&self, command: CommandId) -> Result<Option<(i64, Uuid)>, StorageError> {
-        let query = "SELECT position, change_id FROM changes WHERE command_id = $1 \
-                     UNION ALL SELECT position, change_id FROM history WHERE command_id = $1 \
-                     ORDER BY position DESC LIMIT 1";
-        let query = sql_query(query).bind::<sql_types::Uuid, _>(command.0);
+        let query = prepared::<EndOfCommand, _>(|query| query.bind::<sql_types::Uuid, _>(command.0));
         let end: Option<End> = query.get_result(&mut self.read().await?).await.optional()?;
         Ok(end.map(|End { position, change_id }| (position, change_id)))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::prelude::{Queryable, QueryableByName, Selectable};
 use uuid::Uuid;
 
 use super::{error::StorageError, schema};
@@ -29,17 +29,16 @@ pub struct AccountRow {
     pub update_time: DateTime<Utc>,
 }
 
-#[derive(Debug, Queryable, Selectable, Insertable)]
+#[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::organizations, check_for_backend(diesel::pg::Pg))]
 pub(super) struct OrganizationRow {
     organization_id: Uuid,
     display_name: String,
     apps: Vec<String>,
-    state: String,
     version: i64,
 }
 
-#[derive(Debug, Queryable, Selectable, Insertable)]
+#[derive(Debug, Queryable, Selectable, QueryableByName)]
 #[diesel(table_name = schema::workspaces, check_for_backend(diesel::pg::Pg))]
 pub(super) struct WorkspaceRow {
     organization_id: Uuid,
@@ -50,7 +49,7 @@ pub(super) struct WorkspaceRow {
     version: i64,
 }
 
-#[derive(Debug, Queryable, Selectable, Insertable)]
+#[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::members, check_for_backend(diesel::pg::Pg))]
 pub(super) struct MemberRow {
     organization_id: Uuid,
@@ -63,7 +62,7 @@ pub(super) struct MemberRow {
     version: i64,
 }
 
-#[derive(Debug, Queryable, Selectable, Insertable)]
+#[derive(Debug, QueryableByName)]
 #[diesel(table_name = schema::workspace_members, check_for_backend(diesel::pg::Pg))]
 pub(super) struct WorkspaceMemberRow {
     organization_id: Uuid,
@@ -105,26 +104,13 @@ impl TryFrom<OrganizationRow> for Organization {
     type Error = StorageError;
 
     fn try_from(row: OrganizationRow) -> Result<Self, StorageError> {
-        let OrganizationRow { organization_id, display_name, apps, state: _, version } = row;
+        let OrganizationRow { organization_id, display_name, apps, version } = row;
         Ok(Self {
             id: OrganizationId(organization_id),
             display_name: name::<DisplayName>("organizations.display_name", &display_name)?,
             apps: app_names(&apps)?,
             version,
         })
-    }
-}
-
-impl From<&Organization> for OrganizationRow {
-    fn from(organization: &Organization) -> Self {
-        let Organization { id, display_name, apps, version } = organization;
-        Self {
-            organization_id: id.0,
-            display_name: display_name.as_str().to_owned(),
-            apps: app_words(apps),
-            state: "ACTIVE".to_owned(),
-            version: *version,
-        }
     }
 }
 
@@ -141,20 +127,6 @@ impl TryFrom<WorkspaceRow> for Workspace {
             state: word("workspaces.state", &state, WorkspaceState::from_word)?,
             version,
         })
-    }
-}
-
-impl From<&Workspace> for WorkspaceRow {
-    fn from(workspace: &Workspace) -> Self {
-        let Workspace { organization_id, id, app, display_name, state, version } = workspace;
-        Self {
-            organization_id: organization_id.0,
-            workspace_id: id.0,
-            app: app.as_str().to_owned(),
-            display_name: display_name.as_str().to_owned(),
-            state: state.as_str().to_owned(),
-            version: *version,
-        }
     }
 }
 
@@ -177,22 +149,6 @@ impl TryFrom<MemberRow> for Member {
     }
 }
 
-impl From<&Member> for MemberRow {
-    fn from(member: &Member) -> Self {
-        let Member { organization_id, id, account_id, role, state, revoked_by, apps, version } = member;
-        Self {
-            organization_id: organization_id.0,
-            member_id: id.0,
-            account_id: account_id.0,
-            role: role.as_str().to_owned(),
-            state: state.as_str().to_owned(),
-            revoked_by: revoked_by.map(|command| command.0),
-            apps: app_words(apps),
-            version: *version,
-        }
-    }
-}
-
 impl TryFrom<WorkspaceMemberRow> for WorkspaceMember {
     type Error = StorageError;
 
@@ -208,21 +164,5 @@ impl TryFrom<WorkspaceMemberRow> for WorkspaceMember {
             revoked_by: revoked_by.map(CommandId),
             version,
         })
-    }
-}
-
-impl From<&WorkspaceMember> for WorkspaceMemberRow {
-    fn from(membership: &WorkspaceMember) -> Self {
-        let WorkspaceMember { organization_id, workspace_id, member_id, role, state, revoked_by, version } =
-            membership;
-        Self {
-            organization_id: organization_id.0,
-            workspace_id: workspace_id.0,
-            member_id: member_id.0,
-            role: role.as_str().to_owned(),
-            state: state.as_str().to_owned(),
-            revoked_by: revoked_by.map(|command| command.0),
-            version: *version,
-        }
     }
 }

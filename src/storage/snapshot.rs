@@ -3,11 +3,16 @@
 //! Pages are of different times. That does no harm: every row carries its version, and whatever changed after the noted
 //! head comes again as a change.
 
-use diesel::{QueryableByName, sql_query, sql_types};
+use diesel::{QueryableByName, sql_types};
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
-use super::{Database, error::StorageError, log::Head};
+use super::{
+    Database,
+    error::StorageError,
+    log::Head,
+    prepared::{Text, prepared},
+};
 use crate::rules::ids::AppName;
 
 /// A row of a page: a thing of a scope as it is. The one row of an empty page is null but for the check.
@@ -61,20 +66,45 @@ pub struct SnapshotPage {
     pub same_history: bool,
 }
 
-/// The kinds of things, organizations before workspaces before members before memberships, so that what a row refers to
-/// came before it. $1 app, $2 organizations, $3 to $5 the key, $6 limit, $7 profiles.
-const KINDS: [&str; 4] = [
+/// A page of one kind of thing with the check of its history. $1 app, $2 organizations, $3 to $5 the key, $6 limit,
+/// $7 profiles, $8 and $9 the noted head.
+macro_rules! page_of {
+    ($kind:ident, $things:literal) => {
+        struct $kind;
+
+        impl Text for $kind {
+            const SQL: &'static str = concat!(
+                "SELECT ($8 = 0 OR EXISTS (SELECT FROM changes WHERE position = $8 AND change_id = $9)
+                         OR EXISTS (SELECT FROM log_floor WHERE position > $8 OR (position = $8 AND change_id = $9)))
+                            AS same_history,
+                        page.*
+                 FROM (SELECT) AS check_only LEFT JOIN (",
+                $things,
+                ") AS page ON true"
+            );
+        }
+    };
+}
+
+page_of!(
+    Organizations,
     "SELECT o.organization_id, NULL::uuid AS workspace_id, NULL::uuid AS member_id, o.state, NULL::text AS role,
             o.version, NULL::text AS app, o.display_name AS name, NULL::uuid AS account_id, NULL::text AS email
      FROM organizations o
      WHERE o.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR o.organization_id = ANY ($2)) AND o.organization_id > $3
-     ORDER BY o.organization_id LIMIT $6",
+     ORDER BY o.organization_id LIMIT $6"
+);
+page_of!(
+    Workspaces,
     "SELECT w.organization_id, w.workspace_id, NULL::uuid AS member_id, w.state, NULL::text AS role, w.version, w.app,
             w.display_name AS name, NULL::uuid AS account_id, NULL::text AS email
      FROM workspaces w
      WHERE w.app = $1 AND (cardinality($2) = 0 OR w.organization_id = ANY ($2))
        AND (w.organization_id, w.workspace_id) > ($3, $4)
-     ORDER BY w.organization_id, w.workspace_id LIMIT $6",
+     ORDER BY w.organization_id, w.workspace_id LIMIT $6"
+);
+page_of!(
+    Members,
     "SELECT m.organization_id, NULL::uuid AS workspace_id, m.member_id, m.state, m.role, m.version, NULL::text AS app,
             p.display_name AS name, m.account_id, a.email
      FROM members m
@@ -82,15 +112,21 @@ const KINDS: [&str; 4] = [
      LEFT JOIN accounts a ON $7 AND a.account_id = m.account_id
      WHERE m.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR m.organization_id = ANY ($2))
        AND (m.organization_id, m.member_id) > ($3, $5)
-     ORDER BY m.organization_id, m.member_id LIMIT $6",
+     ORDER BY m.organization_id, m.member_id LIMIT $6"
+);
+page_of!(
+    WorkspaceMembers,
     "SELECT x.organization_id, x.workspace_id, x.member_id, x.state, x.role, x.version, NULL::text AS app,
             NULL::text AS name, NULL::uuid AS account_id, NULL::text AS email
      FROM workspace_members x JOIN workspaces w USING (organization_id, workspace_id)
      WHERE w.app = $1 AND (cardinality($2) = 0 OR x.organization_id = ANY ($2))
        AND (x.organization_id, x.workspace_id, x.member_id) > ($3, $4, $5)
-     ORDER BY x.organization_id, x.workspace_id, x.member_id LIMIT $6",
-];
+     ORDER BY x.organization_id, x.workspace_id, x.member_id LIMIT $6"
+);
 
+/// How many kinds of things there are: organizations before workspaces before members before memberships, so that what
+/// a row refers to came before it.
+const KINDS: usize = 4;
 impl Database {
     /// Reads a page of an app's scope. The statement checks, on the server that answers it, that its log still has
     /// `noted`, the head that the snapshot began on. Where that was trimmed meanwhile it cannot be told: then the first
@@ -105,28 +141,33 @@ impl Database {
         limit: usize,
     ) -> Result<SnapshotPage, StorageError> {
         let SnapshotCursor { kind, after } = cursor;
-        let query = format!(
-            "SELECT ($8 = 0 OR EXISTS (SELECT FROM changes WHERE position = $8 AND change_id = $9)
-                     OR EXISTS (SELECT FROM log_floor WHERE position > $8 OR (position = $8 AND change_id = $9)))
-                        AS same_history,
-                    page.*
-             FROM (SELECT) AS check_only LEFT JOIN ({}) AS page ON true",
-            KINDS[kind]
-        );
         // A scope holds at most what fits in memory many times over; the conversion cannot fail.
         let asked = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows: Vec<SnapshotRow> = sql_query(query)
-            .bind::<sql_types::Text, _>(app.as_str())
-            .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
-            .bind::<sql_types::Uuid, _>(after.0)
-            .bind::<sql_types::Uuid, _>(after.1)
-            .bind::<sql_types::Uuid, _>(after.2)
-            .bind::<sql_types::BigInt, _>(asked)
-            .bind::<sql_types::Bool, _>(profiles)
-            .bind::<sql_types::BigInt, _>(noted.position)
-            .bind::<sql_types::Uuid, _>(noted.change_id)
-            .load(&mut self.read().await?)
-            .await?;
+        let mut connection = self.read().await?;
+        macro_rules! load {
+            ($kind:ident) => {
+                prepared::<$kind, _>(|query| {
+                    query
+                        .bind::<sql_types::Text, _>(app.as_str())
+                        .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
+                        .bind::<sql_types::Uuid, _>(after.0)
+                        .bind::<sql_types::Uuid, _>(after.1)
+                        .bind::<sql_types::Uuid, _>(after.2)
+                        .bind::<sql_types::BigInt, _>(asked)
+                        .bind::<sql_types::Bool, _>(profiles)
+                        .bind::<sql_types::BigInt, _>(noted.position)
+                        .bind::<sql_types::Uuid, _>(noted.change_id)
+                })
+                .load(&mut connection)
+                .await?
+            };
+        }
+        let mut rows: Vec<SnapshotRow> = match kind {
+            0 => load!(Organizations),
+            1 => load!(Workspaces),
+            2 => load!(Members),
+            _ => load!(WorkspaceMembers),
+        };
         let same_history = rows.iter().all(|row| row.same_history);
         rows.retain(|row| row.organization_id.is_some());
         let next = match rows.last() {
@@ -138,7 +179,7 @@ impl Database {
                     last.member_id.unwrap_or_default(),
                 ),
             }),
-            _ if kind + 1 < KINDS.len() => Some(SnapshotCursor { kind: kind + 1, ..SnapshotCursor::START }),
+            _ if kind + 1 < KINDS => Some(SnapshotCursor { kind: kind + 1, ..SnapshotCursor::START }),
             _ => None,
         };
         Ok(SnapshotPage { rows, next, same_history })

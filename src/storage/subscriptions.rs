@@ -10,7 +10,12 @@ use diesel::{
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
-use super::{Database, error::StorageError, schema::subscriptions};
+use super::{
+    Database,
+    error::StorageError,
+    prepared::{Text, prepared},
+    schema::subscriptions,
+};
 use crate::rules::ids::{AppName, InstanceName, SubscriptionId};
 
 /// A subscription to be opened.
@@ -49,11 +54,12 @@ impl Database {
         &self,
         new: &NewSubscription,
     ) -> Result<Option<SubscriptionId>, StorageError> {
-        let mut transaction = self.begin().await?;
+        let transaction = self.transaction().await?;
+        transaction.begin().await?;
         // One opening of an instance name at a time: two at once would both find nobody to replace.
         sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind::<sql_types::Text, _>(format!("{}/{}", new.app, new.instance))
-            .execute(&mut transaction.connection)
+            .execute(&mut transaction.connection())
             .await?;
         let live = subscriptions::app
             .eq(new.app.as_str())
@@ -62,7 +68,7 @@ impl Database {
         let replaced: Option<Uuid> = diesel::update(subscriptions::table.filter(live))
             .set((subscriptions::state.eq("REPLACED"), subscriptions::end_time.eq(diesel::dsl::now)))
             .returning(subscriptions::subscription_id)
-            .get_result(&mut transaction.connection)
+            .get_result(&mut transaction.connection())
             .await
             .optional()?;
         diesel::insert_into(subscriptions::table)
@@ -74,7 +80,7 @@ impl Database {
                 subscriptions::stream_id.eq(new.stream_id),
                 subscriptions::state.eq("LIVE"),
             ))
-            .execute(&mut transaction.connection)
+            .execute(&mut transaction.connection())
             .await?;
         transaction.commit().await?;
         Ok(replaced.map(SubscriptionId))
@@ -111,14 +117,15 @@ impl Database {
             #[diesel(sql_type = sql_types::BigInt)]
             applied_position: i64,
         }
-        let query = "UPDATE subscriptions SET applied_position = greatest(applied_position, $2), \
-                     acknowledge_time = now() WHERE subscription_id = $1 AND state = 'LIVE' RETURNING applied_position";
-        let row: Option<Applied> = sql_query(query)
-            .bind::<sql_types::Uuid, _>(id.0)
-            .bind::<sql_types::BigInt, _>(applied)
-            .get_result(&mut self.read().await?)
-            .await
-            .optional()?;
+        struct Acknowledge;
+        impl Text for Acknowledge {
+            const SQL: &'static str = "UPDATE subscriptions SET applied_position = greatest(applied_position, $2), \
+                 acknowledge_time = now() WHERE subscription_id = $1 AND state = 'LIVE' RETURNING applied_position";
+        }
+        let query = prepared::<Acknowledge, _>(|query| {
+            query.bind::<sql_types::Uuid, _>(id.0).bind::<sql_types::BigInt, _>(applied)
+        });
+        let row: Option<Applied> = query.get_result(&mut self.read().await?).await.optional()?;
         Ok(row.map(|row| row.applied_position))
     }
 

@@ -9,6 +9,7 @@ mod examples;
 mod feed;
 mod fixtures;
 mod ordering;
+mod pipeline;
 mod process;
 mod processes;
 mod proto;

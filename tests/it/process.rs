@@ -4,5 +4,6 @@
 mod binary;
 mod database_away;
 mod ends;
+mod pooler;
 mod privacy;
 mod settings;

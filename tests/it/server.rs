@@ -10,8 +10,11 @@ use tonic::{Status, Streaming, transport::Channel};
 
 mod deadlines;
 mod drain;
+mod gone;
 mod health;
 mod strange;
+
+pub(crate) use self::deadlines::waits;
 
 /// Longer than anything here takes, also on a busy machine: only a defect runs into it.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollcall::{
     app::{App, Limits, Options},
-    storage::Retention,
+    storage::{Connections, Retention},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -44,9 +44,8 @@ impl Server {
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
         let options = Options {
-            database_url: database.url.clone(),
+            connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
             listen: "127.0.0.1:0".parse().expect("an address"),
-            pool_size: 8,
             drain: Duration::from_secs(5),
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
             retention: RETENTION,
