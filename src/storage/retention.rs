@@ -5,14 +5,17 @@
 
 use std::time::Duration;
 
-use diesel::{OptionalExtension as _, QueryableByName, sql_query, sql_types};
+use diesel::{
+    ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, OptionalExtension as _,
+    QueryDsl as _, QueryableByName, sql_query, sql_types,
+};
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
 use super::{
     Database,
     error::StorageError,
-    prepared::{Text, prepared},
+    schema::{changes, history, log_floor},
 };
 use crate::rules::ids::CommandId;
 
@@ -47,13 +50,11 @@ pub struct Trimmed {
 }
 
 /// What stands at a position, and where the log begins, at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PointAndFloor {
     /// The change at the position, which may be the floor. None: there is none, or it was trimmed.
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
     pub change_id: Option<Uuid>,
     /// The floor.
-    #[diesel(sql_type = sql_types::BigInt)]
     pub floor: i64,
 }
 
@@ -63,30 +64,6 @@ struct Removed {
     removed: i64,
     #[diesel(sql_type = sql_types::Bool)]
     more: bool,
-}
-
-#[derive(QueryableByName)]
-struct End {
-    #[diesel(sql_type = sql_types::BigInt)]
-    position: i64,
-    #[diesel(sql_type = sql_types::Uuid)]
-    change_id: Uuid,
-}
-
-struct AtPosition;
-
-impl Text for AtPosition {
-    const SQL: &'static str = "SELECT f.position AS floor, \
-                coalesce(c.change_id, CASE WHEN f.position = $1 THEN f.change_id END) AS change_id \
-         FROM log_floor f LEFT JOIN changes c ON c.position = $1";
-}
-
-struct EndOfCommand;
-
-impl Text for EndOfCommand {
-    const SQL: &'static str = "SELECT position, change_id FROM changes WHERE command_id = $1 \
-         UNION ALL SELECT position, change_id FROM history WHERE command_id = $1 \
-         ORDER BY position DESC LIMIT 1";
 }
 
 impl Database {
@@ -115,15 +92,32 @@ impl Database {
     /// Looks at a position and at the floor in one statement: trimming moves both in one transaction. The row at the floor
     /// is gone, but not the id of its change.
     pub async fn point_and_floor(&self, position: i64) -> Result<PointAndFloor, StorageError> {
-        let query = prepared::<AtPosition, _>(|query| query.bind::<sql_types::BigInt, _>(position));
-        Ok(query.get_result(&mut self.read().await?).await?)
+        let query = log_floor::table.left_join(changes::table.on(changes::position.eq(position))).select((
+            log_floor::position,
+            log_floor::change_id,
+            changes::change_id.nullable(),
+        ));
+        let (floor, at_floor, found): (i64, Option<Uuid>, Option<Uuid>) =
+            query.first(&mut self.read().await?).await?;
+        Ok(PointAndFloor { change_id: found.or(at_floor.filter(|_| position == floor)), floor })
     }
 
     /// The position and id of the last change of a command, which may have been trimmed into the history. None: it is not
     /// sequenced, changed nothing, or is older than the history. Needs the indexes by command.
     pub async fn end_of_command(&self, command: CommandId) -> Result<Option<(i64, Uuid)>, StorageError> {
-        let query = prepared::<EndOfCommand, _>(|query| query.bind::<sql_types::Uuid, _>(command.0));
-        let end: Option<End> = query.get_result(&mut self.read().await?).await.optional()?;
-        Ok(end.map(|End { position, change_id }| (position, change_id)))
+        let mut connection = self.read().await?;
+        let query = changes::table
+            .filter(changes::command_id.eq(command.0))
+            .order(changes::position.desc())
+            .select((changes::position, changes::change_id));
+        if let Some(end) = query.first(&mut connection).await.optional()? {
+            return Ok(Some(end));
+        }
+        // After the log: changes only ever move from there to here.
+        let query = history::table
+            .filter(history::command_id.eq(command.0))
+            .order(history::position.desc())
+            .select((history::position, history::change_id));
+        Ok(query.first(&mut connection).await.optional()?)
     }
 }

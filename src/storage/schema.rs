@@ -186,3 +186,4 @@ diesel::allow_tables_to_appear_in_same_query!(
     profiles,
     workspace_members
 );
+diesel::allow_tables_to_appear_in_same_query!(changes, log_floor);
