@@ -33,6 +33,16 @@ impl Text for LockEmail {
     const SQL: &'static str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))";
 }
 
+/// Stands in a first pipeline, so like a claim it does nothing outside of a transaction.
+struct InsertAccount;
+
+impl Text for InsertAccount {
+    const SQL: &'static str = "
+        INSERT INTO accounts (account_id, email, email_key, state, version)
+        SELECT $1, $2, $3, 'ACTIVE', 1 WHERE current_setting('rollcall.begun', true) = 'yes'
+        ON CONFLICT (email_key) DO NOTHING";
+}
+
 struct UpdateEmail;
 
 impl Text for UpdateEmail {
@@ -53,19 +63,12 @@ impl Transaction {
     /// Inserts an account with a locked address. False: the address is taken, which is found without an error from the
     /// server, which would quote it in its log.
     pub async fn insert_account(&self, account: &NewAccount) -> Result<bool, StorageError> {
-        let inserted = diesel::insert_into(accounts::table)
-            .values((
-                accounts::account_id.eq(account.id.0),
-                accounts::email.eq(account.email.address()),
-                accounts::email_key.eq(account.email.key()),
-                accounts::state.eq("ACTIVE"),
-                accounts::version.eq(1),
-            ))
-            .on_conflict(accounts::email_key)
-            .do_nothing()
-            .execute(&mut self.connection())
-            .await?;
-        Ok(inserted == 1)
+        let query = prepared::<InsertAccount, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(account.id.0)
+                .bind::<sql_types::Text, _>(account.email.address())
+                .bind::<sql_types::Text, _>(account.email.key())
+        });
+        Ok(query.execute(&mut self.connection()).await? == 1)
     }
 
     /// Whether a locked address belongs to another account than this.

@@ -3,11 +3,17 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable,
-    SelectableHelper as _,
+    SelectableHelper as _, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 
-use super::{Database, error::StorageError, schema::apps, transaction::Transaction};
+use super::{
+    Database,
+    error::StorageError,
+    prepared::{Text, prepared},
+    schema::apps,
+    transaction::Transaction,
+};
 use crate::rules::ids::AppName;
 
 /// What is stored of an app.
@@ -20,16 +26,20 @@ pub struct AppRow {
     pub create_time: DateTime<Utc>,
 }
 
+/// Stands in a first pipeline, so like a claim it does nothing outside of a transaction.
+struct InsertApp;
+
+impl Text for InsertApp {
+    const SQL: &'static str = "
+        INSERT INTO apps (app) SELECT $1 WHERE current_setting('rollcall.begun', true) = 'yes'
+        ON CONFLICT (app) DO NOTHING";
+}
+
 impl Transaction {
     /// Registers an app. False: it is registered already.
     pub async fn insert_app(&self, app: &AppName) -> Result<bool, StorageError> {
-        let inserted = diesel::insert_into(apps::table)
-            .values(apps::app.eq(app.as_str()))
-            .on_conflict(apps::app)
-            .do_nothing()
-            .execute(&mut self.connection())
-            .await?;
-        Ok(inserted == 1)
+        let query = prepared::<InsertApp, _>(|sql| sql.bind::<sql_types::Text, _>(app.as_str()));
+        Ok(query.execute(&mut self.connection()).await? == 1)
     }
 
     /// Whether an app of this name is registered. Apps stay, so no lock is needed.
