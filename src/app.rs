@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::feed::Limits;
 use crate::{
     engine::Engine,
-    feed::{Ending, Marks, Registry, Window, tail, window::CAPACITY},
+    feed::{Ending, Marks, Registry, Window, tail},
     grpc::{Services, encode_change},
     retention,
     seal::Seal,
@@ -54,6 +54,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// How long a drain may take.
     pub drain: Duration,
+    /// What the newest changes, kept for the streams, may take of memory.
+    pub window_bytes: usize,
     /// What bounds a stream.
     pub limits: Limits,
     /// How long what is kept.
@@ -72,7 +74,7 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options { connections, listen, drain, limits, retention: keep } = options;
+        let Options { connections, listen, drain, window_bytes, limits, retention: keep } = options;
         let (listen, pool_size) = (*listen, connections.pool_size);
         for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");
@@ -88,7 +90,7 @@ impl App {
         let shutdown = CancellationToken::new();
         let source = Arc::new(StoreLog::new(database.clone(), pool_size));
         let sequence = StoreSequence(database.sequencer());
-        let window = Arc::new(Window::new(encode_change, CAPACITY));
+        let window = Arc::new(Window::new(encode_change, *window_bytes));
         let (marks, sequencing) = tail::start(sequence, Arc::clone(&window), shutdown.clone());
         // Whoever is told the address can watch at once.
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;

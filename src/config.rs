@@ -19,6 +19,9 @@ const POOL: usize = 16;
 /// Seconds that a drain may take where nothing is said: below Kubernetes' 30 s before it kills.
 const DRAIN: u64 = 20;
 
+/// MiB that the newest changes may take where nothing is said: some 60,000 of them, a minute at a thousand a second. Enough
+/// for a stream that stumbles; one that is further behind reads the log.
+const WINDOW_MIB: u16 = 32;
 /// Seconds that a stream may go without a message taken where nothing is said: a process that is alive reads sooner.
 const SLOW_CONSUMER: u64 = 30;
 /// Seconds after which a stream ends where nothing is said. An hour after another replica was added it has its share.
@@ -60,6 +63,9 @@ pub struct ServeArgs {
     /// Seconds that ending may take after SIGTERM before what is left is cut [default: 20]
     #[arg(long, env = "ROLLCALL_DRAIN_SECONDS", value_name = "SECONDS")]
     pub drain_seconds: Option<u64>,
+    /// MiB of memory for the newest changes, from which streams are served; 0: streams read the database [default: 32]
+    #[arg(long, env = "ROLLCALL_WINDOW_MIB", value_name = "MIB")]
+    pub window_mib: Option<u16>,
     /// Seconds that a stream's reader may take no message before the stream is ended [default: 30]
     #[arg(long, env = "ROLLCALL_SLOW_CONSUMER_SECONDS", value_name = "SECONDS")]
     pub slow_consumer_seconds: Option<NonZeroU64>,
@@ -135,6 +141,7 @@ struct File {
     postgres_bin: Option<PathBuf>,
     pool_size: Option<NonZeroUsize>,
     drain_seconds: Option<u64>,
+    window_mib: Option<u16>,
     slow_consumer_seconds: Option<NonZeroU64>,
     stream_max_age_seconds: Option<NonZeroU64>,
     log_retention_days: Option<u16>,
@@ -174,6 +181,8 @@ pub struct ServeConfig {
     pub pool_size: usize,
     /// How long a drain may take.
     pub drain: Duration,
+    /// What the newest changes may take of memory.
+    pub window_bytes: usize,
     /// How long a stream's reader may take no message.
     pub slow_consumer: Duration,
     /// After how long a stream ends, 20% more or less.
@@ -265,6 +274,7 @@ impl ServeArgs {
             store,
             pool_size: self.pool_size.or(file.pool_size).map_or(POOL, NonZeroUsize::get),
             drain: Duration::from_secs(self.drain_seconds.or(file.drain_seconds).unwrap_or(DRAIN)),
+            window_bytes: usize::from(self.window_mib.or(file.window_mib).unwrap_or(WINDOW_MIB)) << 20,
             slow_consumer: seconds(self.slow_consumer_seconds.or(file.slow_consumer_seconds), SLOW_CONSUMER),
             stream_max_age: seconds(
                 self.stream_max_age_seconds.or(file.stream_max_age_seconds),

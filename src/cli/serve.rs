@@ -81,6 +81,7 @@ async fn serve_on(connections: &Connections, config: &ServeConfig) -> Result<(),
         connections: connections.clone(),
         listen: config.listen,
         drain: config.drain,
+        window_bytes: config.window_bytes,
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
         retention: Retention { log, log_max, subscriptions, history },
     };

@@ -19,9 +19,6 @@ use super::{
 };
 use crate::rules::ids::{AppName, ChangeId, CommandId, OrganizationId};
 
-/// What the window may hold: some 60,000 changes, which is a minute at a thousand a second. Enough for a stream that
-/// stumbles; one that is further behind reads the log.
-pub const CAPACITY: usize = 32 * 1024 * 1024;
 /// For how long profiles stay in memory: so old may a name be at most when it is sent. A stream that is further behind
 /// reads it anew, so that nobody is sent a name long after it was erased.
 const PROFILES: Duration = Duration::from_secs(5);
@@ -125,8 +122,9 @@ impl Window {
             inner.profiled.push_back(Arc::clone(&chunk));
         }
         inner.chunks.push_back(chunk);
-        while inner.size > self.capacity && inner.chunks.len() > 1 {
-            let Some(oldest) = inner.chunks.pop_front() else { break };
+        while inner.size > self.capacity
+            && let Some(oldest) = inner.chunks.pop_front()
+        {
             inner.size -= oldest.size();
             inner.start = oldest.last();
         }

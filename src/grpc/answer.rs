@@ -29,9 +29,9 @@ impl Services {
             let mark = tokio::time::timeout(HEAD, since).await.map_err(|_| status::unavailable())?;
             return Ok(self.seal_point(mark.head));
         };
-        if tokio::time::timeout(RESOLVE, since).await.is_err() {
+        let Ok(mark) = tokio::time::timeout(RESOLVE, since).await else {
             return Ok(self.seal_command(command));
-        }
+        };
         // The mark says that the tail has read it.
         if let Some(point) = self.window.end_of(command) {
             return Ok(self.seal_point(point));
@@ -41,8 +41,9 @@ impl Services {
             Ok(Some((position, change_id))) => {
                 Ok(self.seal_point(Point { position, change_id: ChangeId(change_id) }))
             }
+            // The command of an old departure that was repeated, gone from the history by now: the head covers it.
+            Ok(None) => Ok(self.seal_point(mark.head)),
             // The write is done: whatever ails the read must not make it look as if it were not.
-            Ok(None) => Ok(self.seal_command(command)),
             Err(error) => {
                 let _ = status::storage(error);
                 Ok(self.seal_command(command))

@@ -46,7 +46,12 @@ pub(crate) struct Person {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let mut world = Self { server: Server::start().await, fence: String::new() };
+        Self::on(Server::start().await).await
+    }
+
+    /// A world on a service.
+    pub(crate) async fn on(server: Server) -> Self {
+        let mut world = Self { server, fence: String::new() };
         for app in APPS {
             let request = RegisterAppRequest { app: app.to_owned(), ..Default::default() };
             world.apps().register_app(request).await.expect("an app");

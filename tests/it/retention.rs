@@ -15,7 +15,10 @@ use rollcall_client::v1::{
 use tokio_postgres::Client;
 use tonic::{Status, Streaming, transport::Channel};
 
-use crate::fixtures::{Org, World};
+use crate::{
+    fixtures::{Org, World},
+    support::Server,
+};
 
 /// Longer than any answer takes: only a defect runs into it.
 const BOUND: Duration = Duration::from_secs(20);
@@ -100,7 +103,8 @@ struct Trail {
 
 impl Trail {
     async fn make(length: usize) -> Self {
-        let world = World::start().await;
+        // What the window has is not missed when it is trimmed: here the log is looked at.
+        let world = World::on(Server::without_window().await).await;
         let org = world.organization("ada").await;
         let request = WatchRequest { instance: "chat-1".to_owned(), ..chat() };
         let (mut reader, opened) = Reader::open(world.server().channel(), request).await.expect("a stream");

@@ -52,7 +52,7 @@ async fn c8_c6_another_change_at_the_floor_is_a_fork() {
 
 #[tokio::test]
 async fn c8_a_cursor_before_the_first_change_holds_while_nothing_was_trimmed() {
-    let server = Server::start().await;
+    let server = Server::without_window().await;
     let request = RegisterAppRequest { app: "chat".to_owned(), ..Default::default() };
     AppServiceClient::new(server.channel()).register_app(request).await.expect("an app");
     let (mut reader, opened) = Reader::open(server.channel(), chat()).await.expect("a stream");

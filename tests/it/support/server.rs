@@ -41,12 +41,22 @@ impl Server {
         Self::on(other.database.another().await).await
     }
 
+    /// Starts on a fresh database, and serves streams from it alone.
+    pub(crate) async fn without_window() -> Self {
+        Self::with_window(create_database().await, 0).await
+    }
+
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
+        Self::with_window(database, 32 << 20).await
+    }
+
+    async fn with_window(database: Database, window_bytes: usize) -> Self {
         let options = Options {
             connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
             listen: "127.0.0.1:0".parse().expect("an address"),
             drain: Duration::from_secs(5),
+            window_bytes,
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
             retention: RETENTION,
         };
