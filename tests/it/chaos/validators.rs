@@ -40,13 +40,12 @@ fn spans(log: &[Row]) -> HashMap<&str, (i64, i64)> {
 /// C1: positions are dense; versions of a thing count up by one; a command whose writer was answered before another one
 /// was begun stands before it; within a stream positions grow.
 pub(crate) fn c1_order(history: &History) -> Verdict {
-    let mut due = history.log.first().map_or(1, |row| row.position);
+    let first = history.log.first().map_or(1, |row| row.position);
     let mut versions: HashMap<&str, i64> = HashMap::new();
-    for row in &history.log {
+    for (row, due) in history.log.iter().zip(first..) {
         if row.position != due {
             return Err(format!("not dense: {} stands where {due} should", row.position));
         }
-        due += 1;
         let (thing, version) = (row.thing.id.as_str(), row.thing.version);
         if versions.insert(thing, version).is_some_and(|before| version != before + 1) {
             return Err(format!("version {version} of {thing} stands at {} out of its order", row.position));

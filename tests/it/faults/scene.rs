@@ -121,7 +121,7 @@ impl Pen {
     }
 }
 
-/// One who follows and notes when each version of the organization was told. Fails with its stream.
+/// One who follows and notes when each version of the organization was told. What waits for it fails with its stream.
 pub(super) struct Reader {
     told: Arc<Mutex<HashMap<i64, Instant>>>,
     newest: watch::Receiver<i64>,
@@ -141,7 +141,8 @@ impl Reader {
             (Arc::clone(&told), Arc::clone(&silence), organization.to_owned());
         let task = tokio::spawn(async move {
             loop {
-                let message = stream.message().await.expect("an open stream").expect("a stream without end");
+                // Whoever waits for a version is told that the stream ended.
+                let Ok(Some(message)) = stream.message().await else { return };
                 let now = Instant::now();
                 {
                     let mut silence = longest.lock().unwrap_or_else(PoisonError::into_inner);
