@@ -205,30 +205,25 @@ fn forge_a_page(history: &mut History) {
     panic!("no thing that stays as the snapshot told it")
 }
 
-/// A bookmark says that a change was sent which comes after it.
+/// A bookmark says that a change was sent which comes after it. A busy stream has none: one is put in.
 fn hurry_a_bookmark(history: &mut History) {
-    let requested: HashSet<String> = history
-        .watchers
-        .iter()
-        .flat_map(|watcher| &watcher.streams)
-        .map(|stream| stream.requested.clone())
-        .collect();
     for stream in history.watchers.iter_mut().flat_map(|watcher| &mut watcher.streams) {
-        for index in 0..stream.messages.len() {
-            let later = stream.messages[index..].iter().flat_map(Message::changes).next();
-            let Some(later) = later.map(|told| told.position) else { continue };
-            let begun = stream.messages[..index].iter().any(|message| !message.changes().is_empty());
-            let message = &mut stream.messages[index];
-            if let Body::Bookmark { position } = &mut message.body
-                && begun
-                && !requested.contains(&message.cursor)
-            {
-                *position = later;
-                return;
+        let messages = &mut stream.messages;
+        let mut begun = false;
+        for index in 0..messages.len() {
+            let Some(later) = messages[index].changes().first().map(|told| told.position) else { continue };
+            if !std::mem::replace(&mut begun, true) || messages[index - 1].cursor.is_empty() {
+                continue;
             }
+            let mut hurried = messages[index].clone();
+            hurried.body = Body::Bookmark { position: later };
+            "hurried".clone_into(&mut hurried.cursor);
+            messages[index].previous = messages[index].previous.as_ref().map(|_| "hurried".to_owned());
+            messages.insert(index, hurried);
+            return;
         }
     }
-    panic!("no bookmark with a change after it")
+    panic!("no stream with two batches")
 }
 
 fn told(row: &Row) -> Told {

@@ -154,6 +154,13 @@ async fn t17_pgbouncer_in_transaction_mode_is_refused_or_used_with_a_direct_conn
         return;
     };
     assert_eq!(leaks(&bouncer).await, BTreeSet::new(), "nothing before there is a service");
+    // That the look finds what there is to be found.
+    let (careless, connection) =
+        tokio_postgres::connect(&bouncer.url, tokio_postgres::NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    careless.batch_execute("SET statement_timeout = '7s'").await.expect("a setting");
+    assert_eq!(leaks(&bouncer).await, BTreeSet::from(["statement_timeout = 7s".to_owned()]));
+    careless.batch_execute("RESET statement_timeout").await.expect("taken back");
     let direct = run_well(["serve", "--help"]).await.contains("direct-database-url");
     match begin(&["--database-url", &bouncer.url, "--log", "off"]).await {
         Begin::Refuses(said) => {
