@@ -78,8 +78,9 @@ async fn c1_to_c5_and_c9_hold_while_replicas_are_killed() {
         setting("ROLLCALL_CHAOS_CHANGES").map_or(CHANGES, |changes| i64::try_from(changes).expect("less"));
     let seed = setting("ROLLCALL_CHAOS_SEED").unwrap_or(1);
     let long = changes >= LONG;
-    let (kills, every_ms) = if long { (10, (2_000, 5_000)) } else { (2, (1_000, 2_000)) };
-    let run = run(&Plan { seed, changes, kills, every_ms, mutation: None }).await;
+    let (kills, most_kills, every_ms) =
+        if long { (10, usize::MAX, (2_000, 5_000)) } else { (2, 2, (1_000, 2_000)) };
+    let run = run(&Plan { seed, changes, kills, most_kills, every_ms, mutation: None }).await;
     report(&run);
     let broken = violations(&run.history);
     assert!(
@@ -132,7 +133,14 @@ const A_COMMAND_IS_SPLIT: &str = "
 
 async fn broken_by(seed: u64, mutation: &'static str) -> Vec<(&'static str, String)> {
     // Nobody is killed: what is seen is the mutation's alone.
-    let plan = Plan { seed, changes: 400, kills: 0, every_ms: (600_000, 600_001), mutation: Some(mutation) };
+    let plan = Plan {
+        seed,
+        changes: 400,
+        kills: 0,
+        most_kills: 0,
+        every_ms: (600_000, 600_001),
+        mutation: Some(mutation),
+    };
     let run = tokio::time::timeout(Duration::from_secs(300), run(&plan)).await.expect("the run ends in time");
     let broken = violations(&run.history);
     println!("{broken:#?}");

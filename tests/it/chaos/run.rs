@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) changes: i64,
     /// How many processes are killed at least.
     pub(super) kills: usize,
+    /// How many at most: on a slow machine an everyday run would be nothing but restarts.
+    pub(super) most_kills: usize,
     /// Between two kills, milliseconds: from, to.
     pub(super) every_ms: (usize, usize),
     /// What is put into the database before the writers begin.
@@ -102,7 +104,7 @@ pub(super) async fn run(plan: &Plan) -> Run {
         let writer = Writer { desk, number, random: random.fork(number), answers: Vec::new() };
         writers.spawn(writer.write());
     }
-    let injector = Injector::start(replicas, random.fork(1_000), plan.every_ms, recorder.clone());
+    let injector = Injector::start(replicas, random.fork(1_000), plan, recorder.clone());
     let mut looks = interval(Duration::from_millis(100));
     let enough = async {
         loop {
@@ -233,12 +235,8 @@ struct Injector {
 }
 
 impl Injector {
-    fn start(
-        mut replicas: Vec<Replica>,
-        mut random: Random,
-        (from, to): (usize, usize),
-        recorder: Recorder,
-    ) -> Self {
+    fn start(mut replicas: Vec<Replica>, mut random: Random, plan: &Plan, recorder: Recorder) -> Self {
+        let ((from, to), most) = (plan.every_ms, plan.most_kills as u64);
         let (stop, mut stopped) = watch::channel(false);
         let kills = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&kills);
@@ -249,6 +247,9 @@ impl Injector {
                 tokio::select! {
                     _ = stopped.wait_for(|stop| *stop) => return replicas,
                     () = sleep(pause) => {}
+                }
+                if counted.load(Ordering::Relaxed) == most {
+                    continue;
                 }
                 let number = random.below(replicas.len());
                 let at_us = recorder.now_us();
