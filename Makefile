@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check lint
+.PHONY: help demo test replay-check import-check chaos faults lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,14 @@ replay-check: ## Replay DATA/trace.csv, kill a follower on the way, compare all 
 import-check: ## Import DATA/roster.csv, export it again and compare
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_DATA="$(DATA)" cargo test --test it a_real_roster -- --nocapture
+
+chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and judge what was recorded (SEED=1 CHANGES=100000)
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_CHAOS_CHANGES="$(or $(CHANGES),100000)" ROLLCALL_CHAOS_SEED="$(or $(SEED),1)" cargo test --release --test it c1_to_c5 -- --nocapture
+
+faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_FAULTS=full cargo test --release --test it faults:: -- --nocapture --test-threads 1
 
 lint: ## Check formatting, clippy, documentation and the API definitions
 	cargo fmt --all --check

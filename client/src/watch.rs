@@ -191,8 +191,9 @@ impl Watch {
             _ => None,
         };
         let retry_in = self.backoff.next(status.and_then(status::retry_delay));
+        let verdict = status.map_or(Verdict::Retry, |status| self.judge(status));
         self.phase = pause(retry_in);
-        match status.map_or(Verdict::Retry, |status| self.judge(status)) {
+        match verdict {
             Verdict::Retry => Ok(Some(Event::Disconnected { cause, retry_in })),
             Verdict::Resubscribe => {
                 self.subscription_id = None;
@@ -223,12 +224,13 @@ impl Watch {
                 Verdict::Fail(WatchError::AppNotFound { app: self.options.app.clone() })
             }
             Some(ErrorReason::CursorWrongStore) => Verdict::Fail(WatchError::WrongStore),
-            Some(
-                reason @ (ErrorReason::CursorInvalid
-                | ErrorReason::CursorScopeChanged
-                | ErrorReason::CursorForked
-                | ErrorReason::CursorCompacted),
-            ) => Verdict::Fail(WatchError::CursorRefused { reason }),
+            Some(reason) if is_refused_cursor(reason) => {
+                // An open stream that ends so is called again with its cursor, and that call asks for the snapshot.
+                if self.options.snapshot_if_refused && matches!(self.phase, Phase::Open(_)) {
+                    return Verdict::Retry;
+                }
+                Verdict::Fail(WatchError::CursorRefused { reason })
+            }
             _ => judge_code(status),
         }
     }
@@ -247,6 +249,17 @@ impl std::fmt::Debug for Watch {
             .field("phase", &phase)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a snapshot is needed instead of what follows the cursor.
+fn is_refused_cursor(reason: ErrorReason) -> bool {
+    matches!(
+        reason,
+        ErrorReason::CursorInvalid
+            | ErrorReason::CursorScopeChanged
+            | ErrorReason::CursorForked
+            | ErrorReason::CursorCompacted
+    )
 }
 
 /// Codes that say "not this request, ever" end the watch; everything else may be different next time.

@@ -2,10 +2,12 @@
 
 mod architecture;
 mod bad_input;
+mod chaos;
 mod cli;
 mod dependencies;
 mod embedded;
 mod examples;
+mod faults;
 mod feed;
 mod fixtures;
 mod ordering;

@@ -1,0 +1,36 @@
+//! Faults, one file each: what must hold while something around the service goes wrong, and the figure that tells how
+//! well it did. The everyday runs are small and their bounds only tell a stall from none; `make faults` runs them at
+//! full size (`ROLLCALL_FAULTS=full`) and prints the figures. docs/faults.md has the table.
+
+use std::{env, time::Duration};
+
+mod big_command;
+mod lost_notifications;
+mod never_reads;
+mod open_transaction;
+mod overload;
+mod pgbouncer;
+mod reconnect_storm;
+mod scene;
+mod slow_reader;
+
+/// Whether to run at full size.
+fn full() -> bool {
+    env::var("ROLLCALL_FAULTS").is_ok_and(|size| size == "full")
+}
+
+/// The size of something, in an everyday run and at full size.
+fn size<T>(everyday: T, at_full_size: T) -> T {
+    if full() { at_full_size } else { everyday }
+}
+
+/// The value below which 99 of 100 of these are.
+fn p99(mut values: Vec<Duration>) -> Duration {
+    values.sort_unstable();
+    values[(values.len() * 99).div_ceil(100) - 1]
+}
+
+/// In milliseconds, with a decimal.
+fn ms(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64() * 1_000.0)
+}
