@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check lint
+.PHONY: help demo test replay-check bench lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ test: ## Run all tests, those against a private Postgres included
 replay-check: ## Replay DATA/trace.csv, kill a follower on the way, compare all with DATA/roster.csv
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_DATA="$(DATA)" cargo test --test it replay_real -- --nocapture
+
+bench: ## Measure the speed beside yardsticks of the same run, about ten minutes (docs/performance.md)
+	@sh scripts/postgres.sh >/dev/null
+	cargo bench --bench feed --bench writes --bench streams --bench replay
 
 lint: ## Check formatting, clippy, documentation and the API definitions
 	cargo fmt --all --check

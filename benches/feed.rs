@@ -2,7 +2,8 @@
 //! caught up with, beside a plain SELECT; and how both stand as the store grows.
 //!
 //! Settings: `BENCH_SECONDS` (of each measurement), `BENCH_ROUNDS`, `BENCH_RATES` (commands a second, as in `200,1000`),
-//! `BENCH_CALLERS`, `BENCH_CHANGES` (in the log to catch up with), `BENCH_FULL=1` (a million memberships too).
+//! `BENCH_CALLERS`, `BENCH_CHANGES` (in the log to catch up with), `BENCH_FULL=1` (a million memberships too),
+//! `BENCH_PARTS` (`delivery`, `catchup`, `growth`).
 
 mod common;
 
@@ -11,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     child::Running,
     place::{Postgres, Service},
-    report::{Rounds, Samples, line, monotonic, rounds, say, seconds, setting},
+    report::{Rounds, Samples, line, list, monotonic, rounds, say, seconds, setting, wanted},
     seed,
     writers::{Run, Work, Write, Writers},
 };
@@ -31,9 +32,15 @@ fn main() {
     let postgres = Postgres::start();
     common::runtime().block_on(async {
         postgres.describe().await;
-        delivery(&postgres).await;
-        catch_up(&postgres).await;
-        growth(&postgres).await;
+        if wanted("delivery") {
+            delivery(&postgres).await;
+        }
+        if wanted("catchup") {
+            catch_up(&postgres).await;
+        }
+        if wanted("growth") {
+            growth(&postgres).await;
+        }
     });
 }
 
@@ -41,8 +48,7 @@ fn main() {
 async fn delivery(postgres: &Postgres) {
     let (each, turns) = (seconds(4), rounds(3));
     let callers = setting("BENCH_CALLERS", 32);
-    let rates: String = setting("BENCH_RATES", "200,1000".to_owned());
-    let rates: Vec<u32> = rates.split(',').map(|rate| rate.parse().expect("a rate")).collect();
+    let rates = list("BENCH_RATES", "200,1000");
     let Followed { mut writers, watcher, service: _service } =
         Followed::start(postgres, seed::even(ORGANIZATIONS), callers).await;
     let raw = Raw::start(postgres, callers).await;
@@ -50,19 +56,20 @@ async fn delivery(postgres: &Postgres) {
 
     let mut results = Rounds::default();
     for round in 0..turns {
-        for rate in &rates {
+        for &rate in &rates {
             say(&format!("delivery, round {} of {turns}, {rate}/s", round + 1));
-            let run = writers.open(*rate, each).await;
-            compare(&mut results, &format!("delivery_{rate}"), &run, &watcher);
-            let run = raw.open(*rate, each).await;
-            compare(&mut results, &format!("raw_{rate}"), &run, &raw.listener);
+            let suffix = format!("_{rate}");
+            let run = writers.open(rate, each).await;
+            compare(&mut results, "delivery", &suffix, &run, &watcher);
+            let run = raw.open(rate, each).await;
+            compare(&mut results, "raw", &suffix, &run, &raw.listener);
         }
     }
     results.print();
     for rate in rates {
-        for what in ["p50", "p99", "end_to_end_p50", "end_to_end_p99"] {
-            let of = |who: &str| format!("{who}_{rate}_{what}_ms");
-            results.ratio(&format!("delivery_{rate}_{what}_vs_raw"), &of("delivery"), &of("raw"));
+        for what in ["p50", "p99", "end_to_end_p50", "end_to_end_p99", "write_p50"] {
+            let of = |who: &str| format!("{who}_{what}_ms_{rate}");
+            results.ratio(&format!("delivery_{what}_vs_raw_{rate}"), &of("delivery"), &of("raw"));
         }
     }
 }
@@ -86,8 +93,9 @@ impl Followed {
     }
 }
 
-/// Joins what was written with what was received.
-fn compare(results: &mut Rounds, name: &str, run: &Run, receiver: &Running) {
+/// Joins what was written with what was received. A change is received after its write was answered, or, as a negative
+/// time, before.
+fn compare(results: &mut Rounds, name: &str, suffix: &str, run: &Run, receiver: &Running) {
     let keys = run.writes.iter().map(|write| write.key).collect();
     let received = receiver.received(&keys, LATE);
     let (mut after, mut whole, mut lost) = (Samples::default(), Samples::default(), 0);
@@ -101,13 +109,13 @@ fn compare(results: &mut Rounds, name: &str, run: &Run, receiver: &Running) {
         }
     }
     assert_eq!(lost, 0, "{name}: not received of {}", run.writes.len());
-    results.add(&format!("{name}_achieved_per_s"), run.per_second());
+    results.add(&format!("{name}_achieved_per_s{suffix}"), run.per_second());
     let latencies = run.latencies();
     for percent in [50, 99] {
         let at = f64::from(percent);
-        results.add(&format!("{name}_p{percent}_ms"), after.percentile(at));
-        results.add(&format!("{name}_end_to_end_p{percent}_ms"), whole.percentile(at));
-        results.add(&format!("{name}_write_p{percent}_ms"), latencies.percentile(at));
+        results.add(&format!("{name}_p{percent}_ms{suffix}"), after.percentile(at));
+        results.add(&format!("{name}_end_to_end_p{percent}_ms{suffix}"), whole.percentile(at));
+        results.add(&format!("{name}_write_p{percent}_ms{suffix}"), latencies.percentile(at));
     }
 }
 
@@ -131,7 +139,7 @@ impl Raw {
         Self { clients, listener }
     }
 
-    async fn open(&self, rate: u32, duration: Duration) -> Run {
+    async fn open(&self, rate: usize, duration: Duration) -> Run {
         let permits = Arc::new(Semaphore::new(0));
         let pacing = tokio::spawn(common::writers::pace(Arc::clone(&permits), rate));
         let begun = tokio::time::Instant::now();
@@ -249,7 +257,7 @@ async fn growth(postgres: &Postgres) {
         for (name, place) in &mut places {
             say(&format!("growth, round {} of {turns}, {name}", round + 1));
             let run = place.writers.open(200, each).await;
-            compare(&mut results, &format!("growth_{name}"), &run, &place.watcher);
+            compare(&mut results, &format!("growth_{name}"), "", &run, &place.watcher);
         }
     }
     results.print();

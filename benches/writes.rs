@@ -1,7 +1,8 @@
 //! How many commands a second the service carries out, beside `pgbench` running the same statements in as many round
 //! trips on a copy of the same tables in the same Postgres.
 //!
-//! Settings: `BENCH_SECONDS` (of each measurement), `BENCH_ROUNDS`, `BENCH_ORGANIZATIONS` (of 100 members each).
+//! Settings: `BENCH_SECONDS` (of each measurement), `BENCH_ROUNDS`, `BENCH_CALLERS` (as in `1,8,32`),
+//! `BENCH_ORGANIZATIONS` (of 100 members each), `BENCH_PARTS=service` (leaves the yardstick out, to profile).
 
 mod common;
 
@@ -11,13 +12,10 @@ use common::{
     capture::capture,
     pgbench::{Script, Sequencing},
     place::{Postgres, Service},
-    report::{Rounds, line, rounds, say, seconds, setting},
+    report::{Rounds, line, list, rounds, say, seconds, setting, wanted},
     seed,
     writers::{Work, Writers},
 };
-
-/// Callers at once.
-const CALLERS: [usize; 3] = [1, 8, 32];
 
 fn main() {
     let postgres = Postgres::start();
@@ -26,6 +24,8 @@ fn main() {
 
 async fn bench(postgres: &Postgres) {
     let (each, turns) = (seconds(4), rounds(3));
+    let callers = list("BENCH_CALLERS", "1,8,32");
+    let most = callers.iter().copied().max().unwrap_or(1);
     let organizations: u64 = setting("BENCH_ORGANIZATIONS", 100);
     postgres.describe().await;
     let captured = capture(postgres).await;
@@ -40,13 +40,13 @@ async fn bench(postgres: &Postgres) {
     let copy = copy_of(postgres, &database).await;
     let mut script = Script::new(&captured, organizations);
     let service = Service::start(&postgres.url(&database), &[]);
-    let mut writers = Writers::new(&service.endpoint, &people, CALLERS[2], Work::Member);
+    let mut writers = Writers::new(&service.endpoint, &people, most, Work::Member);
     // Connections are made and statements prepared before anything is measured.
-    writers.closed(CALLERS[2], Duration::from_secs(1)).await;
+    writers.closed(most, Duration::from_secs(1)).await;
 
     let mut results = Rounds::default();
     for round in 0..turns {
-        for callers in CALLERS {
+        for &callers in &callers {
             say(&format!("round {} of {turns}, {callers} callers", round + 1));
             let cpu = service.cpu();
             let run = writers.closed(callers, each).await;
@@ -56,6 +56,9 @@ async fn bench(postgres: &Postgres) {
             results.add(&format!("writes_{callers}_p50_ms"), latencies.percentile(50.0));
             results.add(&format!("writes_{callers}_p99_ms"), latencies.percentile(99.0));
             results.add(&format!("writes_{callers}_service_cpu_us"), cpu);
+            if !wanted("yardstick") {
+                continue;
+            }
             for (sequencing, name) in [(Sequencing::Beside, ""), (Sequencing::Waited, "_waited")] {
                 let measured = script.run(postgres, &copy, sequencing, callers, each).await;
                 results.add(&format!("pgbench_{callers}{name}_per_s"), measured.per_second);
@@ -65,7 +68,7 @@ async fn bench(postgres: &Postgres) {
         }
     }
     results.print();
-    for callers in CALLERS {
+    for &callers in &callers {
         let measured = format!("writes_{callers}_per_s");
         for name in ["", "_waited"] {
             let yardstick = format!("pgbench_{callers}{name}_per_s");

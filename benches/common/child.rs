@@ -181,7 +181,7 @@ struct Tally {
 }
 
 /// Opens many streams, each an instance of the app. Prints `open` when each has its snapshot; told `begin` it counts what
-/// arrives, told `end` it prints `messages changes p50_ms p99_ms`, of times from the record of a change to its arrival.
+/// arrives, told `count` it prints how many changes that is, told `end` it prints `messages changes p50_ms p99_ms`, of times from the record of a change to its arrival.
 async fn streams(endpoint: &str, number: usize, per_connection: usize) {
     let tally = Arc::new(Mutex::new(Tally::default()));
     let open = Arc::new(Barrier::new(number + 1));
@@ -221,6 +221,8 @@ async fn streams(endpoint: &str, number: usize, per_connection: usize) {
         let mut tally = tally.lock().expect("no one fails with it");
         if line == "begin" {
             *tally = Tally { measuring: true, ..Tally::default() };
+        } else if line == "count" {
+            println!("{}", tally.changes);
         } else {
             tally.measuring = false;
             let Tally { messages, changes, latencies, .. } = &*tally;

@@ -10,6 +10,18 @@ pub(crate) fn setting<T: FromStr>(name: &str, default: T) -> T {
     }
 }
 
+/// Whether a part of a bench is wanted (`BENCH_PARTS`, as in `delivery,growth`; all where nothing is said).
+pub(crate) fn wanted(part: &str) -> bool {
+    let parts: String = setting("BENCH_PARTS", String::new());
+    parts.is_empty() || parts.split(',').any(|wanted| wanted == part)
+}
+
+/// Numbers with commas between them.
+pub(crate) fn list(name: &str, default: &str) -> Vec<usize> {
+    let text: String = setting(name, default.to_owned());
+    text.split(',').map(|number| number.parse().expect("numbers with commas between them")).collect()
+}
+
 /// How long one measurement of a round takes (`BENCH_SECONDS`).
 pub(crate) fn seconds(default: u64) -> Duration {
     Duration::from_secs(setting("BENCH_SECONDS", default).max(1))

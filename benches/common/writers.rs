@@ -119,7 +119,7 @@ impl Writers {
     }
 
     /// At a rate, whatever the answers do, as far as there are callers left.
-    pub(crate) async fn open(&mut self, rate: u32, duration: Duration) -> Run {
+    pub(crate) async fn open(&mut self, rate: usize, duration: Duration) -> Run {
         let permits = Arc::new(Semaphore::new(0));
         let pacing = tokio::spawn(pace(Arc::clone(&permits), rate));
         let run = self.run(self.callers.len(), duration, Some(permits)).await;
@@ -161,14 +161,14 @@ impl Writers {
 }
 
 /// One permit for each write, evenly.
-pub(crate) async fn pace(permits: Arc<Semaphore>, rate: u32) {
+pub(crate) async fn pace(permits: Arc<Semaphore>, rate: usize) {
     let begun = Instant::now();
-    let mut given = 0_u64;
+    let mut given = 0;
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     loop {
         ticks.tick().await;
-        let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-        permits.add_permits(usize::try_from(due - given).unwrap_or_default());
+        let due = (begun.elapsed().as_secs_f64() * rate as f64) as usize;
+        permits.add_permits(due - given);
         given = due;
     }
 }
