@@ -31,18 +31,24 @@ fn main() {
     let postgres = Postgres::start();
     common::runtime().block_on(async {
         postgres.describe().await;
-        let database = postgres.create_migrated().await;
-        seed::fill(&postgres.connect(&database).await, &seed::even(ORGANIZATIONS)).await;
         if wanted("idle") {
+            let database = filled(&postgres).await;
             for number in list("BENCH_STREAMS", "1000,10000") {
                 idle(&postgres, &database, number, 100, &format!("{number}")).await;
             }
             idle(&postgres, &database, 1_000, 1, "1000_alone").await;
         }
         if wanted("fanout") {
-            fan_out(&postgres, &database).await;
+            // Another one: in this, every member stands where the callers believe.
+            fan_out(&postgres, &filled(&postgres).await).await;
         }
     });
+}
+
+async fn filled(postgres: &Postgres) -> String {
+    let database = postgres.create_migrated().await;
+    seed::fill(&postgres.connect(&database).await, &seed::even(ORGANIZATIONS)).await;
+    database
 }
 
 /// Opens streams and lets them be. A service of its own each time: memory that was once used is not given back.

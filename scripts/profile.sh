@@ -49,13 +49,15 @@ service=$(pgrep -n -f 'rollcall serve --listen')
 perf record -a -g -F 199 -o "$out/$what.data" -- sleep "$seconds" >/dev/null 2>&1
 wait "$running"
 
-echo "== CPU time by process"
-perf report -i "$out/$what.data" --no-children -g none --sort comm,pid --stdio 2>/dev/null | grep -v '^#' | grep . | head -20
-echo "== hottest functions of the service (its own time)"
-perf report -i "$out/$what.data" --no-children -g none --pid "$service" --sort dso,symbol --stdio 2>/dev/null |
-    grep -v '^#' | grep . | head -40
-echo "== functions of the service with what they call"
-perf report -i "$out/$what.data" --children -g none --pid "$service" --sort symbol --stdio 2>/dev/null |
-    grep -v '^#' | grep . | grep -E 'rollcall|diesel|tokio_postgres|tonic|h2::|hyper|prost' | head -30
+report() {
+    perf report -i "$out/$what.data" -g none --stdio --no-children "$@" 2>/dev/null |
+        grep -v '^#' | grep . | sed 's/ *- *- *$//'
+}
+echo "== CPU time by kind of process (tokio-rt-worker: the service and the load)"
+report --sort comm | head -8
+echo "== of that, the service"
+report --pid "$service" --sort comm
+echo "== its hottest functions, without what they call"
+report --pid "$service" --sort dso,symbol --percentage relative | head -40
 echo "== what the bench said"
-grep ' = ' "$out/$what.txt"
+grep '^[a-z_0-9]* = ' "$out/$what.txt"

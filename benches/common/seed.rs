@@ -5,6 +5,8 @@ use tokio_postgres::Client;
 
 /// The app of everything.
 pub(crate) const APP: &str = "chat";
+/// Changes that were before.
+const HISTORY: u64 = 15_000;
 /// Members of each organization where all have the same size.
 pub(crate) const EVEN: u64 = 100;
 /// Workspaces of each such organization.
@@ -127,12 +129,16 @@ pub(crate) async fn fill(client: &Client, organizations: &[Organization]) {
          DROP TABLE seed"
     );
     client.batch_execute(&statements).await.expect("the rows");
-    // Its own statement: it may not run in the transaction that a batch is.
-    client.batch_execute("VACUUM ANALYZE").await.expect("statistics");
+    // A store has a history. Statistics of an empty log would make Postgres plan as if it stayed empty, and read all of
+    // it for one row, until somebody analyzes again.
+    let requests = "INSERT INTO requests (caller, request_id, payload_mac) \
+                    SELECT 'bench', gen_random_uuid(), decode(md5(n::text), 'hex') FROM generate_series(1, 5000) AS n";
+    client.batch_execute(requests).await.expect("requests");
+    fill_log(client, organizations.len() as u64, HISTORY).await;
 }
 
 /// Writes a log of commands of three changes each, as departures of members with two workspaces are. Only the log: what
-/// the tables say stays as it is, so that a snapshot and the log do not agree. For reading the log alone.
+/// the tables say stays as it is, so that a snapshot and the log do not agree. For reading the log alone, and for changes that no follower is told of.
 pub(crate) async fn fill_log(client: &Client, organizations: u64, changes: u64) {
     let member = "(n % $1) * 100 + 1 + (n / $1) % 99";
     let statement = format!(
@@ -156,5 +162,6 @@ pub(crate) async fn fill_log(client: &Client, organizations: u64, changes: u64) 
         client.execute(&statement, &[&organizations.cast_signed(), &first, &last]).await.expect("changes");
         client.execute("SELECT * FROM sequence_changes()", &[]).await.expect("sequencing");
     }
+    // Its own statement: it may not run in the transaction that a batch is.
     client.batch_execute("VACUUM ANALYZE").await.expect("statistics");
 }
