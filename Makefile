@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos faults lint
+.PHONY: help demo test replay-check import-check chaos faults bench lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and jud
 faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_FAULTS=full cargo test --release --test it faults:: -- --nocapture --test-threads 1
+
+bench: ## Measure the speed beside yardsticks of the same run, about ten minutes (docs/performance.md)
+	@sh scripts/postgres.sh >/dev/null
+	cargo bench --bench feed --bench writes --bench streams --bench replay
 
 lint: ## Check formatting, clippy, documentation and the API definitions
 	cargo fmt --all --check

@@ -46,6 +46,10 @@ pub use self::{
 };
 use crate::rules::ids::StoreId;
 
+/// Calls that may wait for each connection of the pool. Where a call takes 10 ms, the last of them has its connection
+/// within a third of a second; who comes after that is told at once instead of in seconds.
+const WAITING: usize = 32;
+
 /// How a database is reached.
 #[derive(Clone)]
 pub struct Connections {
@@ -107,6 +111,10 @@ impl Database {
     }
 
     async fn lease(&self) -> Result<lease::Lease, StorageError> {
+        let status = self.pool.status();
+        if status.waiting >= status.max_size * WAITING {
+            return Err(StorageError::Overloaded);
+        }
         Ok(lease::Lease::new(self.pool.get().await?, self.tls.clone()))
     }
 

@@ -108,7 +108,8 @@ impl Database {
         let mut connection = self.read().await?;
         let query = changes::table
             .filter(changes::command_id.eq(command.0))
-            .order(changes::position.desc())
+            // Not the last by position: on a log without statistics that is planned as a walk through all of it.
+            .filter(changes::position.eq(changes::command_end))
             .select((changes::position, changes::change_id));
         if let Some(end) = query.first(&mut connection).await.optional()? {
             return Ok(Some(end));

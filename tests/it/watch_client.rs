@@ -279,6 +279,17 @@ async fn what_does_not_heal_ends_the_watch_with_its_reason() {
         assert!(error.contains(expected), "{error}");
         assert_eq!(watch.cursor(), Some("a"));
     }
+    // An open stream that ends so is called again, and that call asks for the snapshot.
+    let forked = Call::Stream(
+        vec![message("a", "", opened("s1", false))],
+        Some(refusal(Code::FailedPrecondition, "CURSOR_FORKED")),
+    );
+    let anew = Call::Stream(vec![message("", "", opened("s1", true))], None);
+    let (scripted, mut watch) = Scripted::watch(vec![forked, anew], Some("a")).await;
+    assert!(matches!(watch.next().await.unwrap(), Event::Opened(_)));
+    assert!(matches!(watch.next().await.unwrap(), Event::Disconnected { .. }));
+    assert!(matches!(watch.next().await.unwrap(), Event::Opened(opened) if opened.snapshot_follows));
+    assert_eq!(scripted.asked()[1].0, "a");
     let taken_over = Call::Stream(
         vec![message("a", "", opened("s1", false))],
         Some(refusal(Code::Aborted, "SUBSCRIPTION_REPLACED")),
