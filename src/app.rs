@@ -138,7 +138,8 @@ async fn listen_for_hints(mut listener: Listener, marks: Marks, shutdown: Cancel
         tokio::select! {
             () = shutdown.cancelled() => return,
             hint = listener.hint() => match hint {
-                Ok(()) => marks.wake(),
+                Ok(Some(head)) => marks.hint(head),
+                Ok(None) => marks.wake(),
                 Err(error) => {
                     tracing::debug!(%error, "notifications are interrupted; polling goes on");
                     tokio::time::sleep(RELISTEN).await;

@@ -166,6 +166,10 @@ impl Ids {
             return literal.to_owned();
         };
         if let Some(list) = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            if list.is_empty() {
+                // Of whichever type it meets.
+                return literal.to_owned();
+            }
             let elements: Vec<&str> = list.split(',').map(|element| element.trim_matches('"')).collect();
             let typed = elements.iter().find(|element| **element != "NULL").map_or("uuid", |it| kind(it));
             // A list of apps is one text with commas in it, which Postgres quotes.

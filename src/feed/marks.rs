@@ -3,7 +3,10 @@
 //! A *mark* (r, h) says that a call which began at r found the head h: whatever was committed before r stands at or before
 //! h. Clocks are monotonic (C17). The calls are made by the replica's one [`Tail`](super::tail).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use tokio::{
     sync::{Notify, watch},
@@ -38,7 +41,24 @@ pub struct Known {
 pub struct Marks {
     known: watch::Receiver<Option<Known>>,
     ends: watch::Receiver<Option<End>>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
+}
+
+/// What makes the next call come sooner.
+#[derive(Default)]
+pub(super) struct Wake {
+    /// Something was committed here.
+    pub(super) committed: Notify,
+    /// Another head was heard of.
+    pub(super) hinted: Notify,
+    /// The highest one.
+    head: AtomicI64,
+}
+
+impl Wake {
+    pub(super) fn hinted_head(&self) -> i64 {
+        self.head.load(Ordering::Acquire)
+    }
 }
 
 /// The end of a history. It changes with the log, while marks come all the time: thousands of idle streams are not to be
@@ -49,7 +69,7 @@ type End = (u64, Point);
 pub(super) struct Teller {
     known: watch::Sender<Option<Known>>,
     ends: watch::Sender<Option<End>>,
-    pub(super) wake: Arc<Notify>,
+    pub(super) wake: Arc<Wake>,
 }
 
 impl Teller {
@@ -64,7 +84,7 @@ impl Marks {
     pub(super) fn new() -> (Teller, Self) {
         let (known, known_here) = watch::channel(None);
         let (ends, ends_here) = watch::channel(None);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::new(Wake::default());
         let marks = Self { known: known_here, ends: ends_here, wake: Arc::clone(&wake) };
         (Teller { known, ends, wake }, marks)
     }
@@ -76,7 +96,14 @@ impl Marks {
 
     /// Asks for a mark soon: something was committed, here or elsewhere. Any number of calls make one more at most.
     pub fn wake(&self) {
-        self.wake.notify_one();
+        self.wake.committed.notify_one();
+    }
+
+    /// Says that the log was heard to have this head. Where it is known already nothing comes of it: a replica hears of
+    /// its own calls too.
+    pub fn hint(&self, head: i64) {
+        self.wake.head.fetch_max(head, Ordering::AcqRel);
+        self.wake.hinted.notify_one();
     }
 
     /// Waits for a mark that began at or after `instant`. Pending as long as the log cannot be reached.

@@ -9,12 +9,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    marks::{Known, Mark, Marks, Teller},
+    marks::{Known, Mark, Marks, Teller, Wake},
     source::{Entry, Point, Sequence, Sequenced, SourceError},
     window::Window,
 };
@@ -25,6 +25,9 @@ pub const POLL: Duration = Duration::from_millis(50);
 /// How long a call may take. One moves all that is pending, so it must outlast whatever can pile up; a connection that
 /// died without a word would otherwise keep the last mark standing until the kernel gives it up.
 const CALL: Duration = Duration::from_secs(30);
+/// How far apart calls begin at least. A writer alone does not notice; where many write, each call is a commit, and this
+/// makes one for all who come within it.
+const SPACING: Duration = Duration::from_millis(2);
 /// How long to leave a failing database alone.
 const BACKOFF: Duration = Duration::from_millis(250);
 /// Changes that one call reads at most: streams are told of them before the next ones are read.
@@ -113,9 +116,24 @@ impl<Q: Sequence> Tail<Q> {
     }
 }
 
+/// Waits until there is something behind the last change that was read.
+async fn news(wake: &Wake, read: Option<i64>) {
+    loop {
+        tokio::select! {
+            () = wake.committed.notified() => return,
+            () = wake.hinted.notified() => {
+                if read.is_none_or(|read| read < wake.hinted_head()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 async fn run(mut tail: Tail<impl Sequence>, teller: Teller, shutdown: CancellationToken) {
     let mut failing = false;
     loop {
+        let begun = Instant::now();
         let called = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -144,11 +162,18 @@ async fn run(mut tail: Tail<impl Sequence>, teller: Teller, shutdown: Cancellati
         if !failing && tail.is_behind() {
             continue;
         }
+        let read = tail.read.map(|read| read.last.position);
+        let waited = async {
+            if failing {
+                // A commit says nothing about whether a failing database is well again.
+                return sleep(pause).await;
+            }
+            let _ = timeout(pause, news(&teller.wake, read)).await;
+            sleep_until(begun + SPACING).await;
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            // A wake is a hint that something was committed: none that a failing database is well again.
-            () = teller.wake.notified(), if !failing => {}
-            () = tokio::time::sleep(pause) => {}
+            () = waited => {}
         }
     }
 }

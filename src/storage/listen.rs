@@ -27,12 +27,12 @@ impl Database {
 }
 
 impl Listener {
-    /// Returns at the next hint, or once connected anew, since hints may have been lost in between.
-    pub async fn hint(&mut self) -> Result<(), StorageError> {
+    /// The head that the next hint tells; or None once connected anew, since hints may have been lost in between.
+    pub async fn hint(&mut self) -> Result<Option<i64>, StorageError> {
         if let Some(connection) = &mut self.connection {
             let hint = std::pin::pin!(connection.notifications_stream()).next().await;
-            if let Some(Ok(_)) = hint {
-                return Ok(());
+            if let Some(Ok(hint)) = hint {
+                return Ok(hint.payload.parse().ok());
             }
             self.connection = None;
             return Err(StorageError::Unavailable("the listening connection broke".to_owned()));
@@ -40,7 +40,7 @@ impl Listener {
         let mut connection = self.connect().await?;
         connection.batch_execute("LISTEN rollcall_head").await?;
         self.connection = Some(connection);
-        Ok(())
+        Ok(None)
     }
 
     async fn connect(&self) -> Result<AsyncPgConnection, StorageError> {

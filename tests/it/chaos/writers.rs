@@ -119,7 +119,7 @@ impl Writer {
             Ok(made) => made.account.expect("the account").account_id,
             // An earlier attempt made it, and its answer got lost.
             Err(_) => {
-                let request = LookupAccountRequest { email };
+                let request = LookupAccountRequest { email, ..Default::default() };
                 let found = patient(|| {
                     let (mut accounts, request) = (client.accounts(), request.clone());
                     async move { accounts.lookup_account(request).await }
