@@ -24,7 +24,6 @@ use crate::{
     rules::{
         Command, Restore,
         ids::{MemberId, OrganizationId, WorkspaceId},
-        roles::MembershipState,
     },
 };
 
@@ -153,21 +152,11 @@ impl MemberService for Services {
         let context =
             self.context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?;
         let done = self.execute(context, organization, Command::DeactivateMember { member: id }).await?;
-        let shown = async {
-            let member = self.member_of(organization, &done).await?;
-            let others = self.other_organizations(organization, member.as_ref()).await?;
-            Ok((member, others))
-        };
-        let closed = MembershipState::Deactivated;
-        let ((member, other_organization_ids), deactivated_workspace_ids, token) = try_join!(
-            shown,
-            self.workspaces_in(organization, id, closed, done.command_id()),
-            self.token(&done)
-        )?;
+        let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
         Ok(Response::new(DeactivateMemberResponse {
-            member,
-            deactivated_workspace_ids,
-            other_organization_ids,
+            member: Some(convert::member(standing.member)),
+            deactivated_workspace_ids: convert::ids(standing.closed),
+            other_organization_ids: convert::ids(standing.others),
             token,
         }))
     }
@@ -184,17 +173,11 @@ impl MemberService for Services {
             self.context("ReactivateMember", &request, &message.acting_account_id, &message.request_id)?;
         let done =
             self.execute(context, organization, Command::ReactivateMember { member: id, restore }).await?;
-        let (open, closed) = (MembershipState::Active, MembershipState::Deactivated);
-        let (member, active_workspace_ids, deactivated_workspace_ids, token) = try_join!(
-            self.member_of(organization, &done),
-            self.workspaces_in(organization, id, open, None),
-            self.workspaces_in(organization, id, closed, None),
-            self.token(&done)
-        )?;
+        let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
         Ok(Response::new(ReactivateMemberResponse {
-            member,
-            active_workspace_ids,
-            deactivated_workspace_ids,
+            member: Some(convert::member(standing.member)),
+            active_workspace_ids: convert::ids(standing.active),
+            deactivated_workspace_ids: convert::ids(standing.deactivated),
             token,
         }))
     }
@@ -299,22 +282,16 @@ impl MemberService for Services {
         )?;
         let command = Command::DeactivateWorkspaceMember { workspace, member };
         let done = self.execute(context, organization, command).await?;
-        let shown = async {
-            let member = self.member_of(organization, &done).await?;
-            let closed = match (&member, done.command_id()) {
-                (Some(member), Some(command)) => self.closed_by(organization, member, command).await?,
-                _ => false,
-            };
-            let others = self.other_organizations(organization, member.as_ref()).await?;
-            Ok((member, closed, others))
-        };
-        let ((member, organization_deactivated, other_organization_ids), workspace_member, token) =
-            try_join!(shown, self.workspace_member_of(organization, &done), self.token(&done))?;
+        let (standing, workspace_member, token) = try_join!(
+            self.standing_of(organization, &done),
+            self.workspace_member_of(organization, &done),
+            self.token(&done)
+        )?;
         Ok(Response::new(DeactivateWorkspaceMemberResponse {
             workspace_member,
-            member,
-            other_organization_ids,
-            organization_deactivated,
+            member: Some(convert::member(standing.member)),
+            other_organization_ids: convert::ids(standing.others),
+            organization_deactivated: standing.closed_in_organization,
             token,
         }))
     }

@@ -1,17 +1,13 @@
 //! What the answers of MemberService show.
 
 use tonic::Status;
-use uuid::Uuid;
 
 use super::{Services, convert, status};
 use crate::{
     engine::Done,
     proto::{ErrorReason, Member, WorkspaceMember},
-    rules::{
-        ids::{CommandId, MemberId, OrganizationId, WorkspaceId},
-        roles::MembershipState,
-    },
-    storage::{MemberRead, WorkspaceMemberRead},
+    rules::ids::{MemberId, OrganizationId, WorkspaceId},
+    storage::{MemberRead, MemberStanding, WorkspaceMemberRead},
 };
 
 impl Services {
@@ -66,37 +62,14 @@ impl Services {
         )))
     }
 
-    /// Where to send a person next (R21 d).
-    pub(super) async fn other_organizations(
+    /// What a departure or a return shows: the member, their workspaces, and where to send them next (R21 d).
+    pub(super) async fn standing_of(
         &self,
         organization: OrganizationId,
-        member: Option<&Member>,
-    ) -> Result<Vec<String>, Status> {
-        let account = member.and_then(|member| member.account_id.parse::<Uuid>().ok()).unwrap_or_default();
-        let found = self.engine.database().other_active_organizations(organization, account).await;
-        found.map(convert::ids).map_err(status::storage)
-    }
-
-    /// The workspaces of a member in a state, those that a command closed or all.
-    pub(super) async fn workspaces_in(
-        &self,
-        organization: OrganizationId,
-        member: MemberId,
-        state: MembershipState,
-        closed_by: Option<CommandId>,
-    ) -> Result<Vec<String>, Status> {
-        let found = self.engine.database().workspaces_of_member(organization, member, state, closed_by).await;
-        found.map(convert::ids).map_err(status::storage)
-    }
-
-    /// Whether a member is DEACTIVATED in the organization since a command (R13).
-    pub(super) async fn closed_by(
-        &self,
-        organization: OrganizationId,
-        member: &Member,
-        command: CommandId,
-    ) -> Result<bool, Status> {
-        let closed = self.engine.database().members_deactivated_by(organization, command).await;
-        Ok(convert::ids(closed.map_err(status::storage)?).contains(&member.member_id))
+        done: &Done,
+    ) -> Result<MemberStanding, Status> {
+        let id = done.subject.member_id.ok_or_else(status::unrecorded)?;
+        let found = self.engine.database().member_standing(organization, id, done.command_id()).await;
+        found.map_err(status::storage)?.ok_or_else(status::unrecorded)
     }
 }

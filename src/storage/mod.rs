@@ -4,6 +4,7 @@
 //! ([`Database::transaction`]); the other modules add the statements, each beside the type that it loads.
 
 mod accounts;
+mod answers;
 mod apps;
 mod connect;
 mod error;
@@ -28,6 +29,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, pooled_connection::deadp
 
 pub use self::{
     accounts::NewAccount,
+    answers::MemberStanding,
     apps::AppRow,
     error::StorageError,
     lease::Reading,

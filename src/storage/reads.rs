@@ -272,21 +272,6 @@ impl Database {
         Ok(rows.into_iter().map(|(organization, member)| (organization, member.into())).collect())
     }
 
-    /// The other organizations in which the account of a member is ACTIVE (R21 d).
-    pub async fn other_active_organizations(
-        &self,
-        organization: OrganizationId,
-        account: Uuid,
-    ) -> Result<Vec<Uuid>, StorageError> {
-        let query = members::table
-            .filter(members::account_id.eq(account))
-            .filter(members::organization_id.ne(organization.0))
-            .filter(members::state.eq(MembershipState::Active.as_str()))
-            .order(members::organization_id)
-            .select(members::organization_id);
-        Ok(query.load(&mut self.read().await?).await?)
-    }
-
     /// Reads a membership, also a REMOVED one.
     pub async fn workspace_member(
         &self,
@@ -316,27 +301,6 @@ impl Database {
             .order(workspace_members::member_id)
             .limit(limit)
             .select(WorkspaceMemberRead::as_select());
-        Ok(query.load(&mut self.read().await?).await?)
-    }
-
-    /// The workspaces of a member that are in a state, by id; with `closed_by`, only those that this command closed.
-    pub async fn workspaces_of_member(
-        &self,
-        organization: OrganizationId,
-        member: MemberId,
-        state: MembershipState,
-        closed_by: Option<CommandId>,
-    ) -> Result<Vec<Uuid>, StorageError> {
-        let mut query = workspace_members::table
-            .filter(workspace_members::organization_id.eq(organization.0))
-            .filter(workspace_members::member_id.eq(member.0))
-            .filter(workspace_members::state.eq(state.as_str()))
-            .order(workspace_members::workspace_id)
-            .select(workspace_members::workspace_id)
-            .into_boxed();
-        if let Some(command) = closed_by {
-            query = query.filter(workspace_members::revoked_by.eq(command.0));
-        }
         Ok(query.load(&mut self.read().await?).await?)
     }
 
