@@ -80,7 +80,7 @@ impl App {
             tracing::info!(migration, "migrated");
         }
         let database = Database::open(connections).await?;
-        let hints = database.listener().await?;
+        let hints = database.listener();
         let identity = database.identity().await?;
         let store_id = identity.store_id;
         let seal = Arc::new(Seal::new(store_id, identity.keys).ok_or(AppError::NoKey)?);

@@ -106,7 +106,7 @@ impl<S: LogSource> Follow<S> {
     pub async fn run(mut self, start: Start, outlet: Outlet) {
         let mut registered = self.registered.take();
         let shutdown = self.shutdown.clone();
-        let (queue, patience) = (outlet.sender(), self.limits.patience);
+        let (queue, patience, subscription) = (outlet.sender(), self.limits.patience, self.subscription);
         let mut stream = Stream {
             expires: Instant::now() + self.limits.age,
             follow: self,
@@ -139,6 +139,7 @@ impl<S: LogSource> Follow<S> {
         };
         drop(stream);
         if let StreamEnd::Slow { .. } = end {
+            tracing::warn!(subscription.id = ?subscription.map(|id| id.0), "a slow reader is cut off");
             return outlet.cut(|cursor| StreamEnd::Slow { cursor });
         }
         // The reason says what the follower should do next, so it waits for one that is slow: a replaced one that heard

@@ -1,12 +1,12 @@
 //! FeedService.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio_stream::{Stream, StreamExt as _};
+use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{Services, convert, parse, status};
+use super::{Services, body::WatchFrames, convert, parse, status};
 use crate::{
     feed::{Cursor, CursorRefusal, Ending, Follow, Limits, LogSource as _, Scope, Standing, Start, queue},
     proto::{
@@ -145,7 +145,8 @@ impl Services {
 
 #[async_trait]
 impl FeedService for Services {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+    /// Nothing: the frames go beside it, see [`WatchFrames`].
+    type WatchStream = futures_util::stream::Empty<Result<Frame, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         if self.shutdown.is_cancelled() {
@@ -187,7 +188,9 @@ impl FeedService for Services {
             Ok(message) => Ok(convert::watch_response(message, store_id, subscription)),
             Err(end) => Err(status::stream_end(end, subscription)),
         });
-        Ok(Response::new(Box::pin(stream)))
+        let mut response = Response::new(futures_util::stream::empty());
+        response.extensions_mut().insert(WatchFrames::new(stream));
+        Ok(response)
     }
 
     async fn acknowledge(

@@ -12,7 +12,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::status;
+use super::{body::WatchFrames, status};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
 /// that.
@@ -72,7 +72,7 @@ where
             request.extensions_mut().insert(Deadline(begun + *deadline));
         }
         let call = async move {
-            let response = match deadline {
+            let mut response = match deadline {
                 Err(status) => status.into_http(),
                 Ok(deadline) => match tokio::time::timeout_at(begun + deadline, inner.call(request)).await {
                     Ok(Ok(response)) => response,
@@ -84,7 +84,10 @@ where
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             let elapsed_ms = begun.elapsed().as_millis();
             tracing::debug!(rpc.code = ?code, elapsed_ms, "answered");
-            Ok(response)
+            Ok(match response.extensions_mut().remove::<WatchFrames>() {
+                Some(frames) => response.map(|_| frames.into_body()),
+                None => response,
+            })
         };
         Box::pin(call.instrument(span))
     }

@@ -3,6 +3,7 @@
 mod account;
 mod answer;
 mod app;
+mod body;
 mod convert;
 mod feed;
 mod fresh;

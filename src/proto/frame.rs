@@ -1,7 +1,9 @@
 //! A `WatchResponse` as bytes: what is shared by streams is copied into each, not encoded again.
 //!
-//! The generated service sends [`Frame`] where the API says `WatchResponse` (`build.rs`). The numbers of the fields are
-//! those of `feed_service.proto`; the tests read every frame as any client does.
+//! The generated service has [`Frame`] where the API says `WatchResponse` (`build.rs`). The numbers of the fields are those
+//! of `feed_service.proto`; the tests read every frame as any client does.
+
+use std::collections::VecDeque;
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
@@ -23,6 +25,11 @@ const BOOKMARK: u32 = 7;
 const CHANGES: u32 = 1;
 const PART: u32 = 2;
 const MORE_PARTS: u32 = 3;
+
+/// What gRPC puts before a message: a flag and the length.
+const PREFIX: usize = 5;
+/// A frame of at most so many bytes is one chunk: copying it costs less than another frame of HTTP/2.
+const WHOLE: usize = 4 * 1024;
 
 /// A `WatchResponse`, encoded: what is the stream's own, then runs of bytes that it may share with others.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +99,22 @@ impl Frame {
         frame.own.extend(own);
         frame.shared = changes;
         frame
+    }
+
+    /// The frame as gRPC sends it, with its prefix, in chunks that share what it shares.
+    pub fn into_chunks(self) -> VecDeque<Bytes> {
+        let length = self.encoded_len();
+        let mut chunk = Vec::with_capacity(PREFIX + if length <= WHOLE { length } else { self.own.len() });
+        // Not compressed.
+        chunk.push(0);
+        // A message is far below 4 GiB: at most 500 changes, or things of a page.
+        chunk.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        chunk.extend(self.own);
+        if length <= WHOLE {
+            self.shared.iter().for_each(|run| chunk.extend_from_slice(run));
+            return VecDeque::from([Bytes::from(chunk)]);
+        }
+        std::iter::once(Bytes::from(chunk)).chain(self.shared).collect()
     }
 
     /// Writes a change as it stands in a batch.

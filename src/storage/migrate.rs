@@ -4,7 +4,7 @@ use diesel::sql_query;
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{connect::Target, error::StorageError};
+use super::{connect::Target, error::StorageError, listen::prove_direct};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock that keeps replicas which start together from migrating together.
@@ -12,10 +12,11 @@ const LOCK: &str = "SELECT pg_advisory_lock(8243122705118244)";
 
 /// Brings the database to this version's schema. Returns the names of the migrations that were run.
 pub async fn migrate(database_url: &str) -> Result<Vec<String>, StorageError> {
-    let mut connection = Target::parse(database_url)?
-        .connect()
-        .await
-        .map_err(|error| StorageError::Unavailable(error.to_string()))?;
+    let target = Target::parse(database_url)?;
+    // First: a pooler in transaction mode would keep the lock below for whoever it lends that session to next.
+    prove_direct(&target).await?;
+    let mut connection =
+        target.connect().await.map_err(|error| StorageError::Unavailable(error.to_string()))?;
     check_server(&mut connection).await?;
     // Another replica may migrate for longer than a statement may usually take.
     connection.batch_execute("SET statement_timeout = '5min'; SET lock_timeout = '5min'").await?;

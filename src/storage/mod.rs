@@ -24,8 +24,12 @@ mod snapshot;
 mod subscriptions;
 mod transaction;
 
+use std::time::Duration;
+
 use diesel::QueryDsl as _;
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _, pooled_connection::deadpool::Pool};
+use diesel_async::{
+    AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _, pooled_connection::deadpool::Pool,
+};
 
 pub use self::{
     accounts::NewAccount,
@@ -81,6 +85,38 @@ pub struct Database {
     target: connect::Target,
 }
 
+/// How long trying a pooler may take.
+const POOLER: Duration = Duration::from_secs(5);
+
+fn unfit_pooler() -> StorageError {
+    let message = "the pooler before --database-url does not keep prepared statements: that needs PgBouncer 1.21 or later \
+                   with max_prepared_statements, or a connection without it";
+    StorageError::Unfit(message.to_owned())
+}
+
+struct Probe;
+
+impl prepared::Text for Probe {
+    const SQL: &'static str = "SELECT 1";
+}
+
+/// Refuses a pooler in transaction mode that cannot keep the prepared statements of its clients apart. The first client
+/// prepares one; the second then holds the session that this was done on, so that the first one's next transaction gets
+/// another.
+async fn check_pooler(through: &connect::Target) -> Result<(), StorageError> {
+    let connect =
+        || async { through.connect().await.map_err(|error| StorageError::Unavailable(error.to_string())) };
+    let (mut first, mut second) = (connect().await?, connect().await?);
+    let unfit = |error: diesel::result::Error| {
+        tracing::warn!(%error, "the pooler was tried");
+        unfit_pooler()
+    };
+    prepared::prepared::<Probe, _>(|query| query).execute(&mut first).await.map_err(unfit)?;
+    second.batch_execute("BEGIN").await.map_err(unfit)?;
+    prepared::prepared::<Probe, _>(|query| query).execute(&mut first).await.map_err(unfit)?;
+    second.batch_execute("ROLLBACK").await.map_err(unfit)
+}
+
 /// What a store is, read once at start.
 pub struct Identity {
     /// The identity of the log.
@@ -95,6 +131,11 @@ impl Database {
         let mut through = connect::Target::parse(&connections.url)?;
         if connections.direct_url.is_some() {
             through = through.pooled();
+        }
+        if through.is_pooled() {
+            // Some do not even answer to what is sent together.
+            let checked = tokio::time::timeout(POOLER, check_pooler(&through)).await;
+            checked.unwrap_or_else(|_| Err(unfit_pooler()))?;
         }
         let target = connect::Target::parse(connections.direct_url())?;
         let pool = through.pool(connections.pool_size)?;
