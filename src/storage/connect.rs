@@ -36,12 +36,11 @@ const LIFETIME_SPREAD: Duration = Duration::from_secs(10 * 60);
 /// so that neither a lock nor a connection is held by it. A replica that is frozen in the middle of a command holds its
 /// locks for 5 s, well below the 15 s after which a command that waits for them gives up (five attempts of 3 s).
 /// `client_connection_check_interval` ends the statement of a client that is gone.
-/// Statements look things up by key, so a plan does not depend on what is bound: planning them once for a connection saves
-/// a tenth of what a write costs the database. Such a plan knows no limit and no range, so its cost looks high; compiling it
-/// or starting workers for it, each time anew, would take a hundred times longer than carrying it out.
+/// A statement that was planned for whatever may be bound knows no limit and no range, so its cost looks high. Compiling it
+/// or starting workers for it happens at each call and takes a hundred times longer than carrying it out.
 const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; \
      SET idle_in_transaction_session_timeout = '5s'; SET client_connection_check_interval = '500ms'; \
-     SET plan_cache_mode = force_generic_plan; SET jit = off; SET max_parallel_workers_per_gather = 0";
+     SET jit = off; SET max_parallel_workers_per_gather = 0";
 
 /// A database URL, parsed and with TLS decided.
 #[derive(Clone)]

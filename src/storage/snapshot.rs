@@ -66,6 +66,9 @@ pub struct SnapshotPage {
     pub same_history: bool,
 }
 
+/// A page begins at its key in every table that it reads, and looks profiles up: a join that begins anew at the first key
+/// takes longer with each page, and tens of seconds in a store of ten thousand organizations.
+///
 /// A page of one kind of thing with the check of its history. $1 app, $2 organizations, $3 to $5 the key, $6 limit,
 /// $7 profiles, $8 and $9 the noted head.
 macro_rules! page_of {
@@ -106,10 +109,11 @@ page_of!(
 page_of!(
     Members,
     "SELECT m.organization_id, NULL::uuid AS workspace_id, m.member_id, m.state, m.role, m.version, NULL::text AS app,
-            p.display_name AS name, m.account_id, a.email
+            CASE WHEN $7 THEN (SELECT p.display_name FROM profiles p WHERE p.organization_id = m.organization_id
+                AND p.member_id = m.member_id) END AS name,
+            m.account_id,
+            CASE WHEN $7 THEN (SELECT a.email FROM accounts a WHERE a.account_id = m.account_id) END AS email
      FROM members m
-     LEFT JOIN profiles p ON $7 AND p.organization_id = m.organization_id AND p.member_id = m.member_id
-     LEFT JOIN accounts a ON $7 AND a.account_id = m.account_id
      WHERE m.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR m.organization_id = ANY ($2))
        AND (m.organization_id, m.member_id) > ($3, $5)
      ORDER BY m.organization_id, m.member_id LIMIT $6"
@@ -120,7 +124,7 @@ page_of!(
             NULL::text AS name, NULL::uuid AS account_id, NULL::text AS email
      FROM workspace_members x JOIN workspaces w USING (organization_id, workspace_id)
      WHERE w.app = $1 AND (cardinality($2) = 0 OR x.organization_id = ANY ($2))
-       AND (x.organization_id, x.workspace_id, x.member_id) > ($3, $4, $5)
+       AND (w.organization_id, w.workspace_id) >= ($3, $4) AND (x.organization_id, x.workspace_id, x.member_id) > ($3, $4, $5)
      ORDER BY x.organization_id, x.workspace_id, x.member_id LIMIT $6"
 );
 
