@@ -252,15 +252,15 @@ impl<S: LogSource> Stream<S> {
 
     /// Sends what is there, or a bookmark when it is time, or waits for either.
     async fn step(&mut self) -> Result<(), StreamEnd> {
-        // Where it can be resumed, that is: not within a command.
-        if self.part == 0 && Instant::now() >= self.expires {
-            self.farewell();
-            return Err(StreamEnd::Expired);
-        }
         let Some(Known { mark, end }) = self.follow.marks.see() else {
             self.follow.marks.changed().await;
             return Ok(());
         };
+        // Where it can be resumed, that is: not within a command, and not while no stream can be opened (C14).
+        if self.part == 0 && Instant::now() >= self.expires {
+            self.farewell();
+            return Err(StreamEnd::Expired);
+        }
         self.marked = Some(mark.at);
         if mark.history != self.history || end.position < self.scanned {
             return Err(StreamEnd::Forked);

@@ -51,6 +51,8 @@ struct Inner {
 /// What one read of the log brought.
 struct Chunk {
     read_at: Instant,
+    /// Whether there are profiles in it.
+    has_profiles: bool,
     items: Vec<Item>,
     plain: Bytes,
     profiled: Mutex<Option<Bytes>>,
@@ -118,7 +120,7 @@ impl Window {
         let chunk = Arc::new(Chunk::new(entries, self.encode));
         let mut inner = self.write_lock();
         inner.size += chunk.size();
-        if chunk.has_profiles() {
+        if chunk.has_profiles {
             inner.profiled.push_back(Arc::clone(&chunk));
         }
         inner.chunks.push_back(chunk);
@@ -127,12 +129,19 @@ impl Window {
         {
             inner.size -= oldest.size();
             inner.start = oldest.last();
+            inner.profiled.pop_front_if(|chunk| Arc::ptr_eq(chunk, &oldest));
         }
+    }
+
+    /// How many chunks keep profiles.
+    #[cfg(test)]
+    pub(super) fn profiled(&self) -> usize {
+        self.read_lock().profiled.len()
     }
 
     /// Forgets profiles that were read too long ago.
     pub(super) fn forget_profiles(&self) {
-        let is_old = |chunk: &Arc<Chunk>| chunk.read_at.elapsed() > PROFILES;
+        let is_old = |chunk: &Arc<Chunk>| chunk.is_stale();
         if !self.read_lock().profiled.front().is_some_and(is_old) {
             return;
         }
@@ -211,11 +220,13 @@ impl Chunk {
         }
         let plain = Bytes::from(plain);
         let profiled = if with_profiles { Bytes::from(profiled) } else { plain.clone() };
-        Self { read_at: Instant::now(), items, plain, profiled: Mutex::new(Some(profiled)) }
+        let (read_at, has_profiles) = (Instant::now(), with_profiles);
+        Self { read_at, has_profiles, items, plain, profiled: Mutex::new(Some(profiled)) }
     }
 
-    fn has_profiles(&self) -> bool {
-        self.buffer(true).is_some_and(|profiled| profiled.as_ptr() != self.plain.as_ptr())
+    /// Whether it has profiles that were read too long ago.
+    fn is_stale(&self) -> bool {
+        self.has_profiles && self.read_at.elapsed() > PROFILES
     }
 
     /// Counts the profiles too although they are soon gone: the window then never holds more than it may.
@@ -226,6 +237,10 @@ impl Chunk {
 
     fn buffer(&self, profiles: bool) -> Option<Bytes> {
         if profiles {
+            // They are forgotten between two calls of the tail, and one may hang for longer.
+            if self.is_stale() {
+                return None;
+            }
             self.profiled.lock().unwrap_or_else(PoisonError::into_inner).clone()
         } else {
             Some(self.plain.clone())

@@ -252,3 +252,65 @@ async fn c7_a_window_of_a_lost_end_is_dropped() {
     anew.catch_up().await;
     anew.check();
 }
+
+/// Two copies of what the window of the service holds: a plain change and one with a profile differ.
+fn with_profile(entry: &crate::feed::Entry, profiles: bool, out: &mut Vec<u8>) {
+    super::log::encode(entry, false, out);
+    if profiles {
+        out.extend([0; 1_000]);
+    }
+}
+
+fn named(log: &Log) -> Vec<crate::feed::Entry> {
+    let mut entries = log.truth(&chat()).entries;
+    for entry in &mut entries {
+        if let crate::feed::Thing::Member { profile, .. } = &mut entry.thing {
+            *profile = Some(("Ada".to_owned(), "ada@example.com".to_owned()));
+        }
+    }
+    entries
+}
+
+#[tokio::test(start_paused = true)]
+async fn c10_old_profiles_are_not_read_while_a_call_hangs() {
+    let log = Log::new();
+    log.commit_many("chat", 10);
+    log.sequence_now();
+    let window = crate::feed::Window::new(with_profile, 1 << 20);
+    window.reset(0, 0);
+    window.push(named(&log));
+    // The tail's next call hangs (it may for 30 s): nobody calls `forget_profiles` meanwhile.
+    sleep(Duration::from_secs(29)).await;
+    let range = crate::feed::source::Range { after: 0, until: 10 };
+    assert!(window.read(0, &chat(), true, range, 501).is_none(), "29 s old profiles are sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c14_an_old_stream_stays_open_while_the_log_is_away() {
+    let log = Log::new();
+    let mut replica = started(&log).await;
+    replica.limits.age = AGE;
+    let mut follower = replica.follow(beginning());
+    log.commit_many("chat", 3);
+    follower.catch_up().await;
+    log.state().calls_fail = true;
+    // What was known before the failure may still be told.
+    follower.listen(Duration::from_secs(2)).await;
+    assert!(follower.is_silent_for(AGE).await);
+    log.state().calls_fail = false;
+    assert_eq!(follower.finish().await, Some(StreamEnd::Expired));
+    follower.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn c10_what_the_window_dropped_is_not_kept_for_its_profiles() {
+    let log = Log::new();
+    log.commit_many("chat", 10);
+    log.sequence_now();
+    let window = crate::feed::Window::new(with_profile, 0);
+    window.reset(0, 0);
+    for _ in 0..100 {
+        window.push(named(&log));
+    }
+    assert_eq!(window.profiled(), 0, "chunks that were dropped are still held");
+}
