@@ -17,7 +17,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .build_client(false)
-        .codec_path("crate::proto::codec::SmallBuffers")
         // Sent as bytes that streams share.
         .extern_path(".rollcall.v1.WatchResponse", "crate::proto::Frame")
         .compile_fds(compiler.file_descriptor_set())?;

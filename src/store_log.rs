@@ -57,7 +57,7 @@ impl Sequence for StoreSequence {
     async fn sequence(&mut self, after: Option<Point>, limit: usize) -> Result<Sequenced, SourceError> {
         let tail = self.0.sequence(after.map(head), bound(limit)).await.map_err(failed)?;
         let entries = tail.rows.into_iter().map(|row| entry(row, true)).collect::<Result<_, _>>()?;
-        Ok(Sequenced { head: point(tail.head), same_history: tail.same_history, entries })
+        Ok(Sequenced { head: point(tail.head), same_history: tail.same_history, floor: tail.floor, entries })
     }
 }
 

@@ -56,8 +56,10 @@ pub trait Sequence: Send + 'static {
 pub struct Sequenced {
     /// The head of the log.
     pub head: Point,
-    /// Whether the log has the point after which it was read, checked by the statement that read.
+    /// Whether the log has the point after which it was read, or has trimmed it; checked by the statement that read.
     pub same_history: bool,
+    /// Changes at or before this position may have been trimmed (C8).
+    pub floor: i64,
     /// The changes after it, in order.
     pub entries: Vec<Entry>,
 }

@@ -71,11 +71,14 @@ impl<Q: Sequence> Tail<Q> {
     async fn call(&mut self) -> Result<Option<Known>, SourceError> {
         let at = Instant::now();
         let after = self.read.map(|read| read.last);
-        let Sequenced { head, same_history, entries } = self.sequence.sequence(after, READ).await?;
+        let Sequenced { head, same_history, floor, entries } = self.sequence.sequence(after, READ).await?;
         let read = match self.read {
-            Some(read) if same_history => self.extend(read, entries),
+            Some(read) if same_history && floor <= read.last.position => self.extend(read, entries),
             known => {
-                if let Some(known) = known {
+                // Away for so long that what comes next was trimmed: the same log, with a hole in the window.
+                if let Some(known) = known
+                    && !same_history
+                {
                     tracing::error!(
                         last.position = known.last.position,
                         head.position,

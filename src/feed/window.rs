@@ -19,8 +19,8 @@ use super::{
 };
 use crate::rules::ids::{AppName, ChangeId, CommandId, OrganizationId};
 
-/// For how long profiles stay in memory: so old may a name be at most when it is sent. A stream that is further behind
-/// reads it anew, so that nobody is sent a name long after it was erased.
+/// For how long profiles are taken from here: so old may a name be at most when it is queued. A stream that is further
+/// behind reads it anew.
 const PROFILES: Duration = Duration::from_secs(5);
 /// What an item takes besides its bytes, roughly.
 const ITEM: usize = 160;

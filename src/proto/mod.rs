@@ -1,7 +1,6 @@
 //! The messages and services of package `rollcall.v1`: generated ones ([`v1`], whose items stand here), and `Watch`'s
 //! answers as bytes ([`Frame`]).
 
-pub mod codec;
 mod frame;
 
 /// The generated ones.

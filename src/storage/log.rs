@@ -64,8 +64,10 @@ impl Database {
 pub struct Tail {
     /// The head of the log.
     pub head: Head,
-    /// Whether the log has the change after which was read.
+    /// Whether the log has the change after which was read, or has trimmed it.
     pub same_history: bool,
+    /// Changes at or before this position may have been trimmed.
+    pub floor: i64,
     /// The changes after it.
     pub rows: Vec<LogRow>,
 }
@@ -82,7 +84,9 @@ impl Sequencer {
                 let mut connection =
                     connected.map_err(|error| StorageError::Unavailable(error.to_string()))?;
                 // All that is pending moves in one statement, whatever piled up: cut off, it would never get done.
-                connection.batch_execute("SET statement_timeout = '5min'").await?;
+                // For the same reason it goes on when a call is given up for one that hangs.
+                let settings = "SET statement_timeout = '5min'; SET client_connection_check_interval = 0";
+                connection.batch_execute(settings).await?;
                 connection
             }
         };
@@ -92,7 +96,7 @@ impl Sequencer {
         let Some(after) = after else {
             let head = sequenced.await?;
             self.connection = Some(connection);
-            return Ok(Tail { head, same_history: true, rows: Vec::new() });
+            return Ok(Tail { head, same_history: true, floor: 0, rows: Vec::new() });
         };
         // Sent together: the second reads what the first has committed.
         let read = prepared::<ReadTail, _>(|query| {
@@ -106,7 +110,8 @@ impl Sequencer {
         let (head, read): (_, Vec<CheckedRow>) = (head?, read?);
         self.connection = Some(connection);
         let same_history = read.iter().all(|row| row.same_history);
-        Ok(Tail { head, same_history, rows: read.into_iter().filter_map(|row| row.row).collect() })
+        let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
+        Ok(Tail { head, same_history, floor, rows: read.into_iter().filter_map(|row| row.row).collect() })
     }
 }
 
@@ -239,7 +244,7 @@ struct ReadTail;
 
 impl Text for ReadTail {
     const SQL: &'static str = concat!(
-        "SELECT f.position AS floor, ($1 = 0 OR EXISTS (
+        "SELECT f.position AS floor, ($1 = 0 OR $1 < f.position OR ($1 = f.position AND f.change_id = $2) OR EXISTS (
             SELECT FROM changes k WHERE k.position = $1 AND k.change_id = $2)) AS same_history, page.*
      FROM log_floor f LEFT JOIN LATERAL (",
         change_columns!("true"),

@@ -53,8 +53,8 @@ pub use self::{
 use crate::rules::ids::StoreId;
 
 /// Calls that may wait for each connection of the pool. Where a call takes 10 ms, the last of them has its connection
-/// within a third of a second; who comes after that is told at once instead of in seconds.
-const WAITING: usize = 32;
+/// within a sixth of a second; who comes after that is told at once instead of in seconds.
+const WAITING: usize = 16;
 
 /// How a database is reached.
 #[derive(Clone)]

@@ -264,12 +264,14 @@ impl Sequence for Log {
         }
         let head = state.sequence();
         let Some(after) = after else {
-            return Ok(Sequenced { head, same_history: true, entries: Vec::new() });
+            return Ok(Sequenced { head, same_history: true, floor: 0, entries: Vec::new() });
         };
-        let same_history = after == Point::ZERO || state.at(after.position) == Some(after.change_id);
-        let behind = state.changes.iter().skip(usize::try_from(after.position).expect("a position"));
+        let floor = state.floor;
+        let same_history = after.position <= floor || state.at(after.position) == Some(after.change_id);
+        let from = after.position.max(floor);
+        let behind = state.changes.iter().skip(usize::try_from(from).expect("a position"));
         let entries = behind.take(limit).map(|stored| stored.entry.clone()).collect();
-        Ok(Sequenced { head, same_history, entries })
+        Ok(Sequenced { head, same_history, floor, entries })
     }
 }
 

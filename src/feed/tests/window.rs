@@ -314,3 +314,22 @@ async fn c10_what_the_window_dropped_is_not_kept_for_its_profiles() {
     }
     assert_eq!(window.profiled(), 0, "chunks that were dropped are still held");
 }
+
+#[tokio::test(start_paused = true)]
+async fn c8_a_replica_that_was_away_while_the_log_was_trimmed_takes_it_for_no_fork() {
+    let log = Log::new();
+    log.commit_many("chat", 10);
+    let replica = started(&log).await;
+    let mut behind = replica.follow(beginning());
+    behind.catch_up().await;
+    log.state().calls_fail = true;
+    sleep(Duration::from_secs(5)).await;
+    log.commit_many("chat", 20);
+    log.sequence_now();
+    log.trim(25);
+    log.state().calls_fail = false;
+    assert_eq!(behind.finish().await, Some(StreamEnd::Compacted));
+    let mut anew = replica.snapshot();
+    anew.catch_up().await;
+    anew.check();
+}

@@ -144,7 +144,9 @@ async fn a_read_that_nobody_waits_for_delays_no_other() {
             async move { apps.list_apps(request).await }
         });
         for answer in futures_util::future::join_all(calls).await {
-            refused(answer, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+            // The client's own time-out, which reads the same header, may be the first.
+            let code = answer.expect_err("it waits for the table").code();
+            assert!(matches!(code, Code::DeadlineExceeded | Code::Cancelled), "{code:?}");
         }
         let others = (0..16).map(|_| {
             let mut client = patient(&server);
