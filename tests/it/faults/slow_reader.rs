@@ -12,7 +12,6 @@ use super::{
     scene::{Scene, soon, stream, to_snapshot_end, versions},
     size,
 };
-use crate::processes::run_well;
 
 const READERS: usize = 49;
 const PACE: Duration = Duration::from_millis(25);
@@ -87,10 +86,6 @@ async fn t8_one_slow_reader_costs_the_others_nothing_and_misses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t8_a_reader_that_takes_nothing_is_ended_with_its_cursor() {
-    if !run_well(["serve", "--help"]).await.contains("slow-consumer-seconds") {
-        println!("t8: this service does not end slow readers (no --slow-consumer-seconds): skipped");
-        return;
-    }
     let scene = Scene::start(&["--slow-consumer-seconds", "1"]).await;
     let request = WatchRequest { app: "chat".to_owned(), ..Default::default() };
     let mut slow = stream(scene.replica.client().channel(), request).await;
