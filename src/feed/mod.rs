@@ -6,7 +6,7 @@
 //! - [`cursor`]: where a stream resumes.
 //! - [`message`]: what a stream says.
 //! - [`stream`]: one follower: snapshot, then changes, then bookmarks, in one queue.
-//! - [`queue`]: what lies between a stream and its reader.
+//! - [`mod@queue`]: what lies between a stream and its reader.
 //! - [`registry`]: which streams are open, so that a subscription has one.
 //!
 //! It reads through [`LogSource`] and knows neither SQL nor gRPC, so that time can be paused in its tests.

@@ -145,7 +145,7 @@ impl Services {
 
 #[async_trait]
 impl FeedService for Services {
-    /// Nothing: the frames go beside it, see [`WatchFrames`].
+    /// Nothing: the frames go beside it, see `WatchFrames`.
     type WatchStream = futures_util::stream::Empty<Result<Frame, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
