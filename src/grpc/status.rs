@@ -134,14 +134,17 @@ pub(super) fn deadline_exceeded() -> Status {
     .status()
 }
 
+/// A sealed text is whole, and does not fit the log as it is.
+fn unfit(reason: ErrorReason, field: &str, message: &str) -> Status {
+    Problem::new(Code::FailedPrecondition, reason, message)
+        .precondition([field.to_owned()])
+        .with("field", field)
+        .status()
+}
+
 /// A cursor cannot be resumed or acknowledged (C6).
 pub(super) fn cursor_refused(field: &str, refusal: CursorRefusal) -> Status {
-    let failed = |reason, message: &str| {
-        Problem::new(Code::FailedPrecondition, reason, message)
-            .precondition([field.to_owned()])
-            .with("field", field)
-            .status()
-    };
+    let failed = |reason, message: &str| unfit(reason, field, message);
     match refusal {
         CursorRefusal::Invalid => bad_field(
             ErrorReason::CursorInvalid,
@@ -182,12 +185,7 @@ pub(super) fn refusal_reason(refusal: CursorRefusal) -> ErrorReason {
 /// A token cannot be read at (C13).
 pub(super) fn token_refused(refusal: TokenRefusal) -> Status {
     const FIELD: &str = "at_least_as_fresh";
-    let failed = |reason, message: &str| {
-        Problem::new(Code::FailedPrecondition, reason, message)
-            .precondition([FIELD.to_owned()])
-            .with("field", FIELD)
-            .status()
-    };
+    let failed = |reason, message: &str| unfit(reason, FIELD, message);
     match refusal {
         TokenRefusal::Invalid => {
             bad_field(ErrorReason::TokenInvalid, FIELD, "is damaged or made up".to_owned())

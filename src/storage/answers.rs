@@ -1,6 +1,5 @@
 //! What a departure or a return answers, read in one statement after the commit.
 
-use chrono::{DateTime, Utc};
 use diesel::{OptionalExtension as _, QueryableByName, sql_types};
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
@@ -9,6 +8,7 @@ use super::{
     Database, MemberRead,
     error::StorageError,
     prepared::{Text, prepared},
+    reads::MemberColumns,
 };
 use crate::rules::ids::{CommandId, MemberId, OrganizationId};
 
@@ -31,22 +31,8 @@ pub struct MemberStanding {
 
 #[derive(QueryableByName)]
 struct Row {
-    #[diesel(sql_type = sql_types::Uuid)]
-    organization_id: Uuid,
-    #[diesel(sql_type = sql_types::Uuid)]
-    member_id: Uuid,
-    #[diesel(sql_type = sql_types::Uuid)]
-    account_id: Uuid,
-    #[diesel(sql_type = sql_types::Text)]
-    role: String,
-    #[diesel(sql_type = sql_types::Text)]
-    state: String,
-    #[diesel(sql_type = sql_types::BigInt)]
-    version: i64,
-    #[diesel(sql_type = sql_types::Timestamptz)]
-    create_time: DateTime<Utc>,
-    #[diesel(sql_type = sql_types::Timestamptz)]
-    update_time: DateTime<Utc>,
+    #[diesel(embed)]
+    member: MemberColumns,
     #[diesel(sql_type = sql_types::Text)]
     display_name: String,
     #[diesel(sql_type = sql_types::Text)]
@@ -106,14 +92,7 @@ impl Database {
         let row: Option<Row> = query.get_result(&mut self.read().await?).await.optional()?;
         Ok(row.map(|row| {
             let Row {
-                organization_id,
-                member_id,
-                account_id,
-                role,
-                state,
-                version,
-                create_time,
-                update_time,
+                member,
                 display_name,
                 email,
                 active,
@@ -122,18 +101,7 @@ impl Database {
                 closed_in_organization,
                 others,
             } = row;
-            let member = MemberRead {
-                organization_id,
-                member_id,
-                account_id,
-                role,
-                state,
-                version,
-                create_time,
-                update_time,
-                display_name,
-                email,
-            };
+            let member = MemberRead::from((member, Some(display_name), email));
             MemberStanding { member, active, deactivated, closed, closed_in_organization, others }
         }))
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _,
-    OptionalExtension as _, QueryDsl as _, Queryable, Selectable, SelectableHelper as _,
+    OptionalExtension as _, QueryDsl as _, Queryable, QueryableByName, Selectable, SelectableHelper as _,
 };
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
@@ -60,9 +60,10 @@ pub struct WorkspaceMemberRead {
     pub update_time: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Queryable, Selectable)]
+/// The columns of a member that are shown.
+#[derive(Debug, Clone, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = members, check_for_backend(diesel::pg::Pg))]
-struct MemberColumns {
+pub(super) struct MemberColumns {
     organization_id: Uuid,
     member_id: Uuid,
     account_id: Uuid,
