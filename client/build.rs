@@ -15,10 +15,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     for stored in ["Organization", "Workspace", "Member", "WorkspaceMember", "Profile"] {
         let message = format!(".rollcall.v1.{stored}");
         code = code.type_attribute(&message, "#[derive(serde::Serialize, serde::Deserialize)]");
-        // The feed never carries these two, and what it never carries is not part of a stored replica.
-        for absent in ["create_time", "update_time"] {
+        // The feed never carries these, and what it never carries is not part of a stored replica.
+        for absent in ["create_time", "update_time", "return_time", "settings", "contract_id"] {
             code = code.field_attribute(format!("{message}.{absent}"), "#[serde(skip)]");
         }
+    }
+    // What the first release did not store.
+    for later in ["leaving", "tombstone_id"] {
+        code = code.field_attribute(format!(".rollcall.v1.Member.{later}"), "#[serde(default)]");
     }
     code.compile_fds(compiler.file_descriptor_set())?;
     Ok(())

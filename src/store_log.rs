@@ -11,7 +11,9 @@ use crate::{
     rules::{
         Reason,
         ids::{AccountId, ChangeId, CommandId, MemberId, OrganizationId, WorkspaceId},
-        roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+        roles::{
+            Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState,
+        },
     },
     storage::{Database, Head, LogRow, ReadChanges, Sequencer, SnapshotCursor, SnapshotRow},
 };
@@ -141,7 +143,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
     let point = Point { position: row.position, change_id: ChangeId(row.change_id) };
     let reason = Reason::from_word(&row.reason).ok_or_else(|| corrupt("reason"))?;
     let thing = match row.subject.as_str() {
-        "ORGANIZATION" => organization(row.organization_id, row.organization_name, row.version),
+        "ORGANIZATION" => organization(row.organization_id, row.organization_name, &row.state, row.version)?,
         "WORKSPACE" => workspace(
             row.organization_id,
             row.workspace_id,
@@ -155,6 +157,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
             row.member_id,
             row.account_id,
             (row.role.as_deref(), &row.state),
+            (row.leaving, row.tombstone_id),
             row.version,
             profiles.then(|| (row.display_name.unwrap_or_default(), row.email.unwrap_or_default())),
         )?,
@@ -178,21 +181,45 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
         record_time: row.record_time.into(),
         caller: row.caller,
         acting_member_id: row.acting_member_id.map(MemberId),
+        handover_to: row.handover_to_member_id.map(MemberId),
+        assignments: row
+            .assignments
+            .map(|word| Assignments::from_word(&word).ok_or_else(|| corrupt("assignments policy")))
+            .transpose()?,
     })
 }
 
 /// What a row is shows in the ids that it has.
 fn thing_of_row(row: SnapshotRow, profiles: bool) -> Result<Thing, SourceError> {
-    let SnapshotRow { workspace_id, member_id, role, app, name, account_id, email, .. } = row;
+    let SnapshotRow {
+        workspace_id,
+        member_id,
+        role,
+        app,
+        name,
+        account_id,
+        email,
+        leaving,
+        tombstone_id,
+        ..
+    } = row;
     let organization_id = row.organization_id.ok_or_else(|| corrupt("organization"))?;
     let (state, role) = (row.state.ok_or_else(|| corrupt("state"))?, role.as_deref());
     let version = row.version.ok_or_else(|| corrupt("version"))?;
     match (workspace_id, member_id) {
-        (None, None) => Ok(organization(organization_id, name, version)),
+        (None, None) => organization(organization_id, name, &state, version),
         (Some(_), None) => workspace(organization_id, workspace_id, app, name, &state, version),
         (None, Some(_)) => {
             let profile = profiles.then(|| (name.unwrap_or_default(), email.unwrap_or_default()));
-            member(organization_id, member_id, account_id, (role, &state), version, profile)
+            member(
+                organization_id,
+                member_id,
+                account_id,
+                (role, &state),
+                (leaving, tombstone_id),
+                version,
+                profile,
+            )
         }
         (Some(_), Some(_)) => {
             workspace_member(organization_id, workspace_id, member_id, role, &state, version)
@@ -200,8 +227,18 @@ fn thing_of_row(row: SnapshotRow, profiles: bool) -> Result<Thing, SourceError> 
     }
 }
 
-fn organization(id: Uuid, display_name: Option<String>, version: i64) -> Thing {
-    Thing::Organization { id: OrganizationId(id), display_name: display_name.unwrap_or_default(), version }
+fn organization(
+    id: Uuid,
+    display_name: Option<String>,
+    state: &str,
+    version: i64,
+) -> Result<Thing, SourceError> {
+    Ok(Thing::Organization {
+        id: OrganizationId(id),
+        display_name: display_name.unwrap_or_default(),
+        state: OrganizationState::from_word(state).ok_or_else(|| corrupt("state"))?,
+        version,
+    })
 }
 
 fn workspace(
@@ -227,6 +264,7 @@ fn member(
     id: Option<Uuid>,
     account_id: Option<Uuid>,
     (role, state): (Option<&str>, &str),
+    (leaving, tombstone_id): (Option<bool>, Option<Uuid>),
     version: i64,
     profile: Option<(String, String)>,
 ) -> Result<Thing, SourceError> {
@@ -236,6 +274,9 @@ fn member(
         account_id: account_id.map(AccountId),
         role: role.and_then(OrganizationRole::from_word).ok_or_else(|| corrupt("role"))?,
         state: MembershipState::from_word(state).ok_or_else(|| corrupt("state"))?,
+        // Null where it was written before there was such a thing.
+        leaving: leaving.unwrap_or(false),
+        tombstone_id,
         version,
         profile,
     })

@@ -91,10 +91,12 @@ impl Work for AccountChange {
         if !opened? {
             return Ok(Outcome::Repeated);
         }
-        let account = account?.ok_or(EngineError::Missing(Missing::Account(self.account)))?;
+        let account = account?
+            .filter(|account| account.email.is_some())
+            .ok_or(EngineError::Missing(Missing::Account(self.account)))?;
         rules::permit_account(Action::UpdateAccount, acting, Some(self.account))?;
         let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
-        if account.email == self.email.address() {
+        if account.email.as_deref() == Some(self.email.address()) {
             return Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })));
         }
         let members = members?;

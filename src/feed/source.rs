@@ -8,7 +8,9 @@ use super::cursor::Scope;
 use crate::rules::{
     Reason,
     ids::{AccountId, AppName, ChangeId, CommandId, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+    roles::{
+        Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState,
+    },
 };
 
 /// A point of the log: a position and the change that stands there. Position 0 has the nil id.
@@ -155,6 +157,10 @@ pub struct Entry {
     pub caller: String,
     /// The member for whom that workload acted.
     pub acting_member_id: Option<MemberId>,
+    /// Of a departure: who takes over (R58).
+    pub handover_to: Option<MemberId>,
+    /// Of an erasure: what becomes of assignments (R46).
+    pub assignments: Option<Assignments>,
 }
 
 /// A thing as a follower is told of it. Names and profiles are as they are when read.
@@ -164,6 +170,7 @@ pub enum Thing {
     Organization {
         id: OrganizationId,
         display_name: String,
+        state: OrganizationState,
         version: i64,
     },
     Workspace {
@@ -180,6 +187,9 @@ pub enum Thing {
         account_id: Option<AccountId>,
         role: OrganizationRole,
         state: MembershipState,
+        leaving: bool,
+        /// What stands for an ERASED member.
+        tombstone_id: Option<Uuid>,
         version: i64,
         /// Shown name and e-mail address, where profiles were asked for.
         profile: Option<(String, String)>,

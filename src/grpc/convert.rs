@@ -11,10 +11,14 @@ use crate::{
     rules::{
         Reason,
         ids::{StoreId, SubscriptionId},
-        roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+        roles::{
+            AccountState, Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole,
+            WorkspaceState,
+        },
     },
     storage::{
-        AccountRow, AppRow, MemberRead, OrganizationRead, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
+        AccountRow, AppRow, MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow,
+        WorkspaceMemberRead, WorkspaceRead,
     },
 };
 
@@ -52,6 +56,7 @@ fn member_state(word: &str) -> proto::MemberState {
         Some(MembershipState::Active) => proto::MemberState::Active,
         Some(MembershipState::Deactivated) => proto::MemberState::Deactivated,
         Some(MembershipState::Removed) => proto::MemberState::Removed,
+        Some(MembershipState::Erased) => proto::MemberState::Erased,
         None => proto::MemberState::Unspecified,
     }
 }
@@ -61,7 +66,7 @@ fn workspace_member_state(word: &str) -> proto::WorkspaceMemberState {
         Some(MembershipState::Active) => proto::WorkspaceMemberState::Active,
         Some(MembershipState::Deactivated) => proto::WorkspaceMemberState::Deactivated,
         Some(MembershipState::Removed) => proto::WorkspaceMemberState::Removed,
-        None => proto::WorkspaceMemberState::Unspecified,
+        Some(MembershipState::Erased) | None => proto::WorkspaceMemberState::Unspecified,
     }
 }
 
@@ -91,16 +96,71 @@ fn reason(reason: Reason) -> proto::ChangeReason {
         Reason::RemovedWithWorkspace => proto::ChangeReason::RemovedWithWorkspace,
         Reason::Returned => proto::ChangeReason::Returned,
         Reason::Deleted => proto::ChangeReason::Deleted,
+        Reason::SettingsChanged => proto::ChangeReason::SettingsChanged,
+        Reason::LeavingSet => proto::ChangeReason::LeavingSet,
+        Reason::LeavingCleared => proto::ChangeReason::LeavingCleared,
+        Reason::DeactivatedForInactivity => proto::ChangeReason::DeactivatedForInactivity,
+        Reason::ReactivatedAsPlanned => proto::ChangeReason::ReactivatedAsPlanned,
+        Reason::OrganizationDeleted => proto::ChangeReason::OrganizationDeleted,
+        Reason::Erased => proto::ChangeReason::Erased,
+        Reason::AccountDeleted => proto::ChangeReason::AccountDeleted,
+        Reason::RemovedWithErasure => proto::ChangeReason::RemovedWithErasure,
+    }
+}
+
+fn account_state(word: &str) -> proto::AccountState {
+    match AccountState::from_word(word) {
+        Some(AccountState::Active) => proto::AccountState::Active,
+        Some(AccountState::Deleted) => proto::AccountState::Deleted,
+        None => proto::AccountState::Unspecified,
+    }
+}
+
+fn organization_state(word: &str) -> proto::OrganizationState {
+    match OrganizationState::from_word(word) {
+        Some(OrganizationState::Active) => proto::OrganizationState::Active,
+        Some(OrganizationState::Deleted) => proto::OrganizationState::Deleted,
+        None => proto::OrganizationState::Unspecified,
+    }
+}
+
+fn settings(row: SettingsColumns) -> proto::OrganizationSettings {
+    let SettingsColumns {
+        seat_limit,
+        self_deactivation,
+        invitation_forwarding,
+        guest_inactivity_days,
+        reactivate_on_return,
+        erased_alias,
+        deleted_account_alias,
+    } = row;
+    proto::OrganizationSettings {
+        seat_limit,
+        self_deactivation,
+        invitation_forwarding,
+        guest_inactivity_days,
+        reactivate_on_return,
+        erased_alias,
+        deleted_account_alias,
+    }
+}
+
+fn assignments(policy: Assignments) -> proto::Assignments {
+    match policy {
+        Assignments::Keep => proto::Assignments::Keep,
+        Assignments::Clear => proto::Assignments::Clear,
+        Assignments::HandOver => proto::Assignments::HandOver,
     }
 }
 
 /// An account.
 pub(super) fn account(row: AccountRow) -> proto::Account {
-    let AccountRow { account_id, email, version, create_time, update_time } = row;
+    let AccountRow { account_id, email, state, language, version, create_time, update_time } = row;
     proto::Account {
         account_id: account_id.to_string(),
-        email,
-        state: proto::AccountState::Active.into(),
+        email: email.unwrap_or_default(),
+        state: account_state(&state).into(),
+        language,
         version,
         create_time: time(create_time),
         update_time: time(update_time),
@@ -115,14 +175,25 @@ pub(super) fn app(row: AppRow) -> proto::App {
 
 /// An organization.
 pub(super) fn organization(row: OrganizationRead) -> proto::Organization {
-    let OrganizationRead { organization_id, display_name, version, create_time, update_time } = row;
+    let OrganizationRead {
+        organization_id,
+        display_name,
+        state,
+        contract_id,
+        settings,
+        version,
+        create_time,
+        update_time,
+    } = row;
     proto::Organization {
         organization_id: organization_id.to_string(),
         display_name,
-        state: proto::OrganizationState::Active.into(),
+        state: organization_state(&state).into(),
         version,
         create_time: time(create_time),
         update_time: time(update_time),
+        settings: Some(self::settings(settings)),
+        contract_id: contract_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
@@ -158,6 +229,10 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
         account_id,
         role,
         state,
+        leaving,
+        return_time,
+        tombstone_id,
+        erased_by: _,
         version,
         create_time,
         update_time,
@@ -167,13 +242,16 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
     proto::Member {
         organization_id: organization_id.to_string(),
         member_id: member_id.to_string(),
-        account_id: account_id.to_string(),
+        account_id: account_id.map(|id| id.to_string()).unwrap_or_default(),
         role: organization_role(&role).into(),
         state: member_state(&state).into(),
         version,
         profile: Some(proto::Profile { display_name, email }),
         create_time: time(create_time),
         update_time: time(update_time),
+        leaving,
+        return_time: return_time.and_then(time),
+        tombstone_id: tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
@@ -191,7 +269,7 @@ pub(super) fn rendered(member_id: String, row: Option<&MemberRead>) -> proto::Re
         proto::MemberState::Active => proto::Rendering::Plain,
         proto::MemberState::Deactivated => proto::Rendering::Deactivated,
         proto::MemberState::Removed => proto::Rendering::Struck,
-        proto::MemberState::Unspecified => proto::Rendering::Unknown,
+        proto::MemberState::Erased | proto::MemberState::Unspecified => proto::Rendering::Unknown,
     };
     proto::RenderedMember {
         member_id,
@@ -295,6 +373,8 @@ pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
         record_time,
         caller,
         acting_member_id,
+        handover_to,
+        assignments: policy,
     } = entry;
     let mut thing = thing.clone();
     if let (Thing::Member { profile, .. }, false) = (&mut thing, profiles) {
@@ -309,19 +389,23 @@ pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
         record_time: Some((*record_time).into()),
         caller: caller.clone(),
         acting_member_id: acting_member_id.map(|id| id.to_string()).unwrap_or_default(),
+        handover_to_member_id: handover_to.map(|id| id.to_string()).unwrap_or_default(),
+        assignments: policy.map(assignments).unwrap_or_default().into(),
     };
     Frame::write_change(&change, out);
 }
 
 fn subject(thing: Thing) -> proto::Subject {
     let subject = match thing {
-        Thing::Organization { id, display_name, version } => Subject::Organization(proto::Organization {
-            organization_id: id.to_string(),
-            display_name,
-            state: proto::OrganizationState::Active.into(),
-            version,
-            ..proto::Organization::default()
-        }),
+        Thing::Organization { id, display_name, state, version } => {
+            Subject::Organization(proto::Organization {
+                organization_id: id.to_string(),
+                display_name,
+                state: organization_state(state.as_str()).into(),
+                version,
+                ..proto::Organization::default()
+            })
+        }
         Thing::Workspace { organization_id, id, app, display_name, state, version } => {
             Subject::Workspace(proto::Workspace {
                 organization_id: organization_id.to_string(),
@@ -333,18 +417,28 @@ fn subject(thing: Thing) -> proto::Subject {
                 ..proto::Workspace::default()
             })
         }
-        Thing::Member { organization_id, id, account_id, role, state, version, profile } => {
-            Subject::Member(proto::Member {
-                organization_id: organization_id.to_string(),
-                member_id: id.to_string(),
-                account_id: account_id.map(|id| id.to_string()).unwrap_or_default(),
-                role: organization_role(role.as_str()).into(),
-                state: member_state(state.as_str()).into(),
-                version,
-                profile: profile.map(|(display_name, email)| proto::Profile { display_name, email }),
-                ..proto::Member::default()
-            })
-        }
+        Thing::Member {
+            organization_id,
+            id,
+            account_id,
+            role,
+            state,
+            leaving,
+            tombstone_id,
+            version,
+            profile,
+        } => Subject::Member(proto::Member {
+            organization_id: organization_id.to_string(),
+            member_id: id.to_string(),
+            account_id: account_id.map(|id| id.to_string()).unwrap_or_default(),
+            role: organization_role(role.as_str()).into(),
+            state: member_state(state.as_str()).into(),
+            version,
+            profile: profile.map(|(display_name, email)| proto::Profile { display_name, email }),
+            leaving,
+            tombstone_id: tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
+            ..proto::Member::default()
+        }),
         Thing::WorkspaceMember { organization_id, workspace_id, member_id, role, state, version } => {
             Subject::WorkspaceMember(proto::WorkspaceMember {
                 organization_id: organization_id.to_string(),

@@ -360,6 +360,8 @@ fn violation(violation: Violation) -> Status {
             .status(),
             Standing::Deactivated => failed(ErrorReason::MemberDeactivated, member.to_string()).status(),
             Standing::Removed => failed(ErrorReason::MemberRemoved, member.to_string()).status(),
+            Standing::Invited => failed(ErrorReason::MemberInvited, member.to_string()).status(),
+            Standing::Erased => failed(ErrorReason::MemberErased, member.to_string()).status(),
         },
         Violation::WorkspaceMember { member, standing } => match standing {
             Standing::None => not_found(ErrorReason::WorkspaceMemberNotFound, "workspace member", member),
@@ -372,7 +374,10 @@ fn violation(violation: Violation) -> Status {
             Standing::Deactivated => {
                 failed(ErrorReason::WorkspaceMemberDeactivated, member.to_string()).status()
             }
-            Standing::Removed => failed(ErrorReason::WorkspaceMemberRemoved, member.to_string()).status(),
+            // A membership in a workspace is neither invited nor erased, only its member is.
+            Standing::Removed | Standing::Invited | Standing::Erased => {
+                failed(ErrorReason::WorkspaceMemberRemoved, member.to_string()).status()
+            }
         },
         Violation::NoWorkspace(id) => not_found(ErrorReason::WorkspaceNotFound, "workspace", id),
         Violation::WorkspaceDeleted(id) => failed(ErrorReason::WorkspaceDeleted, id.to_string()).status(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ids::{AppName, OrganizationId},
-    roles::words,
+    ids::{AppName, MemberId, OrganizationId},
+    roles::{Assignments, words},
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
 
@@ -21,14 +21,24 @@ words!(
         ScopeEntered = "SCOPE_ENTERED",
         /// The role changed, the state did not (R03).
         RoleChanged = "ROLE_CHANGED",
+        /// The settings of the organization changed.
+        SettingsChanged = "SETTINGS_CHANGED",
+        /// The right to delete entries was withdrawn from a member who is to leave (R59).
+        LeavingSet = "LEAVING_SET",
+        /// That right was given back.
+        LeavingCleared = "LEAVING_CLEARED",
         /// By a command about this very thing.
         Deactivated = "DEACTIVATED",
         /// The last ACTIVE workspace closed (R13).
         DeactivatedWithLastWorkspace = "DEACTIVATED_WITH_LAST_WORKSPACE",
         /// The member was deactivated in the organization (R19).
         DeactivatedWithOrganization = "DEACTIVATED_WITH_ORGANIZATION",
+        /// A guest was inactive for as long as the organization allows (R55).
+        DeactivatedForInactivity = "DEACTIVATED_FOR_INACTIVITY",
         /// By a command about this very thing.
         Reactivated = "REACTIVATED",
+        /// The planned return came (R56).
+        ReactivatedAsPlanned = "REACTIVATED_AS_PLANNED",
         /// One of the workspaces was reactivated (R34).
         ReactivatedWithWorkspace = "REACTIVATED_WITH_WORKSPACE",
         /// The member was reactivated in the organization (R33).
@@ -41,8 +51,16 @@ words!(
         RemovedWithWorkspace = "REMOVED_WITH_WORKSPACE",
         /// Added again after a removal (R29).
         Returned = "RETURNED",
-        /// The workspace was deleted.
+        /// The workspace or the organization was deleted.
         Deleted = "DELETED",
+        /// The organization was deleted, and its workspaces, members and memberships with it.
+        OrganizationDeleted = "ORGANIZATION_DELETED",
+        /// An owner had the member erased (R42).
+        Erased = "ERASED",
+        /// The person deleted the account (R45).
+        AccountDeleted = "ACCOUNT_DELETED",
+        /// The member was erased.
+        RemovedWithErasure = "REMOVED_WITH_ERASURE",
     }
 );
 
@@ -90,4 +108,8 @@ pub struct Change {
     pub reason: Reason,
     /// The apps whose scope the change is in. Empty: no app is told (a member who is in no workspace).
     pub apps: BTreeSet<AppName>,
+    /// Of a departure: who takes over what is assigned to the member (R58).
+    pub handover_to: Option<MemberId>,
+    /// Of an erasure: what becomes of what is assigned to the member (R46).
+    pub assignments: Option<Assignments>,
 }

@@ -8,8 +8,8 @@ use super::{
     draft::Draft,
     ids::{AccountId, AppName, CommandId, DisplayName, MemberId, WorkspaceId},
     members,
-    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
-    state::{Member, Organization, State, Workspace, WorkspaceMember},
+    roles::{MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
+    state::{Member, Organization, Settings, State, Workspace, WorkspaceMember},
     tables::{Action, ActorKind, Target, permitted},
     violation::Violation,
     workspace_members,
@@ -84,7 +84,13 @@ pub fn permit_account(
 pub fn profile_changed(member: &Member) -> Change {
     let mut member = member.clone();
     member.version += 1;
-    Change { apps: member.apps.clone(), subject: Subject::Member(member), reason: Reason::ProfileChanged }
+    Change {
+        apps: member.apps.clone(),
+        subject: Subject::Member(member),
+        reason: Reason::ProfileChanged,
+        handover_to: None,
+        assignments: None,
+    }
 }
 
 fn create_organization(draft: &mut Draft<'_>, command: &CreateOrganization) -> Result<(), Violation> {
@@ -107,6 +113,9 @@ fn create_organization(draft: &mut Draft<'_>, command: &CreateOrganization) -> R
     let created = Organization {
         id: *organization,
         display_name: display_name.clone(),
+        state: OrganizationState::Active,
+        contract: None,
+        settings: Settings::default(),
         apps: apps.clone(),
         version: 1,
     };
@@ -123,10 +132,13 @@ fn create_organization(draft: &mut Draft<'_>, command: &CreateOrganization) -> R
     let member = Member {
         organization_id: *organization,
         id: *owner,
-        account_id: *account,
+        account_id: Some(*account),
         role: OrganizationRole::Owner,
         state: MembershipState::Active,
         revoked_by: None,
+        leaving: false,
+        return_time: None,
+        tombstone: None,
         apps: if *owner_joins { apps } else { BTreeSet::new() },
         version: 0,
     };

@@ -40,10 +40,13 @@ pub(super) fn add(
     let member = before.unwrap_or(Member {
         organization_id,
         id,
-        account_id,
+        account_id: Some(account_id),
         role,
         state: MembershipState::Active,
         revoked_by: None,
+        leaving: false,
+        return_time: None,
+        tombstone: None,
         apps: BTreeSet::new(),
         version: 0,
     });

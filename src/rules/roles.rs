@@ -11,7 +11,7 @@ macro_rules! words {
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The word that is stored for it.
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
@@ -51,6 +51,26 @@ words!(
 );
 
 words!(
+    /// The state of an account.
+    AccountState {
+        /// Live, whether it has any access or not.
+        Active = "ACTIVE",
+        /// Gone for good.
+        Deleted = "DELETED",
+    }
+);
+
+words!(
+    /// The state of an organization.
+    OrganizationState {
+        /// Live.
+        Active = "ACTIVE",
+        /// Deleted for good.
+        Deleted = "DELETED",
+    }
+);
+
+words!(
     /// The state of a membership, in an organization or in a workspace.
     MembershipState {
         /// Has access.
@@ -59,6 +79,40 @@ words!(
         Deactivated = "DEACTIVATED",
         /// Belongs no longer.
         Removed = "REMOVED",
+        /// Personal data is gone for good (R42). Of members alone, never of a membership in a workspace.
+        Erased = "ERASED",
+    }
+);
+
+words!(
+    /// Who had a member erased.
+    ErasedBy {
+        /// An owner of the organization (R42).
+        Owner = "OWNER",
+        /// The person, by deleting the account (R45).
+        Account = "ACCOUNT",
+    }
+);
+
+words!(
+    /// What becomes of what is assigned to somebody who leaves (R46). Apps carry it out.
+    Assignments {
+        /// They stay (R28).
+        Keep = "KEEP",
+        /// They are cleared (R45).
+        Clear = "CLEAR",
+        /// They go to the one who takes over (R58).
+        HandOver = "HAND_OVER",
+    }
+);
+
+words!(
+    /// The languages of mail.
+    Language {
+        /// English.
+        En = "en",
+        /// German.
+        De = "de",
     }
 );
 

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use super::{
     change::{Change, Subject},
-    ids::{AccountId, AppName, CommandId, DisplayName, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
+    ids::{AccountId, AppName, CommandId, ContractId, DisplayName, MemberId, OrganizationId, WorkspaceId},
+    roles::{ErasedBy, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
 };
 
 /// An organization.
@@ -15,10 +17,63 @@ pub struct Organization {
     pub id: OrganizationId,
     /// The name shown to people.
     pub display_name: DisplayName,
+    /// Live or deleted.
+    pub state: OrganizationState,
+    /// The contract whose seats it shares.
+    pub contract: Option<ContractId>,
+    /// What it decided for itself.
+    pub settings: Settings,
     /// The apps that have or had a workspace in it: whose scope it is in.
     pub apps: BTreeSet<AppName>,
     /// +1 with each change.
     pub version: i64,
+}
+
+/// What an organization decides for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How many members may be ACTIVE. None: as many as wish.
+    pub seat_limit: Option<i64>,
+    /// Whether members may deactivate themselves (R06).
+    pub self_deactivation: bool,
+    /// Whether an invitation may be accepted by an account with another address than the invited one.
+    pub invitation_forwarding: bool,
+    /// After how many days without activity a guest is deactivated (R55). None: never.
+    pub guest_inactivity_days: Option<i32>,
+    /// Whether a member is reactivated when the planned return comes (R56).
+    pub reactivate_on_return: bool,
+    /// How to name the author of content who was erased by an owner (R44).
+    pub erased_alias: DisplayName,
+    /// How to name the author of content whose account was deleted by themselves (R45).
+    pub deleted_account_alias: DisplayName,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let alias = |text: &str| text.parse().expect("an alias is a shown name");
+        Self {
+            seat_limit: None,
+            self_deactivation: true,
+            invitation_forwarding: false,
+            guest_inactivity_days: None,
+            reactivate_on_return: false,
+            erased_alias: alias("deleteduser"),
+            deleted_account_alias: alias("UNKNOWN user"),
+        }
+    }
+}
+
+/// A moment: microseconds since 1970, as the database keeps them. The rules compare moments and ask no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub i64);
+
+/// What stands for an ERASED member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Random, and another one in each organization (R46).
+    pub id: Uuid,
+    /// Who had the member erased.
+    pub erased_by: ErasedBy,
 }
 
 /// A workspace.
@@ -45,14 +100,20 @@ pub struct Member {
     pub organization_id: OrganizationId,
     /// The member's id.
     pub id: MemberId,
-    /// The account.
-    pub account_id: AccountId,
+    /// The account. None: ERASED.
+    pub account_id: Option<AccountId>,
     /// What the member may do.
     pub role: OrganizationRole,
     /// Whether the member has access.
     pub state: MembershipState,
     /// The command that last took the access away (R24, R33). None while ACTIVE.
     pub revoked_by: Option<CommandId>,
+    /// Whether the right to delete entries is withdrawn, before the member leaves (R59).
+    pub leaving: bool,
+    /// When a DEACTIVATED member is planned to return (R56).
+    pub return_time: Option<Moment>,
+    /// What stands for the member. None: not ERASED.
+    pub tombstone: Option<Tombstone>,
     /// The apps in which the member has or had a workspace membership: whose scope the member is in.
     pub apps: BTreeSet<AppName>,
     /// +1 with each change.

@@ -135,12 +135,16 @@ pub fn permitted(action: Action, actor: ActorKind, target: Target) -> Result<(),
 pub enum Standing {
     /// There is none and was none.
     None,
+    /// There is none yet: an invitation is pending.
+    Invited,
     /// Has access.
     Active,
     /// Belongs without access.
     Deactivated,
     /// Belonged once.
     Removed,
+    /// Personal data is gone for good.
+    Erased,
 }
 
 impl From<Option<MembershipState>> for Standing {
@@ -150,6 +154,7 @@ impl From<Option<MembershipState>> for Standing {
             Some(MembershipState::Active) => Self::Active,
             Some(MembershipState::Deactivated) => Self::Deactivated,
             Some(MembershipState::Removed) => Self::Removed,
+            Some(MembershipState::Erased) => Self::Erased,
         }
     }
 }
@@ -165,29 +170,31 @@ pub enum Outcome {
     Refused,
 }
 
-/// Which standing accepts which command (R62): none, ACTIVE, DEACTIVATED, REMOVED. Commands about a member meet the
+/// Which standing accepts which command (R62): none, INVITED, ACTIVE, DEACTIVATED, REMOVED, ERASED. Commands about a member meet the
 /// standing in the organization, those about a workspace member the standing in the workspace.
 const TRANSITIONS: &[(Action, &str)] = &[
-    (Action::AddMember, "cxxc"),
-    (Action::SetRole, "xccx"),
-    (Action::SetProfile, "xccx"),
-    (Action::DeactivateMember, "xc-x"),
-    (Action::ReactivateMember, "x-cx"),
-    (Action::RemoveMember, "xcc-"),
-    (Action::AddWorkspaceMember, "cxxc"),
-    (Action::SetWorkspaceRole, "xccx"),
-    (Action::DeactivateWorkspaceMember, "xc-x"),
-    (Action::ReactivateWorkspaceMember, "x-cx"),
-    (Action::RemoveWorkspaceMember, "xcc-"),
+    (Action::AddMember, "ccxxcx"),
+    (Action::SetRole, "xxccxx"),
+    (Action::SetProfile, "xxccxx"),
+    (Action::DeactivateMember, "xxc-xx"),
+    (Action::ReactivateMember, "xx-cxx"),
+    (Action::RemoveMember, "xxcc-x"),
+    (Action::AddWorkspaceMember, "cxxxcx"),
+    (Action::SetWorkspaceRole, "xxccxx"),
+    (Action::DeactivateWorkspaceMember, "xxc-xx"),
+    (Action::ReactivateWorkspaceMember, "xx-cxx"),
+    (Action::RemoveWorkspaceMember, "xxcc-x"),
 ];
 
 /// What a standing does with a command. Actions that are not about a membership are refused.
 pub fn accepts(action: Action, standing: Standing) -> Outcome {
     let column = match standing {
         Standing::None => 0,
-        Standing::Active => 1,
-        Standing::Deactivated => 2,
-        Standing::Removed => 3,
+        Standing::Invited => 1,
+        Standing::Active => 2,
+        Standing::Deactivated => 3,
+        Standing::Removed => 4,
+        Standing::Erased => 5,
     };
     match TRANSITIONS.iter().find(|(of, _)| *of == action).map(|(_, row)| row.as_bytes()[column]) {
         Some(b'c') => Outcome::Changes,

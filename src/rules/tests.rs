@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::{
     ids::{AccountId, AppName, CommandId, DisplayName, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
-    state::{Member, Organization, State, Workspace, WorkspaceMember},
+    roles::{MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
+    state::{Member, Organization, Settings, State, Workspace, WorkspaceMember},
 };
 
 mod model;
@@ -52,6 +52,9 @@ fn slice() -> State {
         organization: Some(Organization {
             id: ORGANIZATION,
             display_name: shown("Engines"),
+            state: OrganizationState::Active,
+            contract: None,
+            settings: Settings::default(),
             apps: BTreeSet::from([app("boards"), app("chat")]),
             version: 1,
         }),
@@ -86,10 +89,13 @@ fn put_member(state: &mut State, id: MemberId, role: OrganizationRole, standing:
         Member {
             organization_id: ORGANIZATION,
             id,
-            account_id: account_of(id),
+            account_id: Some(account_of(id)),
             role,
             state: standing,
             revoked_by: (!active).then_some(EARLIER),
+            leaving: false,
+            return_time: None,
+            tombstone: None,
             apps: BTreeSet::new(),
             version: 1,
         },

@@ -35,8 +35,8 @@ struct Row {
     member: MemberColumns,
     #[diesel(sql_type = sql_types::Text)]
     display_name: String,
-    #[diesel(sql_type = sql_types::Text)]
-    email: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    email: Option<String>,
     #[diesel(sql_type = sql_types::Array<sql_types::Uuid>)]
     active: Vec<Uuid>,
     #[diesel(sql_type = sql_types::Array<sql_types::Uuid>)]
@@ -55,14 +55,15 @@ struct Standing;
 
 impl Text for Standing {
     const SQL: &'static str = "
-        SELECT m.organization_id, m.member_id, m.account_id, m.role, m.state, m.version, m.create_time, m.update_time,
+        SELECT m.organization_id, m.member_id, m.account_id, m.role, m.state, m.leaving, m.return_time,
+               m.tombstone_id, m.erased_by, m.version, m.create_time, m.update_time,
                coalesce(p.display_name, '') AS display_name, a.email, x.active, x.deactivated, x.closed,
                coalesce(m.state = 'DEACTIVATED' AND m.revoked_by = $3, false) AS closed_in_organization,
                ARRAY(SELECT o.organization_id FROM members o
                      WHERE o.account_id = m.account_id AND o.organization_id <> m.organization_id AND o.state = 'ACTIVE'
                      ORDER BY o.organization_id) AS others
         FROM members m
-        JOIN accounts a ON a.account_id = m.account_id
+        LEFT JOIN accounts a ON a.account_id = m.account_id
         LEFT JOIN profiles p ON p.organization_id = m.organization_id AND p.member_id = m.member_id
         CROSS JOIN LATERAL (
             SELECT coalesce(array_agg(w.workspace_id ORDER BY w.workspace_id) FILTER (WHERE w.state = 'ACTIVE'), '{}') AS active,

@@ -274,7 +274,10 @@ impl Transaction {
         let query = members::table
             .filter(members::account_id.eq(account.0))
             .filter(members::organization_id.ne(organization.0))
-            .filter(members::state.ne(MembershipState::Removed.as_str()));
+            .filter(
+                members::state
+                    .eq_any([MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()]),
+            );
         Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
     }
 

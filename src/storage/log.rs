@@ -151,6 +151,14 @@ pub struct LogRow {
     pub acting_member_id: Option<Uuid>,
     #[diesel(sql_type = sql_types::Timestamptz)]
     pub record_time: DateTime<Utc>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Bool>)]
+    pub leaving: Option<bool>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub tombstone_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    pub handover_to_member_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub assignments: Option<String>,
     /// Of an organization: its name.
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub organization_name: Option<String>,
@@ -199,7 +207,7 @@ macro_rules! change_columns {
         concat!(
             "SELECT c.position, c.change_id, c.command_id, c.command_end, c.apps, c.organization_id, c.subject,
                     c.workspace_id, c.member_id, c.state, c.role, c.version, c.reason, c.caller, c.acting_member_id,
-                    c.record_time,
+                    c.record_time, c.leaving, c.tombstone_id, c.handover_to_member_id, c.assignments,
                     CASE WHEN c.subject = 'ORGANIZATION' THEN (SELECT o.display_name FROM organizations o
                         WHERE o.organization_id = c.organization_id) END AS organization_name,
                     CASE WHEN c.subject = 'WORKSPACE' THEN (SELECT w.app FROM workspaces w

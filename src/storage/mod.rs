@@ -45,7 +45,7 @@ pub use self::{
     reads::{AccountOrganizationRow, MemberRead, OrganizationRead, WorkspaceMemberRead, WorkspaceRead},
     requests::{Claim, RequestRow, RequestSubject},
     retention::{PointAndFloor, Retention, Trimmed},
-    rows::AccountRow,
+    rows::{AccountRow, SettingsColumns},
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
     subscriptions::{NewSubscription, SubscriptionRow},
     transaction::Transaction,

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use chrono::{DateTime, Utc};
 use diesel::sql_types;
 use diesel_async::RunQueryDsl as _;
 use futures_util::{future::OptionFuture, join};
@@ -21,7 +22,8 @@ use super::{
 use crate::rules::{
     Change, Subject,
     ids::{AccountId, AppName, DisplayName, Email, MemberId, OrganizationId},
-    state::{Member, Organization, Workspace, WorkspaceMember},
+    roles::Assignments,
+    state::{Member, Moment, Organization, Workspace, WorkspaceMember},
 };
 
 /// All that a write writes before its COMMIT, besides what it wrote to find out whether it may.
@@ -53,12 +55,24 @@ struct WriteOrganizations;
 
 impl Text for WriteOrganizations {
     const SQL: &'static str = "
-        INSERT INTO organizations (organization_id, display_name, apps, state, version)
-        SELECT organization_id, display_name, string_to_array(apps, ','), 'ACTIVE', version
-        FROM unnest($1, $2, $3, $4) AS t (organization_id, display_name, apps, version)
+        INSERT INTO organizations (organization_id, display_name, apps, state, version, contract_id, seat_limit,
+                                   self_deactivation, invitation_forwarding, guest_inactivity_days,
+                                   reactivate_on_return, erased_alias, deleted_account_alias)
+        SELECT organization_id, display_name, string_to_array(apps, ','), state, version, contract_id, seat_limit,
+               self_deactivation, invitation_forwarding, guest_inactivity_days, reactivate_on_return, erased_alias,
+               deleted_account_alias
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+            AS t (organization_id, display_name, apps, state, version, contract_id, seat_limit, self_deactivation,
+                  invitation_forwarding, guest_inactivity_days, reactivate_on_return, erased_alias,
+                  deleted_account_alias)
         ON CONFLICT (organization_id) DO UPDATE
-        SET display_name = excluded.display_name, apps = excluded.apps, version = excluded.version,
-            update_time = now()";
+        SET display_name = excluded.display_name, apps = excluded.apps, state = excluded.state,
+            version = excluded.version, contract_id = excluded.contract_id, seat_limit = excluded.seat_limit,
+            self_deactivation = excluded.self_deactivation,
+            invitation_forwarding = excluded.invitation_forwarding,
+            guest_inactivity_days = excluded.guest_inactivity_days,
+            reactivate_on_return = excluded.reactivate_on_return, erased_alias = excluded.erased_alias,
+            deleted_account_alias = excluded.deleted_account_alias, update_time = now()";
 }
 
 struct WriteWorkspaces;
@@ -76,13 +90,22 @@ struct WriteMembers;
 
 impl Text for WriteMembers {
     const SQL: &'static str = "
-        INSERT INTO members (organization_id, member_id, account_id, role, state, revoked_by, apps, version)
-        SELECT organization_id, member_id, account_id, role, state, revoked_by, string_to_array(apps, ','), version
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
-            AS t (organization_id, member_id, account_id, role, state, revoked_by, apps, version)
+        INSERT INTO members (organization_id, member_id, account_id, role, state, revoked_by, apps, version, leaving,
+                             return_time, tombstone_id, erased_by)
+        SELECT organization_id, member_id, account_id, role, state, revoked_by, string_to_array(apps, ','), version,
+               leaving, return_time, tombstone_id, erased_by
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            AS t (organization_id, member_id, account_id, role, state, revoked_by, apps, version, leaving, return_time,
+                  tombstone_id, erased_by)
         ON CONFLICT (organization_id, member_id) DO UPDATE
-        SET role = excluded.role, state = excluded.state, revoked_by = excluded.revoked_by, apps = excluded.apps,
-            version = excluded.version, update_time = now()";
+        SET account_id = excluded.account_id, role = excluded.role, state = excluded.state,
+            revoked_by = excluded.revoked_by, apps = excluded.apps, version = excluded.version,
+            leaving = excluded.leaving, tombstone_id = excluded.tombstone_id, erased_by = excluded.erased_by,
+            active_time = CASE WHEN excluded.state = 'ACTIVE' AND members.state <> 'ACTIVE' THEN now()
+                               ELSE members.active_time END,
+            return_remind_time = CASE WHEN excluded.return_time IS NOT DISTINCT FROM members.return_time
+                                      THEN members.return_remind_time END,
+            return_time = excluded.return_time, update_time = now()";
 }
 
 struct WriteProfile;
@@ -109,12 +132,14 @@ struct Append;
 impl Text for Append {
     const SQL: &'static str = "
         INSERT INTO pending_changes (command_id, caller, acting_member_id, change_id, organization_id, apps, subject,
-                                     workspace_id, member_id, state, role, version, reason)
+                                     workspace_id, member_id, state, role, version, reason, leaving, tombstone_id,
+                                     handover_to_member_id, assignments)
         SELECT $1, $2, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject,
-               workspace_id, member_id, state, role, version, reason
-        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
+               workspace_id, member_id, state, role, version, reason, leaving, tombstone_id, handover_to_member_id,
+               assignments
+        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) WITH ORDINALITY
             AS t (acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id, state, role,
-                  version, reason, n)
+                  version, reason, leaving, tombstone_id, handover_to_member_id, assignments, n)
         ORDER BY n";
 }
 
@@ -123,6 +148,11 @@ type OptionalUuids = sql_types::Array<sql_types::Nullable<sql_types::Uuid>>;
 type Texts = sql_types::Array<sql_types::Text>;
 type OptionalTexts = sql_types::Array<sql_types::Nullable<sql_types::Text>>;
 type Numbers = sql_types::Array<sql_types::BigInt>;
+type OptionalNumbers = sql_types::Array<sql_types::Nullable<sql_types::BigInt>>;
+type OptionalIntegers = sql_types::Array<sql_types::Nullable<sql_types::Integer>>;
+type Truths = sql_types::Array<sql_types::Bool>;
+type OptionalTruths = sql_types::Array<sql_types::Nullable<sql_types::Bool>>;
+type OptionalTimes = sql_types::Array<sql_types::Nullable<sql_types::Timestamptz>>;
 
 impl Transaction {
     /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
@@ -155,7 +185,16 @@ impl Transaction {
             sql.bind::<Uuids, _>(column(rows, |row| row.id.0))
                 .bind::<Texts, _>(column(rows, |row| row.display_name.as_str()))
                 .bind::<Texts, _>(column(rows, |row| app_list(&row.apps)))
+                .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
                 .bind::<Numbers, _>(column(rows, |row| row.version))
+                .bind::<OptionalUuids, _>(column(rows, |row| row.contract.map(|contract| contract.0)))
+                .bind::<OptionalNumbers, _>(column(rows, |row| row.settings.seat_limit))
+                .bind::<Truths, _>(column(rows, |row| row.settings.self_deactivation))
+                .bind::<Truths, _>(column(rows, |row| row.settings.invitation_forwarding))
+                .bind::<OptionalIntegers, _>(column(rows, |row| row.settings.guest_inactivity_days))
+                .bind::<Truths, _>(column(rows, |row| row.settings.reactivate_on_return))
+                .bind::<Texts, _>(column(rows, |row| row.settings.erased_alias.as_str()))
+                .bind::<Texts, _>(column(rows, |row| row.settings.deleted_account_alias.as_str()))
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
@@ -178,12 +217,18 @@ impl Transaction {
         let query = prepared::<WriteMembers, _>(|sql| {
             sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
                 .bind::<Uuids, _>(column(rows, |row| row.id.0))
-                .bind::<Uuids, _>(column(rows, |row| row.account_id.0))
+                .bind::<OptionalUuids, _>(column(rows, |row| row.account_id.map(|account| account.0)))
                 .bind::<Texts, _>(column(rows, |row| row.role.as_str()))
                 .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
                 .bind::<OptionalUuids, _>(column(rows, |row| row.revoked_by.map(|command| command.0)))
                 .bind::<Texts, _>(column(rows, |row| app_list(&row.apps)))
                 .bind::<Numbers, _>(column(rows, |row| row.version))
+                .bind::<Truths, _>(column(rows, |row| row.leaving))
+                .bind::<OptionalTimes, _>(column(rows, |row| row.return_time.and_then(time_of)))
+                .bind::<OptionalUuids, _>(column(rows, |row| row.tombstone.map(|tombstone| tombstone.id)))
+                .bind::<OptionalTexts, _>(column(rows, |row| {
+                    row.tombstone.map(|tombstone| tombstone.erased_by.as_str())
+                }))
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
@@ -233,6 +278,10 @@ impl Transaction {
                 .bind::<OptionalTexts, _>(columns.role)
                 .bind::<Numbers, _>(columns.version)
                 .bind::<Texts, _>(columns.reason)
+                .bind::<OptionalTruths, _>(columns.leaving)
+                .bind::<OptionalUuids, _>(columns.tombstone_id)
+                .bind::<OptionalUuids, _>(columns.handover_to_member_id)
+                .bind::<OptionalTexts, _>(columns.assignments)
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
@@ -242,6 +291,11 @@ impl Transaction {
 /// The rows, unless there are none.
 fn some<T>(rows: &[T]) -> Option<&[T]> {
     (!rows.is_empty()).then_some(rows)
+}
+
+/// None where a moment is out of what a calendar can say; nothing that is parsed is.
+fn time_of(moment: Moment) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(moment.0)
 }
 
 fn column<'a, T, C>(rows: &[&'a T], cell: impl Fn(&'a T) -> C) -> Vec<C> {
@@ -313,6 +367,10 @@ struct Columns {
     role: Vec<Option<&'static str>>,
     version: Vec<i64>,
     reason: Vec<&'static str>,
+    leaving: Vec<Option<bool>>,
+    tombstone_id: Vec<Option<Uuid>>,
+    handover_to_member_id: Vec<Option<Uuid>>,
+    assignments: Vec<Option<&'static str>>,
 }
 
 impl Columns {
@@ -326,7 +384,9 @@ impl Columns {
 
     fn push(&mut self, change: &Change, acting: Acting) {
         let (subject, workspace_id, member_id, state, role) = match &change.subject {
-            Subject::Organization(_) => ("ORGANIZATION", None, None, "ACTIVE", None),
+            Subject::Organization(organization) => {
+                ("ORGANIZATION", None, None, organization.state.as_str(), None)
+            }
             Subject::Workspace(workspace) => {
                 ("WORKSPACE", Some(workspace.id.0), None, workspace.state.as_str(), None)
             }
@@ -356,5 +416,13 @@ impl Columns {
         self.role.push(role);
         self.version.push(change.subject.version());
         self.reason.push(change.reason.as_str());
+        let member = match &change.subject {
+            Subject::Member(member) => Some(member),
+            _ => None,
+        };
+        self.leaving.push(member.map(|member| member.leaving));
+        self.tombstone_id.push(member.and_then(|member| member.tombstone).map(|tombstone| tombstone.id));
+        self.handover_to_member_id.push(change.handover_to.map(|member| member.0));
+        self.assignments.push(change.assignments.map(Assignments::as_str));
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Database,
     error::StorageError,
+    rows::SettingsColumns,
     schema::{accounts, members, organizations, profiles, workspace_members, workspaces},
 };
 use crate::rules::{
@@ -25,6 +26,10 @@ use crate::rules::{
 pub struct OrganizationRead {
     pub organization_id: Uuid,
     pub display_name: String,
+    pub state: String,
+    pub contract_id: Option<Uuid>,
+    #[diesel(embed)]
+    pub settings: SettingsColumns,
     pub version: i64,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
@@ -66,9 +71,13 @@ pub struct WorkspaceMemberRead {
 pub(super) struct MemberColumns {
     organization_id: Uuid,
     member_id: Uuid,
-    account_id: Uuid,
+    account_id: Option<Uuid>,
     role: String,
     state: String,
+    leaving: bool,
+    return_time: Option<DateTime<Utc>>,
+    tombstone_id: Option<Uuid>,
+    erased_by: Option<String>,
     version: i64,
     create_time: DateTime<Utc>,
     update_time: DateTime<Utc>,
@@ -80,9 +89,13 @@ pub(super) struct MemberColumns {
 pub struct MemberRead {
     pub organization_id: Uuid,
     pub member_id: Uuid,
-    pub account_id: Uuid,
+    pub account_id: Option<Uuid>,
     pub role: String,
     pub state: String,
+    pub leaving: bool,
+    pub return_time: Option<DateTime<Utc>>,
+    pub tombstone_id: Option<Uuid>,
+    pub erased_by: Option<String>,
     pub version: i64,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
@@ -92,17 +105,24 @@ pub struct MemberRead {
     pub email: String,
 }
 
+/// Who is in lists (R25 to R27).
+const BELONGS: [&str; 2] = [MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()];
+
 /// One organization of an account.
 pub type AccountOrganizationRow = (OrganizationRead, MemberRead);
 
-impl From<(MemberColumns, Option<String>, String)> for MemberRead {
-    fn from((member, display_name, email): (MemberColumns, Option<String>, String)) -> Self {
+impl From<MemberTuple> for MemberRead {
+    fn from((member, display_name, email): MemberTuple) -> Self {
         let MemberColumns {
             organization_id,
             member_id,
             account_id,
             role,
             state,
+            leaving,
+            return_time,
+            tombstone_id,
+            erased_by,
             version,
             create_time,
             update_time,
@@ -113,11 +133,15 @@ impl From<(MemberColumns, Option<String>, String)> for MemberRead {
             account_id,
             role,
             state,
+            leaving,
+            return_time,
+            tombstone_id,
+            erased_by,
             version,
             create_time,
             update_time,
             display_name: display_name.unwrap_or_default(),
-            email,
+            email: email.unwrap_or_default(),
         }
     }
 }
@@ -125,22 +149,25 @@ impl From<(MemberColumns, Option<String>, String)> for MemberRead {
 /// Members joined with profile and account.
 macro_rules! members_with_profile {
     () => {
-        members::table.inner_join(accounts::table.on(accounts::account_id.eq(members::account_id))).left_join(
-            profiles::table.on(profiles::organization_id
-                .eq(members::organization_id)
-                .and(profiles::member_id.eq(members::member_id))),
-        )
+        members::table
+            .left_join(accounts::table.on(members::account_id.eq(accounts::account_id.nullable())))
+            .left_join(
+                profiles::table.on(profiles::organization_id
+                    .eq(members::organization_id)
+                    .and(profiles::member_id.eq(members::member_id))),
+            )
     };
 }
 
 /// The columns of such a join.
 macro_rules! member_columns {
     () => {
-        (MemberColumns::as_select(), profiles::display_name.nullable(), accounts::email)
+        (MemberColumns::as_select(), profiles::display_name.nullable(), accounts::email.nullable())
     };
 }
 
-type MemberTuple = (MemberColumns, Option<String>, String);
+/// The columns, the shown name and the address.
+type MemberTuple = (MemberColumns, Option<String>, Option<String>);
 
 impl Database {
     /// Reads an organization.
@@ -243,7 +270,7 @@ impl Database {
     ) -> Result<Vec<MemberRead>, StorageError> {
         let rows: Vec<MemberTuple> = members_with_profile!()
             .filter(members::organization_id.eq(organization.0))
-            .filter(members::state.ne(MembershipState::Removed.as_str()))
+            .filter(members::state.eq_any(BELONGS))
             .filter(members::member_id.gt(after.unwrap_or_default()))
             .order(members::member_id)
             .limit(limit)
@@ -263,7 +290,7 @@ impl Database {
         let rows: Vec<(OrganizationRead, MemberTuple)> = members_with_profile!()
             .inner_join(organizations::table.on(organizations::organization_id.eq(members::organization_id)))
             .filter(members::account_id.eq(account.0))
-            .filter(members::state.ne(MembershipState::Removed.as_str()))
+            .filter(members::state.eq_any(BELONGS))
             .filter(members::organization_id.gt(after.unwrap_or_default()))
             .order(members::organization_id)
             .limit(limit)

@@ -8,9 +8,12 @@ use uuid::Uuid;
 
 use super::{error::StorageError, schema};
 use crate::rules::{
-    ids::{AccountId, AppName, CommandId, DisplayName, Malformed, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
-    state::{Member, Organization, Workspace, WorkspaceMember},
+    ids::{
+        AccountId, AppName, CommandId, ContractId, DisplayName, Malformed, MemberId, OrganizationId,
+        WorkspaceId,
+    },
+    roles::{ErasedBy, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
+    state::{Member, Moment, Organization, Settings, Tombstone, Workspace, WorkspaceMember},
 };
 
 /// What is stored of an account.
@@ -19,8 +22,12 @@ use crate::rules::{
 pub struct AccountRow {
     /// The id.
     pub account_id: Uuid,
-    /// The address as it was given.
-    pub email: String,
+    /// Personal data: the address as it was given. None: DELETED.
+    pub email: Option<String>,
+    /// ACTIVE or DELETED.
+    pub state: String,
+    /// The language of mail.
+    pub language: String,
     /// +1 with each change.
     pub version: i64,
     /// When it was created.
@@ -34,8 +41,26 @@ pub struct AccountRow {
 pub(super) struct OrganizationRow {
     organization_id: Uuid,
     display_name: String,
+    state: String,
+    contract_id: Option<Uuid>,
+    #[diesel(embed)]
+    settings: SettingsColumns,
     apps: Vec<String>,
     version: i64,
+}
+
+/// What an organization decides for itself.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = schema::organizations, check_for_backend(diesel::pg::Pg))]
+#[allow(missing_docs)]
+pub struct SettingsColumns {
+    pub seat_limit: Option<i64>,
+    pub self_deactivation: bool,
+    pub invitation_forwarding: bool,
+    pub guest_inactivity_days: Option<i32>,
+    pub reactivate_on_return: bool,
+    pub erased_alias: String,
+    pub deleted_account_alias: String,
 }
 
 #[derive(Debug, Queryable, Selectable, QueryableByName)]
@@ -54,10 +79,14 @@ pub(super) struct WorkspaceRow {
 pub(super) struct MemberRow {
     organization_id: Uuid,
     member_id: Uuid,
-    account_id: Uuid,
+    account_id: Option<Uuid>,
     role: String,
     state: String,
     revoked_by: Option<Uuid>,
+    leaving: bool,
+    return_time: Option<DateTime<Utc>>,
+    tombstone_id: Option<Uuid>,
+    erased_by: Option<String>,
     apps: Vec<String>,
     version: i64,
 }
@@ -104,12 +133,41 @@ impl TryFrom<OrganizationRow> for Organization {
     type Error = StorageError;
 
     fn try_from(row: OrganizationRow) -> Result<Self, StorageError> {
-        let OrganizationRow { organization_id, display_name, apps, version } = row;
+        let OrganizationRow { organization_id, display_name, state, contract_id, settings, apps, version } =
+            row;
         Ok(Self {
             id: OrganizationId(organization_id),
             display_name: name::<DisplayName>("organizations.display_name", &display_name)?,
+            state: word("organizations.state", &state, OrganizationState::from_word)?,
+            contract: contract_id.map(ContractId),
+            settings: settings.try_into()?,
             apps: app_names(&apps)?,
             version,
+        })
+    }
+}
+
+impl TryFrom<SettingsColumns> for Settings {
+    type Error = StorageError;
+
+    fn try_from(row: SettingsColumns) -> Result<Self, StorageError> {
+        let SettingsColumns {
+            seat_limit,
+            self_deactivation,
+            invitation_forwarding,
+            guest_inactivity_days,
+            reactivate_on_return,
+            erased_alias,
+            deleted_account_alias,
+        } = row;
+        Ok(Self {
+            seat_limit,
+            self_deactivation,
+            invitation_forwarding,
+            guest_inactivity_days,
+            reactivate_on_return,
+            erased_alias: name("organizations.erased_alias", &erased_alias)?,
+            deleted_account_alias: name("organizations.deleted_account_alias", &deleted_account_alias)?,
         })
     }
 }
@@ -134,15 +192,32 @@ impl TryFrom<MemberRow> for Member {
     type Error = StorageError;
 
     fn try_from(row: MemberRow) -> Result<Self, StorageError> {
-        let MemberRow { organization_id, member_id, account_id, role, state, revoked_by, apps, version } =
-            row;
+        let MemberRow {
+            organization_id,
+            member_id,
+            account_id,
+            role,
+            state,
+            revoked_by,
+            leaving,
+            return_time,
+            tombstone_id,
+            erased_by,
+            apps,
+            version,
+        } = row;
+        let erased_by =
+            erased_by.map(|by| word("members.erased_by", &by, ErasedBy::from_word)).transpose()?;
         Ok(Self {
             organization_id: OrganizationId(organization_id),
             id: MemberId(member_id),
-            account_id: AccountId(account_id),
+            account_id: account_id.map(AccountId),
             role: word("members.role", &role, OrganizationRole::from_word)?,
             state: word("members.state", &state, MembershipState::from_word)?,
             revoked_by: revoked_by.map(CommandId),
+            leaving,
+            return_time: return_time.map(|time| Moment(time.timestamp_micros())),
+            tombstone: tombstone_id.zip(erased_by).map(|(id, erased_by)| Tombstone { id, erased_by }),
             apps: app_names(&apps)?,
             version,
         })

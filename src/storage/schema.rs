@@ -14,12 +14,13 @@ diesel::table! {
 diesel::table! {
     accounts (account_id) {
         account_id -> Uuid,
-        email -> Text,
-        email_key -> Text,
+        email -> Nullable<Text>,
+        email_key -> Nullable<Text>,
         state -> Text,
         version -> Int8,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
+        language -> Text,
     }
 }
 diesel::table! {
@@ -31,6 +32,14 @@ diesel::table! {
         version -> Int8,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
+        contract_id -> Nullable<Uuid>,
+        seat_limit -> Nullable<Int8>,
+        self_deactivation -> Bool,
+        invitation_forwarding -> Bool,
+        guest_inactivity_days -> Nullable<Int4>,
+        reactivate_on_return -> Bool,
+        erased_alias -> Text,
+        deleted_account_alias -> Text,
     }
 }
 diesel::table! {
@@ -49,7 +58,7 @@ diesel::table! {
     members (organization_id, member_id) {
         organization_id -> Uuid,
         member_id -> Uuid,
-        account_id -> Uuid,
+        account_id -> Nullable<Uuid>,
         role -> Text,
         state -> Text,
         revoked_by -> Nullable<Uuid>,
@@ -57,6 +66,12 @@ diesel::table! {
         version -> Int8,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
+        leaving -> Bool,
+        active_time -> Timestamptz,
+        return_time -> Nullable<Timestamptz>,
+        return_remind_time -> Nullable<Timestamptz>,
+        tombstone_id -> Nullable<Uuid>,
+        erased_by -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -90,6 +105,9 @@ diesel::table! {
         workspace_id -> Nullable<Uuid>,
         member_id -> Nullable<Uuid>,
         create_time -> Timestamptz,
+        invitation_id -> Nullable<Uuid>,
+        contract_id -> Nullable<Uuid>,
+        erasure_id -> Nullable<Uuid>,
     }
 }
 diesel::table! {
@@ -109,6 +127,10 @@ diesel::table! {
         caller -> Text,
         acting_member_id -> Nullable<Uuid>,
         record_time -> Timestamptz,
+        leaving -> Nullable<Bool>,
+        tombstone_id -> Nullable<Uuid>,
+        handover_to_member_id -> Nullable<Uuid>,
+        assignments -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -129,6 +151,10 @@ diesel::table! {
         caller -> Text,
         acting_member_id -> Nullable<Uuid>,
         record_time -> Timestamptz,
+        leaving -> Nullable<Bool>,
+        tombstone_id -> Nullable<Uuid>,
+        handover_to_member_id -> Nullable<Uuid>,
+        assignments -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -147,6 +173,10 @@ diesel::table! {
         caller -> Text,
         acting_member_id -> Nullable<Uuid>,
         record_time -> Timestamptz,
+        leaving -> Nullable<Bool>,
+        tombstone_id -> Nullable<Uuid>,
+        handover_to_member_id -> Nullable<Uuid>,
+        assignments -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -175,6 +205,112 @@ diesel::table! {
         create_time -> Timestamptz,
         acknowledge_time -> Nullable<Timestamptz>,
         end_time -> Nullable<Timestamptz>,
+    }
+}
+diesel::table! {
+    contracts (contract_id) {
+        contract_id -> Uuid,
+        display_name -> Text,
+        seat_limit -> Nullable<Int8>,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    account_external_ids (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        account_id -> Uuid,
+    }
+}
+diesel::table! {
+    member_activity (organization_id, member_id) {
+        organization_id -> Uuid,
+        member_id -> Uuid,
+        active_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    invitations (organization_id, invitation_id) {
+        organization_id -> Uuid,
+        invitation_id -> Uuid,
+        email -> Nullable<Text>,
+        email_key -> Nullable<Text>,
+        role -> Text,
+        state -> Text,
+        generation -> Int4,
+        language -> Text,
+        inviting_member_id -> Nullable<Uuid>,
+        member_id -> Nullable<Uuid>,
+        version -> Int8,
+        send_time -> Timestamptz,
+        expire_time -> Timestamptz,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    invitation_workspaces (organization_id, invitation_id, workspace_id) {
+        organization_id -> Uuid,
+        invitation_id -> Uuid,
+        workspace_id -> Uuid,
+        role -> Text,
+        revoked -> Bool,
+    }
+}
+diesel::table! {
+    invitation_sends (send_id) {
+        send_id -> Uuid,
+        email_mac -> Bytea,
+        send_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    departures (organization_id, command_id, member_id) {
+        organization_id -> Uuid,
+        command_id -> Uuid,
+        member_id -> Uuid,
+        reason -> Text,
+        caller -> Text,
+        acting_member_id -> Nullable<Uuid>,
+        seats_freed -> Int4,
+        depart_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    erasures (erasure_id) {
+        erasure_id -> Uuid,
+        kind -> Text,
+        organization_id -> Nullable<Uuid>,
+        member_id -> Nullable<Uuid>,
+        tombstone_id -> Nullable<Uuid>,
+        account_id -> Nullable<Uuid>,
+        erased_by -> Text,
+        profiles -> Int4,
+        addresses -> Int4,
+        external_ids -> Int4,
+        invitations -> Int4,
+        mails -> Int4,
+        erase_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    mails (mail_id) {
+        mail_id -> Uuid,
+        kind -> Text,
+        recipient -> Text,
+        language -> Text,
+        organization_id -> Nullable<Uuid>,
+        workspace_id -> Nullable<Uuid>,
+        member_id -> Nullable<Uuid>,
+        account_id -> Nullable<Uuid>,
+        invitation_id -> Nullable<Uuid>,
+        invitation_generation -> Nullable<Int4>,
+        attempts -> Int4,
+        next_attempt_time -> Timestamptz,
+        claim_id -> Nullable<Uuid>,
+        create_time -> Timestamptz,
     }
 }
 

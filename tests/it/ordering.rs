@@ -255,7 +255,9 @@ async fn the_running_hash_covers_every_change_of_every_batch() {
             SELECT position, concat_ws('|', position, change_id, command_id, organization_id,
                 array_to_string(apps, ','), subject, coalesce(workspace_id::text, ''), coalesce(member_id::text, ''),
                 state, coalesce(role, ''), version, reason, caller, coalesce(acting_member_id::text, ''),
-                floor(extract(epoch FROM record_time) * 1000000)::bigint) AS line
+                floor(extract(epoch FROM record_time) * 1000000)::bigint,
+                coalesce(leaving::text, ''), coalesce(tombstone_id::text, ''), coalesce(handover_to_member_id::text, ''),
+                coalesce(assignments, '')) AS line
             FROM changes
         ), counted AS (
             SELECT row_number() OVER (ORDER BY last_position) AS n, first_position, last_position, hash FROM batches

@@ -16,13 +16,24 @@ use crate::support::{Database, create_database};
 const OURS: &str = "c.relnamespace = 'public'::regnamespace AND c.relname <> '__diesel_schema_migrations'";
 
 /// Indexes of tables with an `organization_id` that do not begin with it.
-const NOT_BY_ORGANIZATION: [(&str, &str); 7] = [
+const NOT_BY_ORGANIZATION: [(&str, &str); 15] = [
     ("members_by_account", "finds the organizations of an account, which is above them"),
     ("pending_changes_pkey", "the queue of the one log: taken in the order of the whole store"),
     ("changes_pkey", "the one log: positions order the whole store"),
     ("changes_by_command", "the one log: finds the end of a command by the command's id alone"),
     ("history_by_command", "the same for commands whose changes were trimmed from the log"),
     ("history_by_age", "what is too old goes, whosever it is"),
+    (
+        "invitations_by_email",
+        "finds the invitations to an address, whosever they are, when its account is deleted",
+    ),
+    ("invitations_by_expiry", "what has expired ends, whosever it is"),
+    ("members_return_due", "who is planned to return is looked for in the whole store"),
+    ("organizations_by_contract", "finds the organizations of a contract, which is above them"),
+    ("erasures_pkey", "the one ledger: applied to the whole store"),
+    ("mails_due", "the one outbox: what is due is sent, whosever it is"),
+    ("mails_by_account", "mail to an account, which is above the organizations, is dropped with it"),
+    ("mails_pkey", "the one outbox: sent in the order of the whole store"),
     ("requests_pkey", "request ids belong to the caller, also those that name no organization"),
 ];
 

@@ -209,6 +209,7 @@ mod tests {
             record_time: Some(recorded),
             caller: "import".into(),
             acting_member_id: String::new(),
+            ..Default::default()
         };
         let batch = v1::ChangeBatch { changes: vec![change], part: 0, more_parts: false };
         let received = SystemTime::try_from(recorded).unwrap() + std::time::Duration::from_micros(1_500);

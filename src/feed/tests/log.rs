@@ -170,6 +170,8 @@ impl State {
                     record_time: SystemTime::UNIX_EPOCH,
                     caller: "test".to_owned(),
                     acting_member_id: None,
+                    handover_to: None,
+                    assignments: None,
                 };
                 Stored { app: app(name), entry }
             })
@@ -188,6 +190,8 @@ impl State {
             account_id: None,
             role: OrganizationRole::Member,
             state: MembershipState::Active,
+            leaving: false,
+            tombstone_id: None,
             version,
             profile: None,
         };

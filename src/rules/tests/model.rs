@@ -213,6 +213,7 @@ fn as_seen(state: &State) -> Naive {
             Standing::Out { by: revoked_by.map_or(usize::MAX, |id| (id.0.as_u128() - 300) as usize) }
         }
         MembershipState::Removed => Standing::Gone,
+        MembershipState::Erased => unreachable!("no command of this model erases"),
     };
     let mut seen = Naive::default();
     for index in 0..ROOMS {

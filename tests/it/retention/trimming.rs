@@ -121,7 +121,9 @@ async fn c8_commands_are_trimmed_whole_and_the_running_hash_keeps_its_anchor() {
                 SELECT sha256(before || string_agg(convert_to(concat_ws('|', position, change_id, command_id,
                     organization_id, array_to_string(apps, ','), subject, coalesce(workspace_id::text, ''),
                     coalesce(member_id::text, ''), state, coalesce(role, ''), version, reason, caller,
-                    coalesce(acting_member_id::text, ''), floor(extract(epoch FROM record_time) * 1000000)::bigint),
+                    coalesce(acting_member_id::text, ''), floor(extract(epoch FROM record_time) * 1000000)::bigint,
+                coalesce(leaving::text, ''), coalesce(tombstone_id::text, ''), coalesce(handover_to_member_id::text, ''),
+                coalesce(assignments, '')),
                     'UTF8'), '\\x0a'::bytea ORDER BY position))
                 FROM changes WHERE position BETWEEN first_position AND last_position)";
         assert_eq!(number(database, broken).await, 0, "the hashes after the anchor at {floor}");
