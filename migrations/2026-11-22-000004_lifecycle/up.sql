@@ -242,16 +242,17 @@ CREATE TABLE mails (
     create_time timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX mails_due ON mails (next_attempt_time);
+CREATE INDEX mails_by_age ON mails (create_time);
 CREATE INDEX mails_by_account ON mails (account_id);
 COMMENT ON TABLE mails IS 'The outbox: mail that waits to be sent. A row is gone once it was sent, or after 24 hours.';
-COMMENT ON COLUMN mails.mail_id IS 'The id, UUIDv7; also in the Message-ID.';
+COMMENT ON COLUMN mails.mail_id IS 'The id, random; also in the Message-ID.';
 COMMENT ON COLUMN mails.kind IS 'Which text.';
 COMMENT ON COLUMN mails.recipient IS 'Personal data: the address, as it was when the mail became due.';
 COMMENT ON COLUMN mails.language IS 'The language of the text: en or de.';
 COMMENT ON COLUMN mails.organization_id IS 'The organization that it is about.';
 COMMENT ON COLUMN mails.workspace_id IS 'The workspace that it is about.';
-COMMENT ON COLUMN mails.member_id IS 'The member that it is about.';
-COMMENT ON COLUMN mails.account_id IS 'The account that it goes to. Null: to an invited address, or the account is gone.';
+COMMENT ON COLUMN mails.member_id IS 'The member that it is about. Null: none, or one who is erased.';
+COMMENT ON COLUMN mails.account_id IS 'The account that it goes to. Null: to an invited address, or of what is erased.';
 COMMENT ON COLUMN mails.invitation_id IS 'The invitation that it brings.';
 COMMENT ON COLUMN mails.invitation_generation IS 'The generation of that: an older one is not sent.';
 COMMENT ON COLUMN mails.attempts IS 'How often sending was begun.';

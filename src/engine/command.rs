@@ -9,6 +9,7 @@ use crate::{
     rules::{
         Actor, Command, State, decide,
         ids::{CommandId, MemberId},
+        notices,
     },
     storage::{Acting, RequestSubject, Transaction},
 };
@@ -41,7 +42,8 @@ impl Work for Order {
         let acting = acting_member(&actor, &command).map_or(Acting::Workload, Acting::Member);
         let profile = id.and_then(|_| named_member(self, &command, &state));
         let profile = profile.map(|member| (self.organization, member, self.display_name.clone().flatten()));
-        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, email: None })))
+        let notices = notices(&state, &changes);
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, notices, email: None })))
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::{Context, Done, Engine, EngineError};
 use crate::{
     rules::{
-        Change,
+        Change, Notice,
         ids::{AccountId, CommandId, DisplayName, Email, MemberId, OrganizationId},
     },
     storage::{Acting, ChangeOrigin, Claim, ProfileWrite, RequestSubject, StorageError, Transaction, Writes},
@@ -88,6 +88,9 @@ pub(super) struct Effects {
     pub(super) profile: Option<(OrganizationId, MemberId, Option<DisplayName>)>,
     /// The address that an account gets.
     pub(super) email: Option<(AccountId, Email)>,
+    /// The mails that are queued: [`crate::rules::notices`] of the changes, and what follows from the command besides. Their
+    /// addresses are read before anything else is written.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// How firmly an attempt locks the organization.
@@ -184,10 +187,11 @@ async fn write(
     attempt: &Attempt<'_>,
     effects: Effects,
 ) -> Result<Done, EngineError> {
-    let Effects { subject, changes, acting, profile, email } = effects;
+    let Effects { subject, changes, acting, profile, email, notices } = effects;
     let command_id = subject.command_id.filter(|_| !changes.is_empty());
     let caller = &attempt.context.caller;
     let writes = Writes {
+        notices: &notices,
         email: email.as_ref().map(|(account, email)| (*account, email)),
         changes: &changes,
         profile: profile.as_ref().map(|(organization, member, display_name)| ProfileWrite {

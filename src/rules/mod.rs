@@ -10,6 +10,7 @@
 //! - R05, R07, R61 who may do what to whom: [`tables::permitted`].
 //! - R12 to R14 a workspace deactivation closes that workspace, and the organization with the last ACTIVE one.
 //! - R15 a command from an app is the same command. R16, R21 it takes effect with its commit.
+//! - R17, R21, R24 who is told by mail: [`notices`], one message for each person and command.
 //! - R19, R20 an organization deactivation closes everything in it at once. R22 other organizations are untouched.
 //! - R23 a change of the account is a change of each of its members: [`profile_changed`].
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
@@ -25,6 +26,7 @@ mod decide;
 mod draft;
 pub mod ids;
 mod members;
+mod notices;
 pub mod roles;
 pub mod state;
 pub mod tables;
@@ -36,5 +38,6 @@ mod workspace_members;
 pub use change::{Change, Reason, Subject};
 pub use command::{ActingMember, Actor, Command, CreateOrganization, Restore};
 pub use decide::{MAX_CHANGES, decide, permit_account, profile_changed};
+pub use notices::{MailKind, Notice, Recipient, notices};
 pub use state::State;
 pub use violation::Violation;

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod model;
+mod notices;
 mod permissions;
 mod scopes;
 mod states;

@@ -12,6 +12,7 @@ mod lease;
 mod listen;
 mod lock;
 mod log;
+mod mails;
 mod migrate;
 mod persist;
 mod prepared;

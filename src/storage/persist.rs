@@ -20,7 +20,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::rules::{
-    Change, Subject,
+    Change, Notice, Subject,
     ids::{AccountId, AppName, DisplayName, Email, MemberId, OrganizationId},
     roles::Assignments,
     state::{Member, Moment, Organization, Workspace, WorkspaceMember},
@@ -28,6 +28,8 @@ use crate::rules::{
 
 /// All that a write writes before its COMMIT, besides what it wrote to find out whether it may.
 pub struct Writes<'a> {
+    /// The mails that are queued, first of all: the addresses are those from before the changes (R49).
+    pub notices: &'a [Notice],
     /// An account's new address, which is locked and free.
     pub email: Option<(AccountId, &'a Email)>,
     /// The changes, in order.
@@ -158,11 +160,23 @@ impl Transaction {
     /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
     /// follows at once. An error may mean that the commit happened: only a repetition with the same request id tells.
     pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
-        let Writes { email, changes, profile, completed, origin } = writes;
+        let Writes { notices, email, changes, profile, completed, origin } = writes;
         let subjects = Subjects::after(changes);
         self.committing();
         // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
-        let (email, organizations, workspaces, members, profile, memberships, completed, appended, committed) = join!(
+        let (
+            queued,
+            email,
+            organizations,
+            workspaces,
+            members,
+            profile,
+            memberships,
+            completed,
+            appended,
+            committed,
+        ) = join!(
+            OptionFuture::from((!notices.is_empty()).then(|| self.queue_mails(notices))),
             OptionFuture::from(email.map(|(account, email)| self.update_email(account, email))),
             OptionFuture::from(some(&subjects.organizations).map(|rows| self.write_organizations(rows))),
             OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows))),
@@ -173,7 +187,8 @@ impl Transaction {
             OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
             self.send_commit(),
         );
-        for written in [email, organizations, workspaces, members, profile, memberships, completed, appended]
+        for written in
+            [queued, email, organizations, workspaces, members, profile, memberships, completed, appended]
         {
             written.unwrap_or(Ok(()))?;
         }
