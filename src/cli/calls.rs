@@ -74,14 +74,16 @@ impl Calls {
         request_id: String,
     ) -> Result<v1::Account, ApplyError> {
         let email = email_of(person);
-        let request =
-            v1::CreateAccountRequest { email: email.clone(), acting_account_id: String::new(), request_id };
+        let request = v1::CreateAccountRequest { email: email.clone(), request_id, ..Default::default() };
         let created =
             retry(&self.policy, async || self.client.accounts().create_account(request.clone()).await).await;
         let account = match created {
             Ok(response) => response.account,
             Err(status) if reason(&status) == Some(v1::ErrorReason::AccountEmailTaken) => {
-                let request = v1::LookupAccountRequest { email, ..Default::default() };
+                let request = v1::LookupAccountRequest {
+                    key: Some(v1::lookup_account_request::Key::Email(email)),
+                    ..Default::default()
+                };
                 retry(&self.policy, async || self.client.accounts().lookup_account(request.clone()).await)
                     .await?
                     .account

@@ -72,7 +72,10 @@ impl Lists {
 
     /// The account of an address, where there is one.
     pub(super) async fn account(&self, email: &str) -> Result<Option<v1::Account>, ListError> {
-        let request = v1::LookupAccountRequest { email: email.to_owned(), ..Default::default() };
+        let request = v1::LookupAccountRequest {
+            key: Some(v1::lookup_account_request::Key::Email(email.to_owned())),
+            ..Default::default()
+        };
         let found =
             retry(&self.policy, async || self.client.accounts().lookup_account(request.clone()).await).await;
         match found {

@@ -1,6 +1,6 @@
 //! Writes outside of an organization: accounts and apps.
 
-use futures_util::join;
+use futures_util::{future::OptionFuture, join};
 
 use super::{
     Context, Done, Engine, EngineError, Missing,
@@ -9,19 +9,24 @@ use super::{
 use crate::{
     rules::{
         self,
-        ids::{AccountId, AppName, CommandId, Email},
+        ids::{AccountId, AppName, CommandId, Email, ExternalId},
+        roles::Language,
         tables::Action,
     },
-    storage::{Acting, Lock, NewAccount, RequestSubject, Transaction},
+    storage::{AccountWrite, Acting, Lock, NewAccount, RequestSubject, Transaction},
 };
 
-/// A change of an account.
+/// A change of an account: what is named is to be so.
 #[derive(Debug, Clone)]
 pub struct AccountChange {
     /// The account.
     pub account: AccountId,
-    /// Its new e-mail address.
-    pub email: Email,
+    /// Its e-mail address.
+    pub email: Option<Email>,
+    /// The language of mail.
+    pub language: Option<Language>,
+    /// All its external ids.
+    pub external_ids: Option<Vec<ExternalId>>,
 }
 
 impl Engine {
@@ -52,10 +57,12 @@ impl Work for NewAccount {
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
         rules::permit_account(Action::CreateAccount, attempt.context.acting, None)?;
-        let (opened, locked, inserted) = join!(
+        let external_ids = Some(&self.external_ids).filter(|ids| !ids.is_empty());
+        let (opened, locked, inserted, identified) = join!(
             transaction.open(attempt.claim()),
             transaction.lock_email(&self.email),
             transaction.insert_account(self),
+            OptionFuture::from(external_ids.map(|ids| transaction.insert_external_ids(self.id, ids))),
         );
         if !opened? {
             return Ok(Outcome::Repeated);
@@ -63,6 +70,9 @@ impl Work for NewAccount {
         locked?;
         if !inserted? {
             return Err(EngineError::EmailTaken);
+        }
+        if !identified.unwrap_or(Ok(true))? {
+            return Err(EngineError::ExternalIdTaken);
         }
         let subject = self.expected(attempt.command_id);
         Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })))
@@ -80,36 +90,56 @@ impl Work for AccountChange {
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
         let acting = attempt.context.acting;
+        let Self { account: id, email, language, external_ids } = self;
         // The address after the rows: the advisory locks come last in the order of the locks.
-        let (opened, account, members, locked, taken) = join!(
+        let (opened, account, members, had, locked, taken) = join!(
             transaction.open(attempt.claim()),
-            transaction.account(self.account, Lock::Update),
-            transaction.members_of_account(self.account),
-            transaction.lock_email(&self.email),
-            transaction.is_taken(&self.email, self.account),
+            transaction.account(*id, Lock::Update),
+            OptionFuture::from(email.as_ref().map(|_| transaction.members_of_account(*id))),
+            OptionFuture::from(external_ids.as_ref().map(|_| transaction.external_ids(*id))),
+            OptionFuture::from(email.as_ref().map(|email| transaction.lock_email(email))),
+            OptionFuture::from(email.as_ref().map(|email| transaction.is_taken(email, *id))),
         );
         if !opened? {
             return Ok(Outcome::Repeated);
         }
         let account = account?
             .filter(|account| account.email.is_some())
-            .ok_or(EngineError::Missing(Missing::Account(self.account)))?;
-        rules::permit_account(Action::UpdateAccount, acting, Some(self.account))?;
-        let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
-        if account.email.as_deref() == Some(self.email.address()) {
-            return Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })));
+            .ok_or(EngineError::Missing(Missing::Account(*id)))?;
+        rules::permit_account(Action::UpdateAccount, acting, Some(*id))?;
+        if external_ids.is_some() {
+            rules::permit_account(Action::SetExternalIds, acting, Some(*id))?;
         }
-        let members = members?;
-        locked?;
-        if taken? {
+        let members = members.transpose()?.unwrap_or_default();
+        let had = had.transpose()?.unwrap_or_default();
+        locked.transpose()?;
+        let taken = taken.transpose()?.unwrap_or_default();
+        let new_email = email.as_ref().filter(|email| account.email.as_deref() != Some(email.address()));
+        if new_email.is_some() && taken {
             return Err(EngineError::EmailTaken);
         }
-        let email = Some((self.account, self.email.clone()));
-        // A REMOVED member's content is still shown under the name, so those who show it are told too.
-        let changes: Vec<_> = members.iter().map(rules::profile_changed).collect();
+        let language = language.filter(|language| account.language != language.as_str());
+        let wanted = external_ids.as_ref().unwrap_or(&had);
+        let without = |ids: &[ExternalId], others: &[ExternalId]| -> Vec<ExternalId> {
+            ids.iter().filter(|id| !others.contains(id)).cloned().collect()
+        };
+        let (old, new) = (without(&had, wanted), without(wanted, &had));
+        let identities_change = !(old.is_empty() && new.is_empty());
+        let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
+        if new_email.is_none() && language.is_none() && !identities_change {
+            return Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })));
+        }
+        // Whether they are taken shows when they are written, which the transaction takes back.
+        if identities_change && !transaction.replace_external_ids(*id, &old, &new).await? {
+            return Err(EngineError::ExternalIdTaken);
+        }
+        // A REMOVED member's content is still shown under the name, so those who show it are told of an address too.
+        let told = new_email.map(|_| members.iter().map(rules::profile_changed).collect());
+        let changes: Vec<_> = told.unwrap_or_default();
         let subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
         let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
-        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, email, ..Effects::default() })))
+        let account = Some(AccountWrite { id: *id, email: new_email.cloned(), language });
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, account, ..Effects::default() })))
     }
 }
 

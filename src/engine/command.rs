@@ -43,7 +43,7 @@ impl Work for Order {
         let profile = id.and_then(|_| named_member(self, &command, &state));
         let profile = profile.map(|member| (self.organization, member, self.display_name.clone().flatten()));
         let notices = notices(&state, &changes);
-        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, notices, email: None })))
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, notices, account: None })))
     }
 }
 

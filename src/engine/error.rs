@@ -31,6 +31,9 @@ pub enum EngineError {
     /// The e-mail address belongs to another account.
     #[error("the e-mail address is taken")]
     EmailTaken,
+    /// One of the external ids belongs to another account.
+    #[error("an external id is taken")]
+    ExternalIdTaken,
     /// A live workspace of the organization has the name.
     #[error("the workspace name is taken")]
     WorkspaceNameTaken,

@@ -15,9 +15,12 @@ use super::{Context, Done, Engine, EngineError};
 use crate::{
     rules::{
         Change, Notice,
-        ids::{AccountId, CommandId, DisplayName, Email, MemberId, OrganizationId},
+        ids::{CommandId, DisplayName, MemberId, OrganizationId},
     },
-    storage::{Acting, ChangeOrigin, Claim, ProfileWrite, RequestSubject, StorageError, Transaction, Writes},
+    storage::{
+        AccountWrite, Acting, ChangeOrigin, Claim, ProfileWrite, RequestSubject, StorageError, Transaction,
+        Writes,
+    },
 };
 
 /// How often a write that loses against concurrent ones is tried. With waits of 10 to 84 ms in between, the fifth loss
@@ -86,8 +89,8 @@ pub(super) struct Effects {
     pub(super) acting: Acting,
     /// The shown name that a member gets. Some(None): empty.
     pub(super) profile: Option<(OrganizationId, MemberId, Option<DisplayName>)>,
-    /// The address that an account gets.
-    pub(super) email: Option<(AccountId, Email)>,
+    /// What of an account changes.
+    pub(super) account: Option<AccountWrite>,
     /// The mails that are queued: [`crate::rules::notices`] of the changes, and what follows from the command besides. Their
     /// addresses are read before anything else is written.
     pub(super) notices: Vec<Notice>,
@@ -187,12 +190,12 @@ async fn write(
     attempt: &Attempt<'_>,
     effects: Effects,
 ) -> Result<Done, EngineError> {
-    let Effects { subject, changes, acting, profile, email, notices } = effects;
+    let Effects { subject, changes, acting, profile, account, notices } = effects;
     let command_id = subject.command_id.filter(|_| !changes.is_empty());
     let caller = &attempt.context.caller;
     let writes = Writes {
         notices: &notices,
-        email: email.as_ref().map(|(account, email)| (*account, email)),
+        account: account.as_ref(),
         changes: &changes,
         profile: profile.as_ref().map(|(organization, member, display_name)| ProfileWrite {
             organization: *organization,

@@ -10,14 +10,17 @@ use crate::{
         AccountOrganization, CreateAccountRequest, CreateAccountResponse, ErrorReason, GetAccountRequest,
         GetAccountResponse, ListAccountOrganizationsRequest, ListAccountOrganizationsResponse,
         LookupAccountRequest, LookupAccountResponse, UpdateAccountRequest, UpdateAccountResponse,
-        account_service_server::AccountService,
+        account_service_server::AccountService, lookup_account_request::Key,
     },
-    rules::ids::{AccountId, Email},
-    storage::{AccountRow, NewAccount},
+    rules::{
+        ids::{AccountId, Email},
+        roles::Language,
+    },
+    storage::{AccountKey, AccountRead, NewAccount},
 };
 
 impl Services {
-    async fn read_account(&self, id: AccountId) -> Result<AccountRow, Status> {
+    async fn read_account(&self, id: AccountId) -> Result<AccountRead, Status> {
         let found = self.engine.database().account(id).await.map_err(status::storage)?;
         found.ok_or_else(|| status::not_found(ErrorReason::AccountNotFound, "account", id))
     }
@@ -38,7 +41,12 @@ impl AccountService for Services {
         let email: Email = parse::required("email", &message.email)?;
         let context =
             self.context("CreateAccount", &request, &message.acting_account_id, &message.request_id)?;
-        let account = NewAccount { id: AccountId::generate(), email };
+        let account = NewAccount {
+            id: AccountId::generate(),
+            email,
+            language: parse::language("language", &message.language)?.unwrap_or(Language::En),
+            external_ids: parse::external_ids("external_ids", &message.external_ids)?,
+        };
         let done = self.engine.create_account(context, account).await.map_err(status::engine)?;
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         Ok(Response::new(CreateAccountResponse { account: Some(account), token }))
@@ -58,10 +66,18 @@ impl AccountService for Services {
         &self,
         request: Request<LookupAccountRequest>,
     ) -> Result<Response<LookupAccountResponse>, Status> {
-        let email: Email = parse::required("email", &request.get_ref().email)?;
-        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
-        let found = self.engine.database().account_by_email(&email).await.map_err(status::storage)?;
-        let account = found.ok_or_else(status::no_account_of_email)?;
+        let message = request.get_ref();
+        let (field, key) = match parse::present("key", message.key.as_ref())? {
+            Key::Email(email) => ("email", AccountKey::Email(parse::required("email", email)?)),
+            Key::ExternalId(id) => {
+                ("external_id", AccountKey::ExternalId(parse::external_id("external_id", id)?))
+            }
+        };
+        let acting = parse::optional("acting_account_id", &message.acting_account_id)?;
+        let caller = parse::caller(&request)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        let found = self.engine.database().look_up_account(&key, acting, &caller).await;
+        let account = found.map_err(status::storage)?.ok_or_else(|| status::no_account_by(field))?;
         Ok(Response::new(LookupAccountResponse { account: Some(convert::account(account)) }))
     }
 
@@ -72,11 +88,22 @@ impl AccountService for Services {
         let message = request.get_ref();
         let account = parse::present("account", message.account.as_ref())?;
         let id = parse::required("account.account_id", &account.account_id)?;
-        parse::mask(message.update_mask.as_ref(), &["email"])?;
-        let email = parse::required("account.email", &account.email)?;
+        let paths = parse::mask(message.update_mask.as_ref(), &["email", "language", "external_ids"])?;
+        let names = |path: &str| paths.iter().any(|named| named == path);
+        let email = names("email").then(|| parse::required("account.email", &account.email)).transpose()?;
+        let language = match names("language") {
+            true => Some(parse::present(
+                "account.language",
+                parse::language("account.language", &account.language)?,
+            )?),
+            false => None,
+        };
+        let external_ids = names("external_ids")
+            .then(|| parse::external_ids("account.external_ids", &account.external_ids))
+            .transpose()?;
         let context =
             self.context("UpdateAccount", &request, &message.acting_account_id, &message.request_id)?;
-        let change = AccountChange { account: id, email };
+        let change = AccountChange { account: id, email, language, external_ids };
         let done = self.engine.update_account(context, change).await.map_err(status::engine)?;
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         Ok(Response::new(UpdateAccountResponse { account: Some(account), token }))

@@ -12,12 +12,12 @@ use crate::{
         Reason,
         ids::{StoreId, SubscriptionId},
         roles::{
-            AccountState, Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole,
-            WorkspaceState,
+            AccountState, Assignments, ErasedBy, MembershipState, OrganizationRole, OrganizationState,
+            WorkspaceRole, WorkspaceState,
         },
     },
     storage::{
-        AccountRow, AppRow, MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow,
+        AccountRead, AccountRow, AppRow, MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow,
         WorkspaceMemberRead, WorkspaceRead,
     },
 };
@@ -154,8 +154,10 @@ fn assignments(policy: Assignments) -> proto::Assignments {
 }
 
 /// An account.
-pub(super) fn account(row: AccountRow) -> proto::Account {
-    let AccountRow { account_id, email, state, language, version, create_time, update_time } = row;
+pub(super) fn account(read: AccountRead) -> proto::Account {
+    let AccountRead { account, issuers, subjects } = read;
+    let AccountRow { account_id, email, state, language, version, create_time, update_time } = account;
+    let external_ids = issuers.into_iter().zip(subjects);
     proto::Account {
         account_id: account_id.to_string(),
         email: email.unwrap_or_default(),
@@ -164,6 +166,7 @@ pub(super) fn account(row: AccountRow) -> proto::Account {
         version,
         create_time: time(create_time),
         update_time: time(update_time),
+        external_ids: external_ids.map(|(issuer, subject)| proto::ExternalId { issuer, subject }).collect(),
     }
 }
 
@@ -232,7 +235,7 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
         leaving,
         return_time,
         tombstone_id,
-        erased_by: _,
+        erased_by,
         version,
         create_time,
         update_time,
@@ -246,7 +249,8 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
         role: organization_role(&role).into(),
         state: member_state(&state).into(),
         version,
-        profile: Some(proto::Profile { display_name, email }),
+        // Of an ERASED member nothing is left to show.
+        profile: erased_by.is_none().then_some(proto::Profile { display_name, email }),
         create_time: time(create_time),
         update_time: time(update_time),
         leaving,
@@ -255,8 +259,12 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
     }
 }
 
-/// How to render a member beside content (R28). None: not a member of the organization.
-pub(super) fn rendered(member_id: String, row: Option<&MemberRead>) -> proto::RenderedMember {
+/// How to render a member beside content (R28, R44, R45). None: not a member of the organization.
+pub(super) fn rendered(
+    member_id: String,
+    row: Option<&MemberRead>,
+    settings: &SettingsColumns,
+) -> proto::RenderedMember {
     let Some(row) = row else {
         return proto::RenderedMember {
             member_id,
@@ -269,13 +277,20 @@ pub(super) fn rendered(member_id: String, row: Option<&MemberRead>) -> proto::Re
         proto::MemberState::Active => proto::Rendering::Plain,
         proto::MemberState::Deactivated => proto::Rendering::Deactivated,
         proto::MemberState::Removed => proto::Rendering::Struck,
-        proto::MemberState::Erased | proto::MemberState::Unspecified => proto::Rendering::Unknown,
+        proto::MemberState::Erased => proto::Rendering::Alias,
+        proto::MemberState::Unspecified => proto::Rendering::Unknown,
+    };
+    let display_name = match row.erased_by.as_deref().and_then(ErasedBy::from_word) {
+        None => &row.display_name,
+        Some(ErasedBy::Owner) => &settings.erased_alias,
+        Some(ErasedBy::Account) => &settings.deleted_account_alias,
     };
     proto::RenderedMember {
         member_id,
-        display_name: row.display_name.clone(),
+        display_name: display_name.clone(),
         state: state.into(),
         rendering: rendering.into(),
+        tombstone_id: row.tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

@@ -90,12 +90,12 @@ impl MemberService for Services {
             message.member_ids.iter().map(|id| parse::required::<MemberId>("member_ids", id).map(|id| id.0));
         let ids: Vec<Uuid> = ids.collect::<Result<_, _>>()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
-        self.read_organization(organization).await?;
+        let settings = self.read_organization(organization).await?.settings;
         let found =
             self.engine.database().members_by_id(organization, &ids).await.map_err(status::storage)?;
         let found: HashMap<Uuid, _> = found.into_iter().map(|member| (member.member_id, member)).collect();
         let asked = message.member_ids.iter().cloned().zip(&ids);
-        let members = asked.map(|(text, id)| convert::rendered(text, found.get(id))).collect();
+        let members = asked.map(|(text, id)| convert::rendered(text, found.get(id), &settings)).collect();
         Ok(Response::new(BatchGetMembersResponse { members }))
     }
 

@@ -10,13 +10,15 @@ use crate::{
     engine::{Context, Request as EngineRequest},
     proto,
     rules::{
-        ids::{AccountId, CallerName, DisplayName, Malformed, RequestId},
-        roles::{OrganizationRole, WorkspaceRole},
+        ids::{AccountId, CallerName, DisplayName, ExternalId, Malformed, RequestId},
+        roles::{Language, OrganizationRole, WorkspaceRole},
     },
 };
 
 /// Names the calling workload until callers are authenticated.
 const CALLER: &str = "rollcall-caller";
+/// External ids of an account at most: a login or two for each product, and room.
+const MAX_EXTERNAL_IDS: usize = 10;
 /// Rows on a page where the request does not say.
 const DEFAULT_PAGE: i32 = 100;
 /// Rows on a page at most.
@@ -40,6 +42,38 @@ pub(super) fn present<T>(field: &str, message: Option<T>) -> Result<T, Status> {
 /// An optional shown name.
 pub(super) fn display_name(field: &str, text: &str) -> Result<Option<DisplayName>, Status> {
     optional(field, text)
+}
+
+/// The language of mail, which may be absent.
+pub(super) fn language(field: &str, text: &str) -> Result<Option<Language>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let language = Language::from_word(text);
+    language.map(Some).ok_or_else(|| status::invalid_field(field, "must be one of en, de"))
+}
+
+/// An external id.
+pub(super) fn external_id(field: &str, id: &proto::ExternalId) -> Result<ExternalId, Status> {
+    let proto::ExternalId { issuer, subject } = id;
+    ExternalId::parse(issuer, subject)
+        .map_err(|(part, error)| status::malformed(&format!("{field}.{part}"), error))
+}
+
+/// External ids, each once.
+pub(super) fn external_ids(field: &str, ids: &[proto::ExternalId]) -> Result<Vec<ExternalId>, Status> {
+    if ids.len() > MAX_EXTERNAL_IDS {
+        return Err(status::invalid_field(field, format!("must be at most {MAX_EXTERNAL_IDS}")));
+    }
+    let mut parsed = Vec::new();
+    for (index, id) in ids.iter().enumerate() {
+        let id = external_id(&format!("{field}[{index}]"), id)?;
+        if parsed.contains(&id) {
+            return Err(status::invalid_field(&format!("{field}[{index}]"), "is given twice"));
+        }
+        parsed.push(id);
+    }
+    Ok(parsed)
 }
 
 /// A required role in the organization.
@@ -107,7 +141,8 @@ impl Services {
     }
 }
 
-fn caller<M>(request: &Request<M>) -> Result<CallerName, Status> {
+/// The calling workload.
+pub(super) fn caller<M>(request: &Request<M>) -> Result<CallerName, Status> {
     let name = match request.metadata().get(CALLER) {
         None => "anonymous",
         Some(value) => value.to_str().map_err(|_| status::malformed(CALLER, Malformed::Name))?,

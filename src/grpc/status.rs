@@ -105,11 +105,9 @@ pub(super) fn not_found(reason: ErrorReason, kind: &str, name: impl ToString) ->
     Problem::new(Code::NotFound, reason, format!("no such {kind}")).about(kind, name).status()
 }
 
-/// No account has this address. It is not repeated: messages end up in logs.
-pub(super) fn no_account_of_email() -> Status {
-    Problem::new(Code::NotFound, ErrorReason::AccountNotFound, "no such account")
-        .about("account", "email")
-        .status()
+/// No account is found by this field. What it says is not repeated: messages end up in logs.
+pub(super) fn no_account_by(field: &str) -> Status {
+    not_found(ErrorReason::AccountNotFound, "account", field)
 }
 
 /// The subscription has ended.
@@ -299,6 +297,12 @@ pub(super) fn engine(error: EngineError) -> Status {
         EngineError::EmailTaken => {
             let message = "the e-mail address belongs to another account";
             let mut error = Problem::new(Code::AlreadyExists, ErrorReason::AccountEmailTaken, message);
+            error.details.set_resource_info("account", "", "", message);
+            error.status()
+        }
+        EngineError::ExternalIdTaken => {
+            let message = "one of the external ids belongs to another account";
+            let mut error = Problem::new(Code::AlreadyExists, ErrorReason::ExternalIdTaken, message);
             error.details.set_resource_info("account", "", "", message);
             error.status()
         }

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use email_address::{EmailAddress, Options};
 use uuid::Uuid;
 
+use super::shown;
+
 /// Why a name or id was refused. Says what is wrong with it, never what it was: it may be personal data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -23,6 +25,12 @@ pub enum Malformed {
     /// A control character, among them NUL and line breaks.
     #[error("must not contain control characters")]
     ControlCharacter,
+    /// A character that cannot be seen or turns the direction of the text, or a joiner that joins nothing.
+    #[error("must not contain characters that are invisible or change the direction of text")]
+    Invisible,
+    /// Nothing that can be seen.
+    #[error("must contain something that can be seen")]
+    NothingVisible,
     /// White space at the beginning or the end.
     #[error("must not begin or end with white space")]
     SurroundingSpace,
@@ -152,7 +160,7 @@ text_name!(
     /// A name shown to people.
     DisplayName,
     200,
-    check_shown
+    shown::check
 );
 
 fn check_label(text: &str) -> Result<(), Malformed> {
@@ -160,16 +168,6 @@ fn check_label(text: &str) -> Result<(), Malformed> {
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
     let rest = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if first && rest { Ok(()) } else { Err(Malformed::Name) }
-}
-
-fn check_shown(text: &str) -> Result<(), Malformed> {
-    if text.chars().any(char::is_control) {
-        return Err(Malformed::ControlCharacter);
-    }
-    if text.trim() != text {
-        return Err(Malformed::SurroundingSpace);
-    }
-    Ok(())
 }
 
 /// An e-mail address, as given and as compared.
@@ -214,11 +212,15 @@ impl FromStr for Email {
         if text.chars().nth(Self::MAX).is_some() {
             return Err(Malformed::TooLong { max: Self::MAX });
         }
-        // A quoted local part could spell an address that others have without quotes.
-        if text
-            .chars()
-            .any(|character| character.is_control() || character.is_whitespace() || character == '"')
-        {
+        // A quoted local part could spell an address that others have without quotes, and so could one with characters
+        // that nobody sees.
+        let misleads = |character: char| {
+            character.is_control()
+                || character.is_whitespace()
+                || matches!(character, '"' | '\u{200c}' | '\u{200d}')
+                || shown::is_deceptive(character)
+        };
+        if text.chars().any(misleads) {
             return Err(Malformed::Email);
         }
         let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
@@ -232,6 +234,52 @@ impl FromStr for Email {
 /// two forms and a capital one.
 fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// The id under which an identity provider knows a person. Compared as it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExternalId {
+    issuer: String,
+    subject: String,
+}
+
+impl ExternalId {
+    /// The most characters of an issuer.
+    pub const MAX_ISSUER: usize = 200;
+    /// The most characters of a subject (OpenID Connect Core 1.0, section 2).
+    pub const MAX_SUBJECT: usize = 255;
+
+    /// Reads one. The error names the part at fault.
+    pub fn parse(issuer: &str, subject: &str) -> Result<Self, (&'static str, Malformed)> {
+        let parts = [("issuer", issuer, Self::MAX_ISSUER), ("subject", subject, Self::MAX_SUBJECT)];
+        for (part, text, max) in parts {
+            if text.is_empty() {
+                return Err((part, Malformed::Empty));
+            }
+            if text.chars().nth(max).is_some() {
+                return Err((part, Malformed::TooLong { max }));
+            }
+            shown::check(text).map_err(|error| (part, error))?;
+        }
+        Ok(Self { issuer: issuer.to_owned(), subject: subject.to_owned() })
+    }
+
+    /// The identity provider.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The person there.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
+impl fmt::Debug for ExternalId {
+    /// Shows nothing: it is personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExternalId(..)")
+    }
 }
 
 #[cfg(test)]
@@ -262,6 +310,8 @@ mod tests {
             "a\0@example.com",
             "Ada <ada@example.com>",
             "\"ada\"@example.com",
+            "a\u{200b}da@example.com",
+            "a\u{202e}da@example.com",
         ] {
             assert_eq!(key(text), Err(Malformed::Email), "{text:?}");
         }
@@ -277,7 +327,8 @@ mod tests {
         assert_eq!("a".repeat(64).parse::<AppName>(), Err(Malformed::TooLong { max: 63 }));
         assert_eq!("a\u{0}b".parse::<DisplayName>(), Err(Malformed::ControlCharacter));
         assert_eq!(" a".parse::<DisplayName>(), Err(Malformed::SurroundingSpace));
-        assert!("\u{202e}عربى".parse::<DisplayName>().is_ok());
+        assert_eq!("\u{202e}عربى".parse::<DisplayName>(), Err(Malformed::Invisible));
+        assert_eq!("\u{200b}".repeat(10_000).parse::<DisplayName>(), Err(Malformed::TooLong { max: 200 }));
         assert_eq!("a b".parse::<InstanceName>(), Err(Malformed::Printable));
     }
 
@@ -293,5 +344,23 @@ mod tests {
     fn debug_shows_no_address() {
         let email: Email = "ada@example.com".parse().expect("well-formed");
         assert_eq!(format!("{email:?}"), "Email(..)");
+        let id = ExternalId::parse("https://login.example.com", "8f14e45f").expect("well-formed");
+        assert_eq!(format!("{id:?}"), "ExternalId(..)");
+    }
+
+    #[test]
+    fn external_ids_are_bounded() {
+        let long = "ä".repeat(256);
+        for (issuer, subject, at) in [
+            ("", "a", ("issuer", Malformed::Empty)),
+            ("a", "", ("subject", Malformed::Empty)),
+            (&long, "a", ("issuer", Malformed::TooLong { max: 200 })),
+            ("a", &long, ("subject", Malformed::TooLong { max: 255 })),
+            ("a\nb", "a", ("issuer", Malformed::ControlCharacter)),
+            ("a", "a\u{200b}", ("subject", Malformed::Invisible)),
+        ] {
+            assert_eq!(ExternalId::parse(issuer, subject), Err(at));
+        }
+        assert!(ExternalId::parse(&long[..400], &long[..510]).is_ok());
     }
 }

@@ -28,6 +28,7 @@ pub mod ids;
 mod members;
 mod notices;
 pub mod roles;
+mod shown;
 pub mod state;
 pub mod tables;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::roles::{MembershipState, OrganizationRole};
 pub enum Action {
     CreateAccount,
     UpdateAccount,
+    SetExternalIds,
     CreateOrganization,
     UpdateOrganization,
     CreateWorkspace,
@@ -84,6 +85,7 @@ const WORKSPACE_ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y^^yy", ".
 const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::CreateAccount, OPERATOR_ONLY),
     (Action::UpdateAccount, OWN_ONLY),
+    (Action::SetExternalIds, OPERATOR_ONLY),
     (Action::CreateOrganization, OWN_ONLY),
     (Action::UpdateOrganization, ADMINS),
     (Action::CreateWorkspace, ADMINS),

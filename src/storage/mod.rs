@@ -33,7 +33,7 @@ use diesel_async::{
 };
 
 pub use self::{
-    accounts::NewAccount,
+    accounts::{AccountKey, AccountRead, AccountWrite, NewAccount},
     answers::MemberStanding,
     apps::AppRow,
     error::StorageError,

@@ -12,6 +12,7 @@ use futures_util::{future::OptionFuture, join};
 use uuid::Uuid;
 
 use super::{
+    accounts::AccountWrite,
     error::StorageError,
     log::{Acting, ChangeOrigin},
     prepared::{Text, prepared},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::rules::{
     Change, Notice, Subject,
-    ids::{AccountId, AppName, DisplayName, Email, MemberId, OrganizationId},
+    ids::{AppName, DisplayName, MemberId, OrganizationId},
     roles::Assignments,
     state::{Member, Moment, Organization, Workspace, WorkspaceMember},
 };
@@ -30,8 +31,8 @@ use crate::rules::{
 pub struct Writes<'a> {
     /// The mails that are queued, first of all: the addresses are those from before the changes (R49).
     pub notices: &'a [Notice],
-    /// An account's new address, which is locked and free.
-    pub email: Option<(AccountId, &'a Email)>,
+    /// What of an account changes.
+    pub account: Option<&'a AccountWrite>,
     /// The changes, in order.
     pub changes: &'a [Change],
     /// The shown name of a member.
@@ -160,13 +161,13 @@ impl Transaction {
     /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
     /// follows at once. An error may mean that the commit happened: only a repetition with the same request id tells.
     pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
-        let Writes { notices, email, changes, profile, completed, origin } = writes;
+        let Writes { notices, account, changes, profile, completed, origin } = writes;
         let subjects = Subjects::after(changes);
         self.committing();
         // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
         let (
             queued,
-            email,
+            account,
             organizations,
             workspaces,
             members,
@@ -177,7 +178,7 @@ impl Transaction {
             committed,
         ) = join!(
             OptionFuture::from((!notices.is_empty()).then(|| self.queue_mails(notices))),
-            OptionFuture::from(email.map(|(account, email)| self.update_email(account, email))),
+            OptionFuture::from(account.map(|account| self.update_account(account))),
             OptionFuture::from(some(&subjects.organizations).map(|rows| self.write_organizations(rows))),
             OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows))),
             OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows))),
@@ -188,7 +189,7 @@ impl Transaction {
             self.send_commit(),
         );
         for written in
-            [queued, email, organizations, workspaces, members, profile, memberships, completed, appended]
+            [queued, account, organizations, workspaces, members, profile, memberships, completed, appended]
         {
             written.unwrap_or(Ok(()))?;
         }

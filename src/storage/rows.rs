@@ -17,7 +17,7 @@ use crate::rules::{
 };
 
 /// What is stored of an account.
-#[derive(Debug, Clone, Queryable, Selectable)]
+#[derive(Debug, Clone, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = schema::accounts, check_for_backend(diesel::pg::Pg))]
 pub struct AccountRow {
     /// The id.

@@ -274,6 +274,12 @@ impl World {
     }
 }
 
+/// Looks an account up by its address.
+pub(crate) fn by_email(email: &str) -> LookupAccountRequest {
+    let key = Some(lookup_account_request::Key::Email(email.to_owned()));
+    LookupAccountRequest { key, ..Default::default() }
+}
+
 /// A new id in the form that the API gives: of nothing.
 pub(crate) fn made_up_id() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -11,7 +11,7 @@ use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    fixtures::{Org, World, refused},
+    fixtures::{Org, World, by_email, refused},
     small::Small,
     support::Server,
 };
@@ -190,7 +190,7 @@ async fn read_everything(world: &World, org: &Org, token: &str, check: impl Fn(R
     let mut members = MemberServiceClient::new(channel());
     let mut feed = FeedServiceClient::new(channel());
     read!(accounts, get_account, GetAccountRequest { account_id });
-    read!(accounts, lookup_account, LookupAccountRequest { email: "ada@example.com".to_owned() });
+    read!(accounts, lookup_account, LookupAccountRequest { key: by_email("ada@example.com").key });
     read!(accounts, list_account_organizations, ListAccountOrganizationsRequest { account_id });
     read!(apps, get_app, GetAppRequest { app: "chat".to_owned() });
     read!(apps, list_apps, ListAppsRequest {});

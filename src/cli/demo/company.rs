@@ -153,8 +153,8 @@ impl Company {
     async fn account(&self, person: &str) -> Result<String, DemoError> {
         let request = v1::CreateAccountRequest {
             email: format!("{person}@kestrel.example"),
-            acting_account_id: String::new(),
             request_id: request_id(),
+            ..Default::default()
         };
         let created = self.client.accounts().create_account(request).await?.into_inner();
         Ok(created.account.ok_or(DemoError::Incomplete("account"))?.account_id)

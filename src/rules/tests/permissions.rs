@@ -271,11 +271,14 @@ fn r61_grants_and_targets_together() {
 fn r61_accounts_and_new_organizations() {
     let (own, other) = (account_of(ACTOR), account_of(TARGET));
     let denied = Err(Violation::Denied(Denial::RoleInsufficient));
-    for action in [Action::CreateAccount, Action::UpdateAccount, Action::CreateOrganization] {
+    for action in
+        [Action::CreateAccount, Action::UpdateAccount, Action::SetExternalIds, Action::CreateOrganization]
+    {
         assert_eq!(permit_account(action, None, Some(other)), Ok(()), "{action:?} by a workload");
         assert_eq!(permit_account(action, Some(own), Some(other)), denied, "{action:?} for another");
     }
     assert_eq!(permit_account(Action::CreateAccount, Some(own), None), denied);
+    assert_eq!(permit_account(Action::SetExternalIds, Some(own), Some(own)), denied);
     assert_eq!(permit_account(Action::UpdateAccount, Some(own), Some(own)), Ok(()));
     assert_eq!(permit_account(Action::CreateOrganization, Some(own), Some(own)), Ok(()));
 
@@ -309,6 +312,7 @@ fn r61_no_action_is_without_a_row() {
     for action in [
         Action::CreateAccount,
         Action::UpdateAccount,
+        Action::SetExternalIds,
         Action::CreateOrganization,
         Action::UpdateOrganization,
         Action::CreateWorkspace,

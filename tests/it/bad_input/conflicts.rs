@@ -4,7 +4,7 @@ use rollcall_client::v1::*;
 use tonic::Code::{AlreadyExists, PermissionDenied};
 
 use super::Scene;
-use crate::fixtures::refused;
+use crate::fixtures::{by_email, refused};
 
 #[tokio::test]
 async fn what_is_there_already_is_not_added_again() {
@@ -66,7 +66,7 @@ async fn an_address_in_another_spelling_is_the_same_address() {
         assert!(!format!("{status:?}").contains('@'), "the address is not repeated: {status:?}");
     }
     for email in ["Bob@Example.com", "bob@example.com"] {
-        let request = LookupAccountRequest { email: email.to_owned(), ..Default::default() };
+        let request = by_email(email);
         let found = world.accounts().lookup_account(request).await.expect("found").into_inner();
         assert_eq!(found.account.expect("the account").account_id, scene.bob.account);
     }

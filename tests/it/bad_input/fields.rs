@@ -3,15 +3,18 @@
 use rollcall_client::v1::*;
 
 use super::{Scene, unknown_things::watch_refusal};
-use crate::fixtures::{invalid, invalid_within, made_up_id, mask};
+use crate::fixtures::{by_email, invalid, invalid_within, made_up_id, mask};
 
 const BAD_IDS: [&str; 4] =
     ["", "x", "0190b7a4111170008000000000000001", "0190b7a4-1111-7000-8000-00000000000g"];
 const BAD_APPS: [&str; 4] = ["", "Chat", "9chat", "chat room"];
 
 /// Names that are no names, also where a name may be absent.
-fn bad_names() -> [String; 4] {
-    ["a\0b".to_owned(), "a\nb".to_owned(), " a".to_owned(), "ä".repeat(201)]
+fn bad_names() -> [String; 9] {
+    let short =
+        ["a\0b", "a\nb", " a", "a\u{202e}b", "a\u{200b}b", "a\u{200d}", "\u{2800}"].map(str::to_owned);
+    let [nul, line, space, turned, invisible, joined, blank] = short;
+    [nul, line, space, turned, invisible, joined, blank, "ä".repeat(201), "x".repeat(10_000)]
 }
 
 #[tokio::test]
@@ -150,7 +153,7 @@ async fn addresses_are_addresses() {
     {
         invalid(operator.create_account(bad).await, "email");
         invalid(operator.change_email(&scene.bob.account, bad).await, "account.email");
-        let request = LookupAccountRequest { email: bad.to_owned(), ..Default::default() };
+        let request = by_email(bad);
         invalid(scene.world.accounts().lookup_account(request).await, "email");
     }
     scene.is_unchanged().await;

@@ -4,7 +4,7 @@ use rollcall_client::v1::*;
 use tonic::{Code, Status};
 
 use super::Scene;
-use crate::fixtures::{Org, Person, made_up_id, refused, unknown};
+use crate::fixtures::{Org, Person, by_email, made_up_id, refused, unknown};
 
 #[tokio::test]
 async fn unknown_ids_are_not_found() {
@@ -26,7 +26,7 @@ async fn unknown_ids_are_not_found() {
     unknown(operator.create_organization(&id, "chat").await, reason, &id);
     unknown(operator.add(org, &id, guest).await, reason, &id);
     // An address is not repeated.
-    let request = LookupAccountRequest { email: "nobody@example.com".to_owned(), ..Default::default() };
+    let request = by_email("nobody@example.com");
     let status = refused(world.accounts().lookup_account(request).await, Code::NotFound, reason);
     assert!(!format!("{status:?}").contains("nobody@"), "{status:?}");
 

@@ -18,7 +18,7 @@ use super::{
     history::{Answer, Lines, Recorder},
     random::Random,
 };
-use crate::fixtures::mask;
+use crate::fixtures::{by_email, mask};
 
 /// Longer than a killed replica is away, many times over: only a defect leaves a command unanswered.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -119,7 +119,7 @@ impl Writer {
             Ok(made) => made.account.expect("the account").account_id,
             // An earlier attempt made it, and its answer got lost.
             Err(_) => {
-                let request = LookupAccountRequest { email, ..Default::default() };
+                let request = by_email(&email);
                 let found = patient(|| {
                     let (mut accounts, request) = (client.accounts(), request.clone());
                     async move { accounts.lookup_account(request).await }

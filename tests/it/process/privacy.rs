@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use super::binary::Service;
 use crate::{
-    fixtures::{invalid, made_up_id, mask, refused},
+    fixtures::{by_email, invalid, made_up_id, mask, refused},
     server::next,
     small::Small,
 };
@@ -23,9 +23,10 @@ const MALFORMED: &str = "peregrine.featherstonehaugh@@example.com";
 const SHOWN: &str = "Zebedee Q. Quackenbush";
 const RENAMED: &str = "Thaddeus Throckmorton";
 const OVERLONG: &str = "Hieronymus";
+const SUBJECT: &str = "montmorency-4711";
 
 /// What must be nowhere.
-const PERSONAL: [&str; 7] = [
+const PERSONAL: [&str; 8] = [
     "quackenbush",
     "fitzgibbon",
     "wigglesworth",
@@ -33,6 +34,7 @@ const PERSONAL: [&str; 7] = [
     "zebedee",
     "throckmorton",
     "hieronymus",
+    "montmorency",
 ];
 
 /// A word as it could stand in a log: in the spellings that were sent, as text, as numbers of bytes, or in hexadecimal.
@@ -68,10 +70,25 @@ async fn talk_about_people(service: &Service) {
         UpdateAccountRequest { account: Some(account), update_mask: mask(&["email"]), ..Default::default() };
     refused(accounts.update_account(request).await, Code::AlreadyExists, "ACCOUNT_EMAIL_TAKEN");
     for (email, known) in [(OTHER, true), (UNKNOWN, false)] {
-        let found = accounts
-            .lookup_account(LookupAccountRequest { email: email.to_owned(), ..Default::default() })
-            .await;
+        let found = accounts.lookup_account(by_email(email)).await;
         assert_eq!(found.is_ok(), known, "{found:?}");
+    }
+    // An external id is found, refused, and given to one of two at the same moment.
+    let id = ExternalId { issuer: "https://login.example.com".to_owned(), subject: SUBJECT.to_owned() };
+    let race = |mut accounts: AccountServiceClient<_>, email: &str| {
+        let (email, external_ids) = (email.to_owned(), vec![id.clone()]);
+        let request = CreateAccountRequest { email, external_ids, ..Default::default() };
+        async move { accounts.create_account(request).await }
+    };
+    let (a, b) =
+        tokio::join!(race(accounts.clone(), "a@example.com"), race(accounts.clone(), "b@example.com"));
+    assert!(a.is_ok() ^ b.is_ok(), "{a:?} {b:?}");
+    refused(race(accounts.clone(), "c@example.com").await, Code::AlreadyExists, "EXTERNAL_ID_TAKEN");
+    for subject in [SUBJECT.to_owned(), SUBJECT.repeat(20), format!("{SUBJECT}\u{200b}")] {
+        let known = subject == SUBJECT;
+        let key = lookup_account_request::Key::ExternalId(ExternalId { subject, ..id.clone() });
+        let request = LookupAccountRequest { key: Some(key), ..Default::default() };
+        assert_eq!(accounts.lookup_account(request).await.is_ok(), known);
     }
     // Of two at the same moment the index refuses one, where a look before the write refuses none.
     let race = |mut accounts: AccountServiceClient<_>| async move { create(&mut accounts, UNKNOWN).await };

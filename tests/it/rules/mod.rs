@@ -5,6 +5,7 @@ mod organization_departures;
 mod permissions;
 mod reactivation;
 mod removal;
+mod rendering;
 mod states;
 mod structure;
 mod workspace_departures;

@@ -3,7 +3,7 @@
 use rollcall_client::v1::*;
 use tonic::Code::{FailedPrecondition, PermissionDenied};
 
-use crate::fixtures::{Org, Person, World, refused, told, unknown};
+use crate::fixtures::{Org, Person, World, by_email, refused, told, unknown};
 
 #[tokio::test]
 async fn r31_an_account_without_any_access_still_exists() {
@@ -22,7 +22,7 @@ async fn r31_an_account_without_any_access_still_exists() {
         vec![(org.id.clone(), MemberState::Deactivated), (other.id.clone(), MemberState::Deactivated)];
     wanted.sort_by(|one, another| one.0.cmp(&another.0));
     assert_eq!(belongs, wanted);
-    let request = LookupAccountRequest { email: "bob@example.com".to_owned(), ..Default::default() };
+    let request = by_email("bob@example.com");
     let found = world.accounts().lookup_account(request).await.expect("found").into_inner();
     assert_eq!(found.account.expect("the account").account_id, bob.account);
 }
