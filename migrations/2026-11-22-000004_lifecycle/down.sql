@@ -1,4 +1,34 @@
 -- Loses what this migration made room for; rows that an older schema cannot hold stop it.
+CREATE OR REPLACE FUNCTION trim_history(history_retention interval, at_most bigint)
+RETURNS TABLE (removed bigint, more boolean)
+LANGUAGE plpgsql
+SET lock_timeout = '2s'
+AS $$
+DECLARE
+    rows_removed bigint;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'trimming needs the primary' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(8243122705118252) THEN
+        RETURN QUERY SELECT 0::bigint, false;
+        RETURN;
+    END IF;
+    DELETE FROM history h USING (
+        SELECT o.organization_id, o.position FROM history o
+        WHERE o.record_time < clock_timestamp() - history_retention
+        ORDER BY o.record_time LIMIT at_most
+    ) old
+    WHERE h.organization_id = old.organization_id AND h.position = old.position;
+    GET DIAGNOSTICS rows_removed = ROW_COUNT;
+    RETURN QUERY SELECT rows_removed, rows_removed = at_most;
+END
+$$;
+
+DROP TABLE history_floor;
+DROP INDEX changes_by_member, changes_by_workspace, changes_by_actor, changes_by_time;
+DROP INDEX history_by_workspace, history_by_actor, history_by_time;
+
 CREATE OR REPLACE FUNCTION sequence_changes() RETURNS TABLE (head_position bigint, head_change_id uuid)
 LANGUAGE plpgsql
 SET lock_timeout = '2s'

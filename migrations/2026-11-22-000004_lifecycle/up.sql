@@ -176,6 +176,7 @@ CREATE TABLE departures (
     reason text NOT NULL,
     caller text NOT NULL,
     acting_member_id uuid,
+    handover_to_member_id uuid,
     seats_freed integer NOT NULL,
     depart_time timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (organization_id, command_id, member_id),
@@ -190,6 +191,7 @@ COMMENT ON COLUMN departures.member_id IS 'The member who left.';
 COMMENT ON COLUMN departures.reason IS 'Why: as in the change.';
 COMMENT ON COLUMN departures.caller IS 'The workload that commanded it.';
 COMMENT ON COLUMN departures.acting_member_id IS 'The member for whom the workload acted. Null: as itself.';
+COMMENT ON COLUMN departures.handover_to_member_id IS 'Who takes over what is assigned to the member (R58). Null: nobody.';
 COMMENT ON COLUMN departures.seats_freed IS 'How many seats became free with it: 0 or 1 (R48).';
 COMMENT ON COLUMN departures.depart_time IS 'When.';
 
@@ -292,6 +294,68 @@ COMMENT ON COLUMN history.leaving IS 'Of a member: whether the right to delete e
 COMMENT ON COLUMN history.tombstone_id IS 'Of an ERASED member: what stands for it (R46).';
 COMMENT ON COLUMN history.handover_to_member_id IS 'Of a departure: who takes over what is assigned to the member (R58).';
 COMMENT ON COLUMN history.assignments IS 'Of an erasure: KEEP, CLEAR or HAND_OVER what is assigned to the member (R46).';
+
+-- The history is read from both tables as from one, newest or oldest first: by any of these each index gives the order.
+-- Where the time range of a list begins and ends is looked up by time, without reading the rows.
+CREATE INDEX changes_by_member ON changes (organization_id, member_id, position) WHERE member_id IS NOT NULL;
+CREATE INDEX changes_by_workspace ON changes (organization_id, workspace_id, position) WHERE workspace_id IS NOT NULL;
+CREATE INDEX changes_by_actor ON changes (organization_id, acting_member_id, position) WHERE acting_member_id IS NOT NULL;
+CREATE INDEX changes_by_time ON changes (organization_id, record_time, position);
+CREATE INDEX history_by_workspace ON history (organization_id, workspace_id, position) WHERE workspace_id IS NOT NULL;
+CREATE INDEX history_by_actor ON history (organization_id, acting_member_id, position) WHERE acting_member_id IS NOT NULL;
+CREATE INDEX history_by_time ON history (organization_id, record_time, position);
+
+CREATE TABLE history_floor (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    position bigint NOT NULL,
+    record_time timestamptz
+);
+COMMENT ON TABLE history_floor IS 'One row: where the history begins. Before it, nobody can say what was so.';
+COMMENT ON COLUMN history_floor.singleton IS 'Always true: keeps the table at one row.';
+COMMENT ON COLUMN history_floor.position IS 'Changes at or before this position may have been dropped. 0: none was.';
+COMMENT ON COLUMN history_floor.record_time IS 'Changes recorded at or before this time may have been dropped. Null: none was.';
+-- What an earlier version dropped is not known, only what it left.
+INSERT INTO history_floor (position, record_time)
+SELECT left_over.position - 1, CASE WHEN left_over.position > 1 THEN left_over.record_time END
+FROM (SELECT coalesce(min(r.position), max(head.position) + 1) AS position, coalesce(min(r.record_time), now()) AS record_time
+      FROM log_head head LEFT JOIN (SELECT h.position, h.record_time FROM history h
+                                    UNION ALL SELECT c.position, c.record_time FROM changes c) r ON true) left_over;
+
+-- As before, and says how far it has dropped.
+CREATE OR REPLACE FUNCTION trim_history(history_retention interval, at_most bigint)
+RETURNS TABLE (removed bigint, more boolean)
+LANGUAGE plpgsql
+SET lock_timeout = '2s'
+AS $$
+DECLARE
+    rows_removed bigint;
+    last_position bigint;
+    last_time timestamptz;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'trimming needs the primary' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(8243122705118252) THEN
+        RETURN QUERY SELECT 0::bigint, false;
+        RETURN;
+    END IF;
+    WITH dropped AS (
+        DELETE FROM history h USING (
+            SELECT o.organization_id, o.position FROM history o
+            WHERE o.record_time < clock_timestamp() - history_retention
+            ORDER BY o.record_time LIMIT at_most
+        ) old
+        WHERE h.organization_id = old.organization_id AND h.position = old.position
+        RETURNING h.position, h.record_time
+    )
+    SELECT count(*), max(d.position), max(d.record_time) INTO rows_removed, last_position, last_time FROM dropped d;
+    IF rows_removed > 0 THEN
+        UPDATE history_floor f SET position = greatest(f.position, last_position),
+                                   record_time = greatest(f.record_time, last_time);
+    END IF;
+    RETURN QUERY SELECT rows_removed, rows_removed = at_most;
+END
+$$;
 
 -- As before, with the new columns.
 CREATE OR REPLACE FUNCTION sequence_changes() RETURNS TABLE (head_position bigint, head_change_id uuid)

@@ -1,5 +1,9 @@
 //! Rows and feed entries as messages of the API.
 
+mod history;
+
+pub(super) use history::{departure, history_change, member_at, workspace_member_at};
+
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};

@@ -11,8 +11,9 @@ use crate::{
     feed::{Cursor, CursorRefusal, Ending, Follow, Limits, LogSource as _, Scope, Standing, Start, queue},
     proto::{
         AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse,
-        ErrorReason, Frame, ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest,
-        feed_service_server::FeedService,
+        ErrorReason, Frame, GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest,
+        ListChangesResponse, ListDeparturesRequest, ListDeparturesResponse, ListSubscriptionsRequest,
+        ListSubscriptionsResponse, WatchRequest, feed_service_server::FeedService,
     },
     rules::ids::{AppName, InstanceName, OrganizationId, SubscriptionId},
     storage::{NewSubscription, SubscriptionRow},
@@ -247,5 +248,26 @@ impl FeedService for Services {
         let head_position = self.head()?.max(reached);
         let subscriptions = rows.into_iter().map(|row| convert::subscription(row, head_position)).collect();
         Ok(Response::new(ListSubscriptionsResponse { subscriptions, next_page_token, head_position }))
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        self.changes_page(request).await.map(Response::new)
+    }
+
+    async fn get_membership_at(
+        &self,
+        request: Request<GetMembershipAtRequest>,
+    ) -> Result<Response<GetMembershipAtResponse>, Status> {
+        self.membership_at(request).await.map(Response::new)
+    }
+
+    async fn list_departures(
+        &self,
+        request: Request<ListDeparturesRequest>,
+    ) -> Result<Response<ListDeparturesResponse>, Status> {
+        self.departures_page(request).await.map(Response::new)
     }
 }

@@ -8,6 +8,7 @@ mod convert;
 mod feed;
 mod fresh;
 mod health;
+mod history;
 mod layer;
 mod member;
 mod member_reads;

@@ -23,10 +23,9 @@ impl Services {
         if page_token.is_empty() {
             return Ok(Asked { rows, after: None, list });
         }
-        let invalid = || status::invalid_field("page_token", "is damaged, or of another list");
-        let payload = self.seal.open(Purpose::Page, page_token).map_err(|_| invalid())?;
-        let after = payload.strip_prefix(&list[..]).ok_or_else(invalid)?;
-        let after = String::from_utf8(after.to_vec()).map_err(|_| invalid())?;
+        let payload = self.seal.open(Purpose::Page, page_token).map_err(|_| Asked::invalid())?;
+        let after = payload.strip_prefix(&list[..]).ok_or_else(Asked::invalid)?;
+        let after = String::from_utf8(after.to_vec()).map_err(|_| Asked::invalid())?;
         Ok(Asked { rows, after: Some(after), list })
     }
 
@@ -56,6 +55,11 @@ impl Asked {
     /// The key, where it is an id.
     pub(super) fn after_id(&self) -> Result<Option<uuid::Uuid>, Status> {
         let parsed = self.after.as_deref().map(uuid::Uuid::parse_str).transpose();
-        parsed.map_err(|_| status::invalid_field("page_token", "is damaged, or of another list"))
+        parsed.map_err(|_| Self::invalid())
+    }
+
+    /// What is refused where a key is not what the list's own tokens hold.
+    pub(super) fn invalid() -> Status {
+        status::invalid_field("page_token", "is damaged, or of another list")
     }
 }

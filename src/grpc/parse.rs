@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
+use chrono::{DateTime, Datelike as _, Utc};
 use prost::Message;
+use prost_types::Timestamp;
 use tonic::{Request, Status};
 
 use super::{Services, status};
@@ -10,6 +12,7 @@ use crate::{
     engine::{Context, Request as EngineRequest},
     proto,
     rules::{
+        Reason,
         ids::{AccountId, CallerName, DisplayName, ExternalId, Malformed, RequestId},
         roles::{Language, OrganizationRole, WorkspaceRole},
     },
@@ -37,6 +40,35 @@ pub(super) fn optional<T: FromStr<Err = Malformed>>(field: &str, text: &str) -> 
 /// A message field that must be there.
 pub(super) fn present<T>(field: &str, message: Option<T>) -> Result<T, Status> {
     message.ok_or_else(|| status::invalid_field(field, "must be given"))
+}
+
+/// A moment that may be absent.
+pub(super) fn time(field: &str, time: Option<Timestamp>) -> Result<Option<DateTime<Utc>>, Status> {
+    let Some(Timestamp { seconds, nanos }) = time else { return Ok(None) };
+    let parsed = u32::try_from(nanos).ok().and_then(|nanos| DateTime::from_timestamp(seconds, nanos));
+    // What a timestamp of the API can say.
+    let parsed = parsed.filter(|time| (1..=9999).contains(&time.year()));
+    parsed.map(Some).ok_or_else(|| status::invalid_field(field, "must be a time of the years 1 to 9999"))
+}
+
+/// The begin and the end of a time range, either of which may be open.
+pub(super) type TimeRange = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
+/// A time range: with its begin, without its end.
+pub(super) fn time_range(start: Option<Timestamp>, end: Option<Timestamp>) -> Result<TimeRange, Status> {
+    let (start, end) = (time("start_time", start)?, time("end_time", end)?);
+    if start.zip(end).is_some_and(|(start, end)| start >= end) {
+        return Err(status::invalid_field("end_time", "must be after start_time"));
+    }
+    Ok((start, end))
+}
+
+/// The word of a reason in a filter.
+pub(super) fn change_reason(field: &str, reason: i32) -> Result<&'static str, Status> {
+    let reason = proto::ChangeReason::try_from(reason).ok();
+    let word = reason.and_then(|reason| reason.as_str_name().strip_prefix("CHANGE_REASON_"));
+    let known = word.and_then(Reason::from_word);
+    known.map(Reason::as_str).ok_or_else(|| status::invalid_field(field, "must be reasons"))
 }
 
 /// An optional shown name.

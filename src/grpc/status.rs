@@ -203,6 +203,15 @@ pub(super) fn token_refused(refusal: TokenRefusal) -> Status {
     }
 }
 
+/// The history that would tell what was so then is no longer kept.
+pub(super) fn history_trimmed(floor: i64) -> Status {
+    let message = "the history of that time is no longer kept";
+    Problem::new(Code::FailedPrecondition, ErrorReason::HistoryTrimmed, message)
+        .precondition([floor.to_string()])
+        .with("position", floor)
+        .status()
+}
+
 /// An open stream ends.
 pub(super) fn stream_end(end: StreamEnd, subscription: Option<SubscriptionId>) -> Status {
     let id = subscription.map(|id| id.to_string()).unwrap_or_default();

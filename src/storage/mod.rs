@@ -7,7 +7,9 @@ mod accounts;
 mod answers;
 mod apps;
 mod connect;
+mod departures;
 mod error;
+mod history;
 mod lease;
 mod listen;
 mod lock;
@@ -36,7 +38,9 @@ pub use self::{
     accounts::{AccountKey, AccountRead, AccountWrite, NewAccount},
     answers::MemberStanding,
     apps::AppRow,
+    departures::{DepartureKey, DepartureRow},
     error::StorageError,
+    history::{Between, HistoryFilter, HistoryPage, HistoryRow, Past, StandingRow, When},
     lease::Reading,
     listen::Listener,
     lock::{Lock, Whose},

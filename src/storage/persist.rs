@@ -168,6 +168,7 @@ impl Transaction {
         let (
             queued,
             account,
+            departures,
             organizations,
             workspaces,
             members,
@@ -179,6 +180,7 @@ impl Transaction {
         ) = join!(
             OptionFuture::from((!notices.is_empty()).then(|| self.queue_mails(notices))),
             OptionFuture::from(account.map(|account| self.update_account(account))),
+            OptionFuture::from(self.write_departures(changes, origin.as_ref())),
             OptionFuture::from(some(&subjects.organizations).map(|rows| self.write_organizations(rows))),
             OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows))),
             OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows))),
@@ -188,9 +190,18 @@ impl Transaction {
             OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
             self.send_commit(),
         );
-        for written in
-            [queued, account, organizations, workspaces, members, profile, memberships, completed, appended]
-        {
+        for written in [
+            queued,
+            account,
+            departures,
+            organizations,
+            workspaces,
+            members,
+            profile,
+            memberships,
+            completed,
+            appended,
+        ] {
             written.unwrap_or(Ok(()))?;
         }
         committed

@@ -274,8 +274,16 @@ diesel::table! {
         reason -> Text,
         caller -> Text,
         acting_member_id -> Nullable<Uuid>,
+        handover_to_member_id -> Nullable<Uuid>,
         seats_freed -> Int4,
         depart_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    history_floor (singleton) {
+        singleton -> Bool,
+        position -> Int8,
+        record_time -> Nullable<Timestamptz>,
     }
 }
 diesel::table! {

@@ -10,7 +10,7 @@ use std::{env, time::Duration};
 
 mod history;
 mod mutations;
-mod random;
+pub(crate) mod random;
 mod run;
 mod validators;
 mod watchers;

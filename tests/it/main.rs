@@ -11,6 +11,7 @@ mod examples;
 mod faults;
 mod feed;
 mod fixtures;
+mod history;
 mod ordering;
 mod pipeline;
 mod process;

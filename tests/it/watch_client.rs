@@ -15,7 +15,9 @@ use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use rollcall::proto::{
     AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse, Frame,
-    ListSubscriptionsRequest, ListSubscriptionsResponse, WatchRequest,
+    GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest, ListChangesResponse,
+    ListDeparturesRequest, ListDeparturesResponse, ListSubscriptionsRequest, ListSubscriptionsResponse,
+    WatchRequest,
     feed_service_server::{FeedService, FeedServiceServer},
 };
 use rollcall_client::{
@@ -80,6 +82,27 @@ impl FeedService for Scripted {
         &self,
         _: Request<ListSubscriptionsRequest>,
     ) -> Result<Response<ListSubscriptionsResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    async fn list_changes(
+        &self,
+        _: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    async fn get_membership_at(
+        &self,
+        _: Request<GetMembershipAtRequest>,
+    ) -> Result<Response<GetMembershipAtResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    async fn list_departures(
+        &self,
+        _: Request<ListDeparturesRequest>,
+    ) -> Result<Response<ListDeparturesResponse>, Status> {
         Err(Status::unimplemented("not in any script"))
     }
 }

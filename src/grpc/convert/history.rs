@@ -1,0 +1,170 @@
+//! Rows of the history as messages of the API.
+
+use super::{
+    assignments, member_state, organization_role, organization_state, reason, time, workspace_member_state,
+    workspace_role, workspace_state,
+};
+use crate::{
+    proto::{self, subject::Subject},
+    rules::{
+        Reason,
+        ids::{MemberId, OrganizationId},
+        roles::Assignments,
+    },
+    storage::{DepartureRow, HistoryRow, StandingRow},
+};
+
+fn text(id: Option<uuid::Uuid>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
+}
+
+/// A stored word as the reason of the API; a word that this version does not know is unspecified.
+fn reason_of(word: &str) -> i32 {
+    Reason::from_word(word).map(reason).unwrap_or_default().into()
+}
+
+/// A change as it stands in the feed, without what is joined there.
+pub(in crate::grpc) fn history_change(row: HistoryRow) -> proto::Change {
+    let HistoryRow {
+        position,
+        change_id,
+        command_id,
+        organization_id,
+        subject,
+        workspace_id,
+        member_id,
+        state,
+        role,
+        version,
+        reason,
+        caller,
+        acting_member_id,
+        record_time,
+        leaving,
+        tombstone_id,
+        handover_to_member_id,
+        assignments: policy,
+    } = row;
+    let organization_id = organization_id.to_string();
+    let role = role.unwrap_or_default();
+    let subject = match subject.as_str() {
+        "ORGANIZATION" => Some(Subject::Organization(proto::Organization {
+            organization_id,
+            state: organization_state(&state).into(),
+            version,
+            ..proto::Organization::default()
+        })),
+        "WORKSPACE" => Some(Subject::Workspace(proto::Workspace {
+            organization_id,
+            workspace_id: text(workspace_id),
+            state: workspace_state(&state).into(),
+            version,
+            ..proto::Workspace::default()
+        })),
+        "MEMBER" => Some(Subject::Member(proto::Member {
+            organization_id,
+            member_id: text(member_id),
+            role: organization_role(&role).into(),
+            state: member_state(&state).into(),
+            version,
+            leaving: leaving.unwrap_or_default(),
+            tombstone_id: text(tombstone_id),
+            ..proto::Member::default()
+        })),
+        "WORKSPACE_MEMBER" => Some(Subject::WorkspaceMember(proto::WorkspaceMember {
+            organization_id,
+            workspace_id: text(workspace_id),
+            member_id: text(member_id),
+            role: workspace_role(&role).into(),
+            state: workspace_member_state(&state).into(),
+            version,
+            ..proto::WorkspaceMember::default()
+        })),
+        // A kind that this version does not know.
+        _ => None,
+    };
+    proto::Change {
+        change_id: change_id.to_string(),
+        position,
+        command_id: command_id.to_string(),
+        reason: reason_of(&reason),
+        subject: Some(proto::Subject { subject }),
+        record_time: time(record_time),
+        caller,
+        acting_member_id: text(acting_member_id),
+        handover_to_member_id: text(handover_to_member_id),
+        assignments: policy
+            .and_then(|word| Assignments::from_word(&word))
+            .map(assignments)
+            .unwrap_or_default()
+            .into(),
+    }
+}
+
+/// A member as it was.
+pub(in crate::grpc) fn member_at(
+    organization: OrganizationId,
+    member: MemberId,
+    row: StandingRow,
+) -> proto::Member {
+    proto::Member {
+        organization_id: organization.to_string(),
+        member_id: member.to_string(),
+        role: organization_role(&row.role).into(),
+        state: member_state(&row.state).into(),
+        version: row.version,
+        leaving: row.leaving,
+        tombstone_id: text(row.tombstone_id),
+        ..proto::Member::default()
+    }
+}
+
+/// A membership in a workspace as it was.
+pub(in crate::grpc) fn workspace_member_at(
+    organization: OrganizationId,
+    member: MemberId,
+    row: StandingRow,
+) -> proto::WorkspaceMember {
+    proto::WorkspaceMember {
+        organization_id: organization.to_string(),
+        workspace_id: text(row.workspace_id),
+        member_id: member.to_string(),
+        role: workspace_role(&row.role).into(),
+        state: workspace_member_state(&row.state).into(),
+        version: row.version,
+        ..proto::WorkspaceMember::default()
+    }
+}
+
+/// A departure.
+pub(in crate::grpc) fn departure(row: DepartureRow) -> proto::Departure {
+    let DepartureRow {
+        organization_id,
+        command_id,
+        member_id,
+        reason,
+        caller,
+        acting_member_id,
+        handover_to_member_id,
+        seats_freed,
+        depart_time,
+        apps,
+        instances,
+        applied,
+    } = row;
+    let apps = apps.into_iter().zip(instances).zip(applied).map(|((app, instances), applied_instances)| {
+        proto::DepartureInApp { app, instances, applied_instances }
+    });
+    proto::Departure {
+        organization_id: organization_id.to_string(),
+        member_id: member_id.to_string(),
+        reason: reason_of(&reason),
+        command_id: command_id.to_string(),
+        depart_time: time(depart_time),
+        caller,
+        acting_member_id: text(acting_member_id),
+        seats_freed,
+        handover_to_member_id: text(handover_to_member_id),
+        apps: apps.collect(),
+    }
+}
