@@ -14,6 +14,7 @@ use crate::{
     seal::Seal,
     storage::{Connections, Database, Listener, Retention, StorageError, migrate},
     store_log::{StoreLog, StoreSequence},
+    sweeper,
 };
 
 /// How often open streams are compared with their subscriptions, which another replica may have ended.
@@ -60,6 +61,8 @@ pub struct Options {
     pub limits: Limits,
     /// How long what is kept.
     pub retention: Retention,
+    /// How often it looks for what time brings.
+    pub sweep_every: Duration,
 }
 
 /// A service that listens, and not yet serves.
@@ -74,7 +77,8 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options { connections, listen, drain, window_bytes, limits, retention: keep } = options;
+        let Options { connections, listen, drain, window_bytes, limits, retention: keep, sweep_every } =
+            options;
         let (listen, pool_size) = (*listen, connections.pool_size);
         for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");
@@ -96,14 +100,15 @@ impl App {
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
         first.map_err(|_| StorageError::Unavailable("sequencing does not answer".to_owned()))?;
         let registry = Registry::default();
+        let engine = Engine::new(database.clone());
         let tasks = vec![
             sequencing,
             tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
-            tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
+            tokio::spawn(retention::run(database, *keep, shutdown.clone())),
+            tokio::spawn(sweeper::run(engine.clone(), *sweep_every, shutdown.clone())),
         ];
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
-        let engine = Engine::new(database);
         let limits = *limits;
         let services = Services { engine, marks, source, window, limits, opening, seal, registry, shutdown };
         tracing::info!(store.id = %store_id, address = %address, "started");

@@ -26,6 +26,8 @@ const WINDOW_MIB: u16 = 32;
 const SLOW_CONSUMER: u64 = 30;
 /// Seconds after which a stream ends where nothing is said. An hour after another replica was added it has its share.
 const STREAM_MAX_AGE: u64 = 3_600;
+/// Seconds between two looks for what time brings where nothing is said: it comes due in days.
+const SWEEP: u64 = 60;
 /// Days that changes stay in the log where nothing is said: longer than anybody is away and comes back to resume.
 const LOG_DAYS: u16 = 30;
 /// Days after which they go even if a follower has not applied them: one that never will must not fill the disk.
@@ -72,6 +74,9 @@ pub struct ServeArgs {
     /// Seconds after which a stream ends to be resumed, 20% more or less [default: 3600]
     #[arg(long, env = "ROLLCALL_STREAM_MAX_AGE_SECONDS", value_name = "SECONDS")]
     pub stream_max_age_seconds: Option<NonZeroU64>,
+    /// Seconds between two looks for inactive guests and planned returns [default: 60]
+    #[arg(long, env = "ROLLCALL_SWEEP_INTERVAL_SECONDS", value_name = "SECONDS")]
+    pub sweep_interval_seconds: Option<NonZeroU64>,
     /// How long to keep what.
     #[command(flatten)]
     pub retention: RetentionArgs,
@@ -144,6 +149,7 @@ struct File {
     window_mib: Option<u16>,
     slow_consumer_seconds: Option<NonZeroU64>,
     stream_max_age_seconds: Option<NonZeroU64>,
+    sweep_interval_seconds: Option<NonZeroU64>,
     log_retention_days: Option<u16>,
     log_retention_max_days: Option<u16>,
     subscription_retention_hours: Option<u16>,
@@ -187,6 +193,8 @@ pub struct ServeConfig {
     pub slow_consumer: Duration,
     /// After how long a stream ends, 20% more or less.
     pub stream_max_age: Duration,
+    /// How often to look for what time brings.
+    pub sweep_every: Duration,
     /// How long to keep what.
     pub retention: RetentionConfig,
     /// The log.
@@ -280,6 +288,7 @@ impl ServeArgs {
                 self.stream_max_age_seconds.or(file.stream_max_age_seconds),
                 STREAM_MAX_AGE,
             ),
+            sweep_every: seconds(self.sweep_interval_seconds.or(file.sweep_interval_seconds), SWEEP),
             retention,
             log: LogConfig {
                 filter: self.log.log.or(file.log),

@@ -24,6 +24,7 @@
 //! - [`store_log`] joins the two: the database as [`feed`] reads it.
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
 //! - [`retention`] is the task that trims the log, in `app`.
+//! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
 //! - [`app`] wires a service and starts and ends it.
 //! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
 //! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.
@@ -44,4 +45,5 @@ pub mod rules;
 pub mod seal;
 pub mod storage;
 pub mod store_log;
+pub mod sweeper;
 pub mod telemetry;

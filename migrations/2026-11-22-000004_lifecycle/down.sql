@@ -174,7 +174,9 @@ DROP TABLE invitation_sends;
 DROP TABLE invitation_workspaces;
 DROP TABLE invitations;
 DROP TABLE member_activity;
+DROP INDEX members_active_guests;
 DROP INDEX members_return_due;
+DROP INDEX organizations_by_guest_inactivity;
 ALTER TABLE members DROP CONSTRAINT members_erased_check;
 ALTER TABLE members DROP COLUMN erased_by, DROP COLUMN tombstone_id, DROP COLUMN return_remind_time,
     DROP COLUMN return_time, DROP COLUMN active_time, DROP COLUMN leaving;

@@ -53,6 +53,7 @@ ALTER TABLE organizations
     ADD COLUMN erased_alias text NOT NULL DEFAULT 'deleteduser',
     ADD COLUMN deleted_account_alias text NOT NULL DEFAULT 'UNKNOWN user';
 CREATE INDEX organizations_by_contract ON organizations (contract_id) WHERE contract_id IS NOT NULL;
+CREATE INDEX organizations_by_guest_inactivity ON organizations (organization_id) WHERE guest_inactivity_days IS NOT NULL;
 COMMENT ON TABLE organizations IS 'The organizations, DELETED ones included: followers learn of the end from the row.';
 COMMENT ON COLUMN organizations.state IS 'ACTIVE or DELETED.';
 COMMENT ON COLUMN organizations.contract_id IS 'The contract whose seats it shares. Null: none.';
@@ -77,7 +78,8 @@ ALTER TABLE members
 ALTER TABLE members ADD CONSTRAINT members_erased_check
     CHECK ((account_id IS NULL) = (state = 'ERASED') AND (tombstone_id IS NULL) = (state <> 'ERASED')
            AND (erased_by IS NULL) = (state <> 'ERASED'));
-CREATE INDEX members_return_due ON members (return_time) WHERE return_time IS NOT NULL;
+CREATE INDEX members_return_due ON members (return_time) WHERE return_time IS NOT NULL AND return_remind_time IS NULL;
+CREATE INDEX members_active_guests ON members (organization_id, member_id) WHERE role = 'GUEST' AND state = 'ACTIVE';
 COMMENT ON TABLE members IS 'Accounts in organizations, REMOVED ones included: who returns keeps id and version. An ERASED one never returns.';
 COMMENT ON COLUMN members.account_id IS 'The account. Null: ERASED.';
 COMMENT ON COLUMN members.state IS 'ACTIVE, DEACTIVATED, REMOVED or ERASED.';

@@ -84,6 +84,7 @@ async fn serve_on(connections: &Connections, config: &ServeConfig) -> Result<(),
         window_bytes: config.window_bytes,
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
         retention: Retention { log, log_max, subscriptions, history },
+        sweep_every: config.sweep_every,
     };
     let starting = App::start(&options);
     let app = tokio::select! {

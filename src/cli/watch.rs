@@ -40,6 +40,7 @@ Formats:
     disconnected   cause retry_in_ms
     the thing      subject (organization, workspace, member or workspace_member), state, version,
                    organization_id [workspace_id] [member_id] [app] [role]
+                   [leaving: true, of a member who is announced to leave]
 
 With --state-file the stream is resumed where the file stands, after any end, kill -9 included:
 what was printed after the last save is printed again, with the same change_id. A file of another

@@ -73,8 +73,10 @@ fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> Req
         | Command::DeleteWorkspace { workspace } => (Some(*workspace), None),
         Command::AddMember { member, .. }
         | Command::UpdateMember { member, .. }
-        | Command::DeactivateMember { member }
+        | Command::DeactivateMember { member, .. }
+        | Command::DeactivateInactive { member }
         | Command::ReactivateMember { member, .. }
+        | Command::ReturnAsPlanned { member }
         | Command::RemoveMember { member } => (None, Some(*member)),
         Command::AddWorkspaceMember { workspace, member, .. }
         | Command::SetWorkspaceRole { workspace, member, .. }
@@ -88,7 +90,7 @@ fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> Req
 /// A repeated departure shows the command that last revoked (R24), so that waiting for it means something.
 fn revoked_by(command: &Command, state: &State) -> Option<CommandId> {
     match command {
-        Command::DeactivateMember { member } | Command::RemoveMember { member } => {
+        Command::DeactivateMember { member, .. } | Command::RemoveMember { member } => {
             state.members.get(member)?.revoked_by
         }
         Command::DeactivateWorkspaceMember { workspace, member }

@@ -21,7 +21,7 @@ use crate::{
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
         state::{Member, Organization, Workspace, WorkspaceMember},
     },
-    storage::{Lock, StorageError, Transaction, Whose},
+    storage::{Lock, MemberTimes, StorageError, Transaction, Whose},
 };
 
 /// What came of loading.
@@ -67,13 +67,14 @@ impl Needs {
             Command::RenameOrganization { .. } | Command::CreateWorkspace { .. } => thing(Lock::Update, None),
             Command::RenameWorkspace { workspace, .. } => thing(Lock::None, Some((*workspace, Lock::Update))),
             Command::DeleteWorkspace { workspace } => thing(Lock::Update, Some((*workspace, Lock::Update))),
-            Command::AddMember { member, .. } | Command::ReactivateMember { member, .. } => {
-                about(Lock::Share, *member)
-            }
+            Command::AddMember { member, .. }
+            | Command::ReactivateMember { member, .. }
+            | Command::ReturnAsPlanned { member } => about(Lock::Share, *member),
             Command::UpdateMember { member, role, .. } => {
                 Self { ends_owner: role.is_some(), ..about(Lock::None, *member) }
             }
-            Command::DeactivateMember { member } | Command::RemoveMember { member } => {
+            Command::DeactivateInactive { member } => about(Lock::None, *member),
+            Command::DeactivateMember { member, .. } | Command::RemoveMember { member } => {
                 Self { ends_owner: true, ..about(Lock::None, *member) }
             }
             Command::AddWorkspaceMember { workspace, member, .. }
@@ -135,6 +136,7 @@ struct Read {
     live_workspaces: usize,
     belongs_elsewhere: bool,
     display_name: Option<String>,
+    times: Option<MemberTimes>,
 }
 
 /// Loads what `order` needs, in one pipeline; in two where the ids of members must be known first, because somebody acts
@@ -335,7 +337,8 @@ async fn read(
         Command::UpdateMember { member, .. } if order.display_name.is_some() => Some(member),
         _ => None,
     };
-    let (memberships, workspaces, active_owners, live_workspaces, belongs_elsewhere, display_name) = join!(
+    let timed = needs.member.filter(|_| compares_moments(&order.command));
+    let (memberships, workspaces, active_owners, live_workspaces, belongs_elsewhere, display_name, times) = join!(
         OptionFuture::from(
             (!memberships_of.is_empty()).then(|| transaction.memberships(organization, &memberships_of))
         ),
@@ -350,6 +353,7 @@ async fn read(
         OptionFuture::from(alone.then(|| transaction.live_workspaces(organization))),
         OptionFuture::from(on_themselves.map(|account| transaction.belongs_elsewhere(account, organization))),
         OptionFuture::from(renamed.map(|member| transaction.display_name(organization, member))),
+        OptionFuture::from(timed.map(|member| transaction.member_times(organization, member))),
     );
     Ok(Read {
         memberships: memberships.transpose()?.unwrap_or_default(),
@@ -358,6 +362,7 @@ async fn read(
         live_workspaces: live_workspaces.transpose()?.unwrap_or_default(),
         belongs_elsewhere: belongs_elsewhere.transpose()?.unwrap_or_default(),
         display_name: display_name.transpose()?.flatten(),
+        times: times.transpose()?.flatten(),
     })
 }
 
@@ -390,6 +395,8 @@ impl Plan<'_> {
             organization: Some(organization),
             active_owners: read.active_owners.into_iter().collect(),
             live_workspaces: read.live_workspaces,
+            now: read.times.map(|times| times.now).unwrap_or_default(),
+            last_active: read.times.map(|times| times.last_active).unwrap_or_default(),
             members,
             ..State::default()
         };
@@ -422,6 +429,16 @@ impl Plan<'_> {
         let member =
             acting.map(|member| ActingMember { id: member.id, role: member.role, state: member.state });
         Ok((state, Actor::Person { account, member, workspace_admin }))
+    }
+}
+
+/// Whether the command is decided by the clock, too.
+fn compares_moments(command: &Command) -> bool {
+    match command {
+        Command::DeactivateInactive { .. } | Command::ReturnAsPlanned { .. } => true,
+        Command::DeactivateMember { return_time, .. } => return_time.is_some(),
+        Command::UpdateMember { return_time, .. } => return_time.is_some(),
+        _ => false,
     }
 }
 

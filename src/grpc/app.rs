@@ -26,6 +26,7 @@ impl AppService for Services {
         request: Request<RegisterAppRequest>,
     ) -> Result<Response<RegisterAppResponse>, Status> {
         let message = request.get_ref();
+        parse::not_the_service("app", &message.app)?;
         let app: AppName = parse::required("app", &message.app)?;
         let context = self.context("RegisterApp", &request, "", &message.request_id)?;
         let done = self.engine.register_app(context, app.clone()).await.map_err(status::engine)?;

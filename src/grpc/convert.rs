@@ -103,6 +103,7 @@ fn reason(reason: Reason) -> proto::ChangeReason {
         Reason::SettingsChanged => proto::ChangeReason::SettingsChanged,
         Reason::LeavingSet => proto::ChangeReason::LeavingSet,
         Reason::LeavingCleared => proto::ChangeReason::LeavingCleared,
+        Reason::ReturnChanged => proto::ChangeReason::ReturnChanged,
         Reason::DeactivatedForInactivity => proto::ChangeReason::DeactivatedForInactivity,
         Reason::ReactivatedAsPlanned => proto::ChangeReason::ReactivatedAsPlanned,
         Reason::OrganizationDeleted => proto::ChangeReason::OrganizationDeleted,

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use chrono::Utc;
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{Services, convert, parse, status};
+use super::{Services, activity, convert, parse, status};
 use crate::{
-    engine::Order,
+    engine::{EngineError, Order},
     proto::{
         self, AddMemberRequest, AddMemberResponse, AddWorkspaceMemberRequest, AddWorkspaceMemberResponse,
         BatchGetMembersRequest, BatchGetMembersResponse, DeactivateMemberRequest, DeactivateMemberResponse,
@@ -17,12 +18,12 @@ use crate::{
         ListMembersResponse, ListWorkspaceMembersRequest, ListWorkspaceMembersResponse,
         ReactivateMemberRequest, ReactivateMemberResponse, ReactivateWorkspaceMemberRequest,
         ReactivateWorkspaceMemberResponse, RemoveMemberRequest, RemoveMemberResponse,
-        RemoveWorkspaceMemberRequest, RemoveWorkspaceMemberResponse, UpdateMemberRequest,
-        UpdateMemberResponse, UpdateWorkspaceMemberRequest, UpdateWorkspaceMemberResponse,
-        member_service_server::MemberService,
+        RemoveWorkspaceMemberRequest, RemoveWorkspaceMemberResponse, ReportActivityRequest,
+        ReportActivityResponse, UpdateMemberRequest, UpdateMemberResponse, UpdateWorkspaceMemberRequest,
+        UpdateWorkspaceMemberResponse, member_service_server::MemberService,
     },
     rules::{
-        Command, Restore,
+        Command, Restore, Violation,
         ids::{MemberId, OrganizationId, WorkspaceId},
     },
 };
@@ -125,19 +126,34 @@ impl MemberService for Services {
         let member = parse::present("member", message.member.as_ref())?;
         let organization = parse::required("member.organization_id", &member.organization_id)?;
         let id = parse::required("member.member_id", &member.member_id)?;
-        let paths = parse::mask(message.update_mask.as_ref(), &["role", "profile.display_name"])?;
+        let known = ["role", "profile.display_name", "leaving", "return_time"];
+        let paths = parse::mask(message.update_mask.as_ref(), &known)?;
         let names = |path: &str| paths.iter().any(|named| named == path);
         let role = names("role").then(|| parse::organization_role("member.role", member.role)).transpose()?;
         let shown = member.profile.as_ref().map(|profile| profile.display_name.as_str()).unwrap_or_default();
         let display_name = names("profile.display_name")
             .then(|| parse::display_name("member.profile.display_name", shown))
             .transpose()?;
+        let return_time = names("return_time")
+            .then(|| parse::moment("member.return_time", member.return_time))
+            .transpose()?;
         let context =
             self.context("UpdateMember", &request, &message.acting_account_id, &message.request_id)?;
-        let profile_named = display_name.is_some();
-        let command = Command::UpdateMember { member: id, role, profile_changes: false, profile_named };
+        let command = Command::UpdateMember {
+            member: id,
+            role,
+            profile_changes: false,
+            profile_named: display_name.is_some(),
+            leaving: names("leaving").then_some(member.leaving),
+            return_time,
+        };
         let order = Order { organization, command, display_name };
-        let done = self.engine.execute(context, order).await.map_err(status::engine)?;
+        let done = self.engine.execute(context, order).await.map_err(|error| match error {
+            error @ EngineError::Violation(Violation::ReturnTime { .. }) => {
+                status::invalid_field("member.return_time", error)
+            }
+            error => status::engine(error),
+        })?;
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(UpdateMemberResponse { member, token }))
     }
@@ -151,7 +167,9 @@ impl MemberService for Services {
         let id = parse::required("member_id", &message.member_id)?;
         let context =
             self.context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?;
-        let done = self.execute(context, organization, Command::DeactivateMember { member: id }).await?;
+        let return_time = parse::moment("return_time", message.return_time)?;
+        let command = Command::DeactivateMember { member: id, return_time };
+        let done = self.execute(context, organization, command).await?;
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
         Ok(Response::new(DeactivateMemberResponse {
             member: Some(convert::member(standing.member)),
@@ -194,6 +212,17 @@ impl MemberService for Services {
         let done = self.execute(context, organization, Command::RemoveMember { member: id }).await?;
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(RemoveMemberResponse { member, token }))
+    }
+
+    async fn report_activity(
+        &self,
+        request: Request<ReportActivityRequest>,
+    ) -> Result<Response<ReportActivityResponse>, Status> {
+        let activities = activity::parsed(&request.get_ref().activities, Utc::now())?;
+        let caller = parse::caller(&request)?;
+        let unknown = self.engine.database().report_activity(&caller, &activities).await;
+        let unknown_member_ids = convert::ids(unknown.map_err(status::storage)?);
+        Ok(Response::new(ReportActivityResponse { unknown_member_ids }))
     }
 
     async fn add_workspace_member(

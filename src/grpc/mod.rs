@@ -1,6 +1,7 @@
 //! gRPC: parse, one call, convert. Rules live elsewhere; errors become statuses in `status` alone.
 
 mod account;
+mod activity;
 mod answer;
 mod app;
 mod body;

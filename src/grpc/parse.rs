@@ -15,6 +15,7 @@ use crate::{
         Reason,
         ids::{AccountId, CallerName, DisplayName, ExternalId, Malformed, RequestId},
         roles::{Language, OrganizationRole, WorkspaceRole},
+        state::Moment,
     },
 };
 
@@ -74,6 +75,11 @@ pub(super) fn change_reason(field: &str, reason: i32) -> Result<&'static str, St
 /// An optional shown name.
 pub(super) fn display_name(field: &str, text: &str) -> Result<Option<DisplayName>, Status> {
     optional(field, text)
+}
+
+/// A moment that may be absent.
+pub(super) fn moment(field: &str, time: Option<Timestamp>) -> Result<Option<Moment>, Status> {
+    Ok(self::time(field, time)?.map(|time| Moment(time.timestamp_micros())))
 }
 
 /// The language of mail, which may be absent.
@@ -179,5 +185,15 @@ pub(super) fn caller<M>(request: &Request<M>) -> Result<CallerName, Status> {
         None => "anonymous",
         Some(value) => value.to_str().map_err(|_| status::malformed(CALLER, Malformed::Name))?,
     };
+    not_the_service(CALLER, name)?;
     required(CALLER, name)
+}
+
+/// The name under which the service itself acts is nobody else's: a change with it would be taken for one that time
+/// brought.
+pub(super) fn not_the_service(field: &str, name: &str) -> Result<(), Status> {
+    if name == CallerName::SYSTEM {
+        return Err(status::invalid_field(field, "must not be the name of the service itself"));
+    }
+    Ok(())
 }

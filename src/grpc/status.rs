@@ -376,6 +376,8 @@ fn violation(violation: Violation) -> Status {
             Standing::Invited => failed(ErrorReason::MemberInvited, member.to_string()).status(),
             Standing::Erased => failed(ErrorReason::MemberErased, member.to_string()).status(),
         },
+        Violation::MemberActive(member) => failed(ErrorReason::MemberActive, member.to_string()).status(),
+        Violation::ReturnTime { .. } => invalid_field("return_time", message),
         Violation::WorkspaceMember { member, standing } => match standing {
             Standing::None => not_found(ErrorReason::WorkspaceMemberNotFound, "workspace member", member),
             Standing::Active => {

@@ -27,6 +27,8 @@ words!(
         LeavingSet = "LEAVING_SET",
         /// That right was given back.
         LeavingCleared = "LEAVING_CLEARED",
+        /// A DEACTIVATED member is planned to return at another time, or not at all any more (R56).
+        ReturnChanged = "RETURN_CHANGED",
         /// By a command about this very thing.
         Deactivated = "DEACTIVATED",
         /// The last ACTIVE workspace closed (R13).

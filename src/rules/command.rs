@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     ids::{AccountId, AppName, DisplayName, MemberId, OrganizationId, WorkspaceId},
     roles::{MembershipState, OrganizationRole, WorkspaceRole},
+    state::Moment,
     tables::ActorKind,
 };
 
@@ -48,7 +49,7 @@ pub enum Command {
         /// The role.
         role: OrganizationRole,
     },
-    /// Change the role, the profile or both.
+    /// Change the role, the profile, or what was announced of the member's future.
     UpdateMember {
         /// The member.
         member: MemberId,
@@ -58,9 +59,20 @@ pub enum Command {
         profile_changes: bool,
         /// Whether the request names the profile, changed or not.
         profile_named: bool,
+        /// Whether the right to delete entries is withdrawn (R59).
+        leaving: Option<bool>,
+        /// When the member is planned to return (R56). Some(None): not any more.
+        return_time: Option<Option<Moment>>,
     },
     /// Deactivate in the organization and everywhere in it.
     DeactivateMember {
+        /// The member.
+        member: MemberId,
+        /// When the member is planned to return (R56).
+        return_time: Option<Moment>,
+    },
+    /// Deactivate a guest who was inactive for as long as the organization allows (R55). Only time commands it.
+    DeactivateInactive {
         /// The member.
         member: MemberId,
     },
@@ -70,6 +82,11 @@ pub enum Command {
         member: MemberId,
         /// Which workspaces to restore.
         restore: Restore,
+    },
+    /// Reactivate a member whose planned return has come, where the organization wants that (R56). Only time commands it.
+    ReturnAsPlanned {
+        /// The member.
+        member: MemberId,
     },
     /// Remove from the organization and everywhere in it.
     RemoveMember {
@@ -129,7 +146,9 @@ impl Command {
             Self::AddMember { .. } => "AddMember",
             Self::UpdateMember { .. } => "UpdateMember",
             Self::DeactivateMember { .. } => "DeactivateMember",
+            Self::DeactivateInactive { .. } => "DeactivateInactive",
             Self::ReactivateMember { .. } => "ReactivateMember",
+            Self::ReturnAsPlanned { .. } => "ReturnAsPlanned",
             Self::RemoveMember { .. } => "RemoveMember",
             Self::AddWorkspaceMember { .. } => "AddWorkspaceMember",
             Self::SetWorkspaceRole { .. } => "SetWorkspaceRole",

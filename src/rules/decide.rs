@@ -11,6 +11,7 @@ use super::{
     roles::{MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
     state::{Member, Organization, Settings, State, Workspace, WorkspaceMember},
     tables::{Action, ActorKind, Target, permitted},
+    time,
     violation::Violation,
     workspace_members,
 };
@@ -40,10 +41,15 @@ pub fn decide(
         }
         Command::DeleteWorkspace { workspace } => delete_workspace(&mut draft, *workspace),
         Command::AddMember { member, account, role } => members::add(&mut draft, *member, *account, *role),
-        Command::UpdateMember { member, role, profile_changes, profile_named } => {
+        Command::UpdateMember { member, role, profile_changes, profile_named, leaving, return_time } => {
             members::update(&mut draft, *member, *role, *profile_changes, *profile_named)
+                .and_then(|()| time::announce(&mut draft, *member, *leaving, *return_time))
         }
-        Command::DeactivateMember { member } => members::deactivate(&mut draft, *member),
+        Command::DeactivateMember { member, return_time } => {
+            members::deactivate(&mut draft, *member, *return_time)
+        }
+        Command::DeactivateInactive { member } => time::deactivate_inactive(&mut draft, *member),
+        Command::ReturnAsPlanned { member } => time::return_as_planned(&mut draft, *member),
         Command::ReactivateMember { member, restore } => members::reactivate(&mut draft, *member, restore),
         Command::RemoveMember { member } => members::remove(&mut draft, *member),
         Command::AddWorkspaceMember { workspace, member, role } => {

@@ -35,6 +35,10 @@ impl<'a> Draft<'a> {
     /// Records a member's new state, in the scope of every app that knows the member.
     pub(super) fn push_member(&mut self, mut member: Member, reason: Reason) {
         member.version += 1;
+        if member.state != MembershipState::Deactivated {
+            // Who is back, or gone, has no return to come (R56).
+            member.return_time = None;
+        }
         let apps = member.apps.clone();
         self.push(Subject::Member(member), reason, apps);
     }

@@ -150,6 +150,16 @@ text_name!(
     63,
     check_label
 );
+impl CallerName {
+    /// The service itself, in what time brings (R55, R56). Nobody who calls may have this name.
+    pub const SYSTEM: &str = "system";
+
+    /// The service itself.
+    pub fn system() -> Self {
+        Self(Self::SYSTEM.to_owned())
+    }
+}
+
 text_name!(
     /// The name of a running process of an app, as a Kubernetes pod name.
     InstanceName,

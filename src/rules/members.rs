@@ -8,13 +8,18 @@ use super::{
     draft::Draft,
     ids::{AccountId, MemberId, WorkspaceId},
     roles::{MembershipState, OrganizationRole, WorkspaceState},
-    state::{Member, WorkspaceMember},
+    state::{Member, Moment, WorkspaceMember},
     tables::{Action, Outcome, Standing, accepts},
+    time,
     violation::Violation,
 };
 
 /// Asks the table of states (R62).
-fn accept(action: Action, member: MemberId, state: Option<MembershipState>) -> Result<Outcome, Violation> {
+pub(super) fn accept(
+    action: Action,
+    member: MemberId,
+    state: Option<MembershipState>,
+) -> Result<Outcome, Violation> {
     let standing = Standing::from(state);
     match accepts(action, standing) {
         Outcome::Refused => Err(Violation::Member { member, standing }),
@@ -50,7 +55,9 @@ pub(super) fn add(
         apps: BTreeSet::new(),
         version: 0,
     });
-    draft.push_member(Member { role, state: MembershipState::Active, revoked_by: None, ..member }, reason);
+    // Who returns starts anew, without what was announced before they left (R59).
+    let state = MembershipState::Active;
+    draft.push_member(Member { role, state, revoked_by: None, leaving: false, ..member }, reason);
     Ok(())
 }
 
@@ -84,15 +91,28 @@ pub(super) fn update(
 }
 
 /// R19: the organization and every workspace in it, at once.
-pub(super) fn deactivate(draft: &mut Draft<'_>, id: MemberId) -> Result<(), Violation> {
+pub(super) fn deactivate(
+    draft: &mut Draft<'_>,
+    id: MemberId,
+    return_time: Option<Moment>,
+) -> Result<(), Violation> {
     let member = draft.member(id)?;
     draft.permit(Action::DeactivateMember, &member)?;
+    time::permit_return(draft, &member, return_time)?;
     if accept(Action::DeactivateMember, id, Some(member.state))? == Outcome::Nothing {
         return Ok(());
     }
+    time::check_return(draft, return_time)?;
     draft.keep_an_owner(&[&member])?;
     draft.keep_an_organization(id)?;
-    draft.revoke_member(member, MembershipState::Deactivated, Reason::Deactivated);
+    close(draft, Member { return_time, ..member }, Reason::Deactivated);
+    Ok(())
+}
+
+/// Takes a member's access to the organization and to everything in it.
+pub(super) fn close(draft: &mut Draft<'_>, member: Member, reason: Reason) {
+    let id = member.id;
+    draft.revoke_member(member, MembershipState::Deactivated, reason);
     for membership in in_state(draft, id, &[MembershipState::Active]) {
         draft.revoke_membership(
             membership,
@@ -100,7 +120,6 @@ pub(super) fn deactivate(draft: &mut Draft<'_>, id: MemberId) -> Result<(), Viol
             Reason::DeactivatedWithOrganization,
         );
     }
-    Ok(())
 }
 
 /// R30, R33: back with the role; of the workspaces, those that `restore` names.
@@ -110,6 +129,17 @@ pub(super) fn reactivate(draft: &mut Draft<'_>, id: MemberId, restore: &Restore)
     if accept(Action::ReactivateMember, id, Some(member.state))? == Outcome::Nothing {
         return Ok(());
     }
+    reopen(draft, member, restore, Reason::Reactivated)
+}
+
+/// Gives a DEACTIVATED member the access back.
+pub(super) fn reopen(
+    draft: &mut Draft<'_>,
+    member: Member,
+    restore: &Restore,
+    reason: Reason,
+) -> Result<(), Violation> {
+    let id = member.id;
     let closed_with = member.revoked_by;
     let restored: Vec<WorkspaceMember> = match restore {
         Restore::LastCascade => in_state(draft, id, &[MembershipState::Deactivated])
@@ -119,10 +149,7 @@ pub(super) fn reactivate(draft: &mut Draft<'_>, id: MemberId, restore: &Restore)
         Restore::All => in_state(draft, id, &[MembershipState::Deactivated]),
         Restore::Listed(workspaces) => listed(draft, id, workspaces)?,
     };
-    draft.push_member(
-        Member { state: MembershipState::Active, revoked_by: None, ..member },
-        Reason::Reactivated,
-    );
+    draft.push_member(Member { state: MembershipState::Active, revoked_by: None, ..member }, reason);
     for membership in restored {
         draft.push_membership(
             WorkspaceMember { state: MembershipState::Active, revoked_by: None, ..membership },

@@ -18,6 +18,7 @@
 //! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
 //! - R37 who is deactivated by others keeps the account. R36, R38, R39 nobody loses it by leaving the only
 //!   organization: refused as [`Violation::OnlyOrganization`].
+//! - R55, R56, R59 what time does: inactive guests, planned returns, who is to leave.
 //! - R60 an organization keeps at least one ACTIVE owner.
 
 pub mod change;
@@ -33,6 +34,7 @@ pub mod state;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+mod time;
 pub mod violation;
 mod workspace_members;
 

@@ -64,7 +64,7 @@ impl Default for Settings {
 }
 
 /// A moment: microseconds since 1970, as the database keeps them. The rules compare moments and ask no clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
 
 /// What stands for an ERASED member.
@@ -158,6 +158,10 @@ pub struct State {
     pub active_owners: BTreeSet<MemberId>,
     /// Whether the acting person belongs, ACTIVE or DEACTIVATED, to another organization (R36, R40).
     pub actor_belongs_elsewhere: bool,
+    /// The moment of the decision. Loaded for commands that compare moments; otherwise so long ago that nothing is due.
+    pub now: Moment,
+    /// When the member that the command is about was last active (R55). Loaded as `now` is.
+    pub last_active: Moment,
 }
 
 impl State {

@@ -22,6 +22,9 @@ pub enum Action {
     AddMember,
     SetRole,
     SetProfile,
+    SetLeaving,
+    ClearLeaving,
+    PlanReturn,
     DeactivateMember,
     ReactivateMember,
     RemoveMember,
@@ -78,6 +81,7 @@ const OWN_ONLY: Rows = ["yyyyy", "y....", "y....", "y....", "y....", "y....", "y
 const ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", "....."];
 const ADMINS_AND_WORKSPACE_ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
 const ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", ".....", ".....", ".....", "....."];
+const ADMINS_ON_OTHERS: Rows = ["yyyyy", ".yyyy", ".^yyy", ".....", ".....", ".....", "....."];
 const ADMINS_OR_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y...."];
 const WORKSPACE_ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y^^yy", ".....", ".....", "....."];
 
@@ -95,6 +99,11 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::AddMember, ADMINS),
     (Action::SetRole, ADMINS_UP_TO_OWN),
     (Action::SetProfile, ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "....."]),
+    // Nobody gives the right to delete entries back to themselves.
+    (Action::SetLeaving, ADMINS_ON_OTHERS),
+    (Action::ClearLeaving, ADMINS_ON_OTHERS),
+    // As reactivating: a return that is carried out by itself must not be planned by who could not reactivate (R11).
+    (Action::PlanReturn, ADMINS_UP_TO_OWN),
     (Action::DeactivateMember, ADMINS_OR_OWN),
     (Action::ReactivateMember, ADMINS_UP_TO_OWN),
     (Action::RemoveMember, ADMINS_UP_TO_OWN),
@@ -178,6 +187,9 @@ const TRANSITIONS: &[(Action, &str)] = &[
     (Action::AddMember, "ccxxcx"),
     (Action::SetRole, "xxccxx"),
     (Action::SetProfile, "xxccxx"),
+    (Action::SetLeaving, "xxcxxx"),
+    (Action::ClearLeaving, "xxccxx"),
+    (Action::PlanReturn, "xxxcxx"),
     (Action::DeactivateMember, "xxc-xx"),
     (Action::ReactivateMember, "xx-cxx"),
     (Action::RemoveMember, "xxcc-x"),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     ids::{AccountId, AppName, CommandId, DisplayName, MemberId, OrganizationId, WorkspaceId},
     roles::{MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
-    state::{Member, Organization, Settings, State, Workspace, WorkspaceMember},
+    state::{Member, Moment, Organization, Settings, State, Workspace, WorkspaceMember},
 };
 
 mod model;
@@ -18,6 +18,7 @@ mod notices;
 mod permissions;
 mod scopes;
 mod states;
+mod time;
 
 /// The workspace, of app `chat`, that commands about a workspace are about.
 const HOME: WorkspaceId = WorkspaceId(Uuid::from_u128(1));

@@ -25,6 +25,15 @@ pub enum Violation {
         /// What it is.
         standing: Standing,
     },
+    /// Only who is DEACTIVATED has a return to plan (R56).
+    #[error("member {0} is ACTIVE")]
+    MemberActive(MemberId),
+    /// A planned return that is not in the future, or too far in it (R56).
+    #[error("must be in the future, and at most {days} days ahead")]
+    ReturnTime {
+        /// How far ahead it may be.
+        days: i64,
+    },
     /// The state of the workspace membership does not accept the command (R62).
     #[error("member {member} is {standing:?} in the workspace")]
     WorkspaceMember {

@@ -4,6 +4,7 @@
 //! ([`Database::transaction`]); the other modules add the statements, each beside the type that it loads.
 
 mod accounts;
+mod activity;
 mod answers;
 mod apps;
 mod connect;
@@ -36,6 +37,7 @@ use diesel_async::{
 
 pub use self::{
     accounts::{AccountKey, AccountRead, AccountWrite, NewAccount},
+    activity::{Activity, DueReturn, InactiveGuest, MemberTimes},
     answers::MemberStanding,
     apps::AppRow,
     departures::{DepartureKey, DepartureRow},

@@ -321,7 +321,7 @@ fn some<T>(rows: &[T]) -> Option<&[T]> {
 }
 
 /// None where a moment is out of what a calendar can say; nothing that is parsed is.
-fn time_of(moment: Moment) -> Option<DateTime<Utc>> {
+pub(super) fn time_of(moment: Moment) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(moment.0)
 }
 

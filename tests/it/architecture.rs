@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -24,8 +24,9 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("store_log", &["feed", "rules", "storage"]),
     ("grpc", &["engine", "feed", "proto", "rules", "seal", "storage", "store_log"]),
     ("retention", &["storage"]),
+    ("sweeper", &["engine", "rules", "storage"]),
     // Wires everything.
-    ("app", &["engine", "feed", "grpc", "retention", "seal", "storage", "store_log"]),
+    ("app", &["engine", "feed", "grpc", "retention", "seal", "storage", "store_log", "sweeper"]),
     // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be; all else goes through the public API.
     ("cli", &["app", "config", "embedded", "rules", "storage", "telemetry"]),
 ];

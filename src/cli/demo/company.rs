@@ -217,6 +217,7 @@ impl Company {
             member_id: self.member(person)?,
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         self.client.members().deactivate_member(request).await?;
         Ok(())

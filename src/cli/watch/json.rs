@@ -1,6 +1,6 @@
 //! `--output jsonl`: one object per line. The keys are promised in the help text; no personal data is among them.
 
-use std::time::SystemTime;
+use std::{ops::Not, time::SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use rollcall_client::{
@@ -65,6 +65,8 @@ struct Thing<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     state: &'static str,
+    #[serde(skip_serializing_if = "Not::not")]
+    leaving: bool,
     version: i64,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Thing<'a> {
                 member_id: Some(&row.member_id),
                 role: Some(short(row.role().as_str_name(), "ORGANIZATION_ROLE_")),
                 state: short(row.state().as_str_name(), "MEMBER_STATE_"),
+                leaving: row.leaving,
                 version: row.version,
                 ..Self::default()
             },

@@ -63,7 +63,9 @@ fn thing(subject: &v1::Subject, replica: &Replica) -> Option<String> {
             let organization = organization_name(&row.organization_id, replica);
             let (role, state) = (word(row.role().as_str_name(), "ORGANIZATION_ROLE_"), row.state());
             let state = state.as_str_name().trim_start_matches("MEMBER_STATE_");
-            format!("{} in {organization}: {role}, {state}", person(row))
+            // Apps withdraw the right to delete entries from who is leaving (R59).
+            let leaving = if row.leaving { ", leaving" } else { "" };
+            format!("{} in {organization}: {role}, {state}{leaving}", person(row))
         }
         subject::Subject::WorkspaceMember(row) => {
             let who =

@@ -130,6 +130,8 @@ fn command(step: &Step, number: usize) -> Command {
         role,
         profile_changes: changes,
         profile_named: named,
+        leaving: None,
+        return_time: None,
     };
     match step.verb {
         Verb::CreateRoom { app: of } => Command::CreateWorkspace {
@@ -144,7 +146,7 @@ fn command(step: &Step, number: usize) -> Command {
         Verb::Add { role } => Command::AddMember { member, account: account_of(member), role },
         Verb::SetRole { role } => update(Some(role), false, false),
         Verb::Rename { other } => update(None, other, true),
-        Verb::Deactivate => Command::DeactivateMember { member },
+        Verb::Deactivate => Command::DeactivateMember { member, return_time: None },
         Verb::ReactivateLast => Command::ReactivateMember { member, restore: Restore::LastCascade },
         Verb::ReactivateAll => Command::ReactivateMember { member, restore: Restore::All },
         Verb::ReactivateOne => {

@@ -83,11 +83,27 @@ fn command(row: &str, member: MemberId, granted: OrganizationRole) -> Command {
             role: Some(granted),
             profile_changes: false,
             profile_named: false,
+            leaving: None,
+            return_time: None,
         },
-        "change the shown name of" => {
-            Command::UpdateMember { member, role: None, profile_changes: true, profile_named: true }
-        }
-        "deactivate" => Command::DeactivateMember { member },
+        "change the shown name of" => Command::UpdateMember {
+            member,
+            role: None,
+            profile_changes: true,
+            profile_named: true,
+            leaving: None,
+            return_time: None,
+        },
+        "mark as leaving" => Command::UpdateMember {
+            member,
+            role: None,
+            profile_changes: false,
+            profile_named: false,
+            leaving: Some(true),
+            return_time: None,
+        },
+        "deactivate for a time" => Command::DeactivateMember { member, return_time: Some(Moment(1)) },
+        "deactivate" => Command::DeactivateMember { member, return_time: None },
         "reactivate" => Command::ReactivateMember { member, restore: Restore::LastCascade },
         "remove" => Command::RemoveMember { member },
         "add to the workspace" => {
@@ -177,7 +193,7 @@ fn r61_every_command_by_every_actor_on_everyone() {
             }
         }
     }
-    assert_eq!(cells, (4 + 13 * 4) * 15, "15 kinds of actors, 4 commands about things and 13 about persons");
+    assert_eq!(cells, (4 + 15 * 4) * 15, "15 kinds of actors, 4 commands about things and 15 about persons");
 }
 
 #[test]
@@ -322,6 +338,9 @@ fn r61_no_action_is_without_a_row() {
         Action::AddMember,
         Action::SetRole,
         Action::SetProfile,
+        Action::SetLeaving,
+        Action::ClearLeaving,
+        Action::PlanReturn,
         Action::DeactivateMember,
         Action::ReactivateMember,
         Action::RemoveMember,

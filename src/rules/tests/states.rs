@@ -11,6 +11,10 @@ add             changes   refused   refused      changes
 change-role     refused   changes   changes      refused
 change-name     refused   changes   changes      refused
 change-both     refused   changes   changes      refused
+mark-leaving    refused   changes   refused      refused
+clear-leaving   refused   changes   changes      refused
+plan-return     refused   active    changes      refused
+cancel-return   refused   active    changes      refused
 deactivate      refused   changes   nothing      refused
 reactivate      refused   nothing   changes      refused
 reactivate-all  refused   nothing   changes      refused
@@ -73,6 +77,16 @@ fn r62_every_command_about_a_member_in_every_state() {
             role,
             profile_changes: named,
             profile_named: named,
+            leaving: None,
+            return_time: None,
+        };
+        let announce = |leaving, return_time| Command::UpdateMember {
+            member,
+            role: None,
+            profile_changes: false,
+            profile_named: false,
+            leaving,
+            return_time,
         };
         let command = match row[0] {
             "add" => {
@@ -81,7 +95,11 @@ fn r62_every_command_about_a_member_in_every_state() {
             "change-role" => update(Some(OrganizationRole::Guest), false),
             "change-name" => update(None, true),
             "change-both" => update(Some(OrganizationRole::Guest), true),
-            "deactivate" => Command::DeactivateMember { member },
+            "mark-leaving" => announce(Some(true), None),
+            "clear-leaving" => announce(Some(false), None),
+            "plan-return" => announce(None, Some(Some(Moment(1)))),
+            "cancel-return" => announce(None, Some(None)),
+            "deactivate" => Command::DeactivateMember { member, return_time: None },
             "reactivate" => Command::ReactivateMember { member, restore: Restore::LastCascade },
             "reactivate-all" => Command::ReactivateMember { member, restore: Restore::All },
             "reactivate-some" => {
@@ -97,9 +115,15 @@ fn r62_every_command_about_a_member_in_every_state() {
                 put_member(&mut state, member, OrganizationRole::Member, membership);
                 put_membership(&mut state, HOME, member, WorkspaceRole::Member, membership);
             }
+            if let Some(target) = state.members.get_mut(&member) {
+                // So that there is something to take back.
+                target.leaving = row[0] == "clear-leaving";
+                target.return_time = (row[0] == "cancel-return").then_some(Moment(1));
+            }
             let wanted = match *cell {
                 "changes" => Ok(true),
                 "nothing" => Ok(false),
+                "active" => Err(Violation::MemberActive(member)),
                 "refused" => Err(Violation::Member { member, standing: Standing::from(membership) }),
                 other => panic!("{other} is no outcome"),
             };

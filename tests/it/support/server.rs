@@ -14,6 +14,8 @@ use super::cluster::{Database, create_database};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// As `serve` has it where nothing is said.
+const A_MINUTE: Duration = Duration::from_secs(60);
+/// As `serve` has it where nothing is said.
 const RETENTION: Retention = Retention {
     log: DAY.saturating_mul(30),
     log_max: DAY.saturating_mul(90),
@@ -41,17 +43,22 @@ impl Server {
         Self::on(other.database.another().await).await
     }
 
+    /// Starts on a database, and looks for what time brings all the time.
+    pub(crate) async fn sweeping(database: Database) -> Self {
+        Self::with(database, 32 << 20, Duration::from_millis(50)).await
+    }
+
     /// Starts on a fresh database, and serves streams from it alone.
     pub(crate) async fn without_window() -> Self {
-        Self::with_window(create_database().await, 0).await
+        Self::with(create_database().await, 0, A_MINUTE).await
     }
 
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
-        Self::with_window(database, 32 << 20).await
+        Self::with(database, 32 << 20, A_MINUTE).await
     }
 
-    async fn with_window(database: Database, window_bytes: usize) -> Self {
+    async fn with(database: Database, window_bytes: usize, sweep_every: Duration) -> Self {
         let options = Options {
             connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
             listen: "127.0.0.1:0".parse().expect("an address"),
@@ -59,6 +66,7 @@ impl Server {
             window_bytes,
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
             retention: RETENTION,
+            sweep_every,
         };
         let app = App::start(&options).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());

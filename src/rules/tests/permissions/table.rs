@@ -50,6 +50,14 @@ change the shown name of
     workspace-admin: self
     member: self
     guest: self
+mark as leaving
+    workload: owner admin member guest
+    owner: owner admin member guest
+    admin: admin member guest; above: owner
+deactivate for a time
+    workload: owner admin member guest
+    owner: self owner admin member guest
+    admin: self admin member guest; above: owner
 deactivate
     workload: owner admin member guest
     owner: self owner admin member guest

@@ -1,0 +1,108 @@
+//! The task that does what time brings: deactivates guests who were inactive for too long (R55), and has members return
+//! as planned, or reminds of them (R56).
+//!
+//! Any number of replicas may run it at once. It looks without a lock, and for each thing that it finds it runs one
+//! command, which looks again under the member's lock: what another replica did meanwhile, or what is no longer due, is
+//! then nothing to do. It holds nothing beyond one statement or one command (C18), survives a database that is away, and
+//! ends with the service. Its changes have the caller `system` and no acting member.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    engine::{Context, Engine, EngineError, Order},
+    rules::{
+        Command,
+        ids::{CallerName, MemberId, OrganizationId},
+    },
+    storage::{DueReturn, InactiveGuest, StorageError},
+};
+
+/// Rows of a look at most: some milliseconds each. What is more is looked for when these are done.
+const BATCH: i64 = 500;
+
+/// Sweeps until the shutdown.
+pub async fn run(engine: Engine, every: Duration, shutdown: CancellationToken) {
+    let sweeping = async {
+        loop {
+            if let Err(error) = deactivate_inactive(&engine).await {
+                tracing::warn!(%error, "looking for inactive guests failed; it is tried again");
+            }
+            if let Err(error) = carry_out_returns(&engine).await {
+                tracing::warn!(%error, "looking for planned returns failed; it is tried again");
+            }
+            tokio::time::sleep(every).await;
+        }
+    };
+    // A command that is in its COMMIT runs to its end all the same.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = sweeping => {}
+    }
+}
+
+/// R55.
+async fn deactivate_inactive(engine: &Engine) -> Result<(), StorageError> {
+    let (mut after, mut deactivated) = ((Uuid::nil(), Uuid::nil()), 0);
+    loop {
+        let guests = engine.database().inactive_guests(after, BATCH).await?;
+        let Some(last) = guests.last() else { break };
+        after = (last.organization_id, last.member_id);
+        for InactiveGuest { organization_id, member_id } in guests {
+            let member = MemberId(member_id);
+            let command = Command::DeactivateInactive { member };
+            match execute(engine, OrganizationId(organization_id), command).await {
+                Ok(changed) => deactivated += usize::from(changed),
+                Err(error) => tracing::warn!(%error, member.id = %member, "an inactive guest stays for now"),
+            }
+        }
+    }
+    if deactivated > 0 {
+        tracing::info!(deactivated, "inactive guests deactivated");
+    }
+    Ok(())
+}
+
+/// R56: who cannot be brought back, or must not be without a person, is handed to the owners and admins, once.
+async fn carry_out_returns(engine: &Engine) -> Result<(), StorageError> {
+    let (mut after, mut returned, mut reminded) = ((Uuid::nil(), Uuid::nil()), 0, 0);
+    loop {
+        let due = engine.database().due_returns(after, BATCH).await?;
+        let Some(last) = due.last() else { break };
+        after = (last.organization_id, last.member_id);
+        for DueReturn { organization_id, member_id, reactivate } in due {
+            let (organization, member) = (OrganizationId(organization_id), MemberId(member_id));
+            let back = if reactivate {
+                execute(engine, organization, Command::ReturnAsPlanned { member }).await
+            } else {
+                Ok(false)
+            };
+            match back {
+                Ok(true) => returned += 1,
+                // A rule stands in the way, such as a seat that is not free: a matter for people.
+                Ok(false) | Err(EngineError::Violation(_)) => {
+                    let fresh = engine.database().remind_of_return(organization, member).await?;
+                    reminded += usize::from(fresh);
+                }
+                Err(error) => tracing::warn!(%error, member.id = %member, "a planned return waits"),
+            }
+        }
+    }
+    if returned + reminded > 0 {
+        tracing::info!(returned, reminded, "planned returns came");
+    }
+    Ok(())
+}
+
+/// Runs a command as the service itself. Whether something changed.
+async fn execute(
+    engine: &Engine,
+    organization: OrganizationId,
+    command: Command,
+) -> Result<bool, EngineError> {
+    let context = Context { caller: CallerName::system(), acting: None, request: None };
+    let order = Order { organization, command, display_name: None };
+    Ok(engine.execute(context, order).await?.command_id().is_some())
+}
