@@ -83,8 +83,12 @@ async fn carry_out_returns(engine: &Engine) -> Result<(), StorageError> {
                 Ok(true) => returned += 1,
                 // A rule stands in the way, such as a seat that is not free: a matter for people.
                 Ok(false) | Err(EngineError::Violation(_)) => {
-                    let fresh = engine.database().remind_of_return(organization, member).await?;
-                    reminded += usize::from(fresh);
+                    match engine.remind_of_return(context(), organization, member).await {
+                        Ok(fresh) => reminded += usize::from(fresh),
+                        Err(error) => {
+                            tracing::warn!(%error, member.id = %member, "a reminder of a return waits");
+                        }
+                    }
                 }
                 Err(error) => tracing::warn!(%error, member.id = %member, "a planned return waits"),
             }
@@ -102,7 +106,11 @@ async fn execute(
     organization: OrganizationId,
     command: Command,
 ) -> Result<bool, EngineError> {
-    let context = Context { caller: CallerName::system(), acting: None, request: None };
     let order = Order { organization, command, display_name: None };
-    Ok(engine.execute(context, order).await?.command_id().is_some())
+    Ok(engine.execute(context(), order).await?.command_id().is_some())
+}
+
+/// The service itself, for nobody.
+fn context() -> Context {
+    Context { caller: CallerName::system(), acting: None, request: None }
 }

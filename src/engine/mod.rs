@@ -11,6 +11,7 @@ mod accounts;
 mod command;
 mod error;
 mod load;
+mod reminders;
 mod run;
 
 use crate::{

@@ -142,14 +142,15 @@ impl Text for Due {
         LIMIT $3";
 }
 
-/// The mark and the mails are one statement: reminded once, or not yet.
-struct Remind;
+/// Stands in a first pipeline, so like a claim it does nothing outside of a transaction.
+struct MarkReminded;
 
-impl Text for Remind {
+impl Text for MarkReminded {
     const SQL: &'static str = "
         UPDATE members SET return_remind_time = now()
         WHERE organization_id = $1 AND member_id = $2 AND state = 'DEACTIVATED'
-          AND return_time <= now() AND return_remind_time IS NULL";
+          AND return_time <= now() AND return_remind_time IS NULL
+          AND current_setting('rollcall.begun', true) = 'yes'";
 }
 
 impl Transaction {
@@ -167,6 +168,19 @@ impl Transaction {
         let times =
             |row: TimesRow| MemberTimes { last_active: moment(row.last_active), now: moment(row.now) };
         Ok(rows.into_iter().next().map(times))
+    }
+
+    /// Marks that owners and admins are reminded of a planned return that has come. False: they were before, or it is not
+    /// due any more.
+    pub async fn mark_reminded(
+        &self,
+        organization: OrganizationId,
+        member: MemberId,
+    ) -> Result<bool, StorageError> {
+        let query = prepared::<MarkReminded, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(organization.0).bind::<sql_types::Uuid, _>(member.0)
+        });
+        Ok(query.execute(&mut self.connection()).await? == 1)
     }
 }
 
@@ -214,17 +228,5 @@ impl Database {
                 .bind::<sql_types::BigInt, _>(limit)
         });
         Ok(query.load(&mut self.read().await?).await?)
-    }
-
-    /// Reminds the owners and admins of a planned return that has come. False: they were reminded, or it is not due.
-    pub async fn remind_of_return(
-        &self,
-        organization: OrganizationId,
-        member: MemberId,
-    ) -> Result<bool, StorageError> {
-        let query = prepared::<Remind, _>(|sql| {
-            sql.bind::<sql_types::Uuid, _>(organization.0).bind::<sql_types::Uuid, _>(member.0)
-        });
-        Ok(query.execute(&mut self.read().await?).await? == 1)
     }
 }

@@ -43,7 +43,7 @@ fn r17_a_workspace_deactivation_names_the_workspace() {
 
 #[test]
 fn r21_an_organization_deactivation_is_one_mail() {
-    let command = Command::DeactivateMember { member: TARGET };
+    let command = Command::DeactivateMember { member: TARGET, return_time: None };
     assert_eq!(
         told(&target(Active, Active, Active), &command),
         [(MailKind::DeactivatedInOrganization, None)]
@@ -79,7 +79,14 @@ fn a_deleted_workspace_is_told_to_those_who_lose_it() {
 fn roles_names_and_additions_are_no_news() {
     let mut state = target(Active, Active, Active);
     let role = Some(OrganizationRole::Admin);
-    let command = Command::UpdateMember { member: TARGET, role, profile_changes: true, profile_named: true };
+    let command = Command::UpdateMember {
+        member: TARGET,
+        role,
+        profile_changes: true,
+        profile_named: true,
+        leaving: Some(true),
+        return_time: None,
+    };
     assert_eq!(told(&state, &command), []);
     assert_eq!(notices(&state, &[profile_changed(&state.members[&TARGET])]), []);
     state.workspace_members.remove(&(HOME, TARGET));

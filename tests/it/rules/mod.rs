@@ -8,4 +8,5 @@ mod removal;
 mod rendering;
 mod states;
 mod structure;
+mod time;
 mod workspace_departures;

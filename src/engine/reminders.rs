@@ -1,0 +1,61 @@
+//! Reminding the owners and admins of an organization of a planned return that has come (R56): once, in mails that are
+//! queued together with the mark that they were. No change of the log.
+
+use futures_util::join;
+
+use super::{
+    Context, Engine, EngineError,
+    run::{Attempt, Effects, Outcome, Work},
+};
+use crate::{
+    rules::{
+        Notice,
+        ids::{CommandId, MemberId, OrganizationId},
+    },
+    storage::{RequestSubject, Transaction},
+};
+
+/// A member whose planned return has come, and who is not brought back by the service itself.
+struct Reminder {
+    organization: OrganizationId,
+    member: MemberId,
+}
+
+impl Engine {
+    /// Reminds of a return. False: it was done before, or it is not due any more.
+    pub async fn remind_of_return(
+        &self,
+        context: Context,
+        organization: OrganizationId,
+        member: MemberId,
+    ) -> Result<bool, EngineError> {
+        let done = self.run(context, Reminder { organization, member }).await?;
+        Ok(done.subject.member_id.is_some())
+    }
+}
+
+impl Work for Reminder {
+    fn name(&self) -> &'static str {
+        "RemindOfReturn"
+    }
+
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject::default()
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let Self { organization, member } = *self;
+        let (opened, marked) =
+            join!(transaction.open(attempt.claim()), transaction.mark_reminded(organization, member));
+        if !opened? {
+            return Ok(Outcome::Repeated);
+        }
+        let effects = if marked? {
+            let subject = RequestSubject { member_id: Some(member), ..RequestSubject::default() };
+            Effects { subject, notices: vec![Notice::return_due(organization, member)], ..Effects::default() }
+        } else {
+            Effects::default()
+        };
+        Ok(Outcome::Done(Box::new(effects)))
+    }
+}
