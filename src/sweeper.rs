@@ -44,19 +44,17 @@ pub async fn run(engine: Engine, every: Duration, shutdown: CancellationToken) {
 }
 
 /// R55.
-async fn deactivate_inactive(engine: &Engine) -> Result<(), StorageError> {
+async fn deactivate_inactive(engine: &Engine) -> Result<(), EngineError> {
     let (mut after, mut deactivated) = ((Uuid::nil(), Uuid::nil()), 0);
     loop {
-        let guests = engine.database().inactive_guests(after, BATCH).await?;
+        let guests = engine.database().inactive_guests(after, BATCH).await.map_err(EngineError::Storage)?;
         let Some(last) = guests.last() else { break };
         after = (last.organization_id, last.member_id);
         for InactiveGuest { organization_id, member_id } in guests {
             let member = MemberId(member_id);
             let command = Command::DeactivateInactive { member };
-            match execute(engine, OrganizationId(organization_id), command).await {
-                Ok(changed) => deactivated += usize::from(changed),
-                Err(error) => tracing::warn!(%error, member.id = %member, "an inactive guest stays for now"),
-            }
+            let gone = execute(engine, OrganizationId(organization_id), command).await;
+            deactivated += usize::from(or_later(member, gone)?);
         }
     }
     if deactivated > 0 {
@@ -65,11 +63,11 @@ async fn deactivate_inactive(engine: &Engine) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// R56: who cannot be brought back, or must not be without a person, is handed to the owners and admins, once.
-async fn carry_out_returns(engine: &Engine) -> Result<(), StorageError> {
+/// R56: who is not to be brought back by the service, or cannot be, is a matter for the owners and admins.
+async fn carry_out_returns(engine: &Engine) -> Result<(), EngineError> {
     let (mut after, mut returned, mut reminded) = ((Uuid::nil(), Uuid::nil()), 0, 0);
     loop {
-        let due = engine.database().due_returns(after, BATCH).await?;
+        let due = engine.database().due_returns(after, BATCH).await.map_err(EngineError::Storage)?;
         let Some(last) = due.last() else { break };
         after = (last.organization_id, last.member_id);
         for DueReturn { organization_id, member_id, reactivate } in due {
@@ -80,17 +78,12 @@ async fn carry_out_returns(engine: &Engine) -> Result<(), StorageError> {
                 Ok(false)
             };
             match back {
-                Ok(true) => returned += 1,
-                // A rule stands in the way, such as a seat that is not free: a matter for people.
+                // A rule may stand in the way, such as a seat that is not free.
                 Ok(false) | Err(EngineError::Violation(_)) => {
-                    match engine.remind_of_return(context(), organization, member).await {
-                        Ok(fresh) => reminded += usize::from(fresh),
-                        Err(error) => {
-                            tracing::warn!(%error, member.id = %member, "a reminder of a return waits");
-                        }
-                    }
+                    let fresh = engine.remind_of_return(context(), organization, member).await;
+                    reminded += usize::from(or_later(member, fresh)?);
                 }
-                Err(error) => tracing::warn!(%error, member.id = %member, "a planned return waits"),
+                back => returned += usize::from(or_later(member, back)?),
             }
         }
     }
@@ -98,6 +91,21 @@ async fn carry_out_returns(engine: &Engine) -> Result<(), StorageError> {
         tracing::info!(returned, reminded, "planned returns came");
     }
     Ok(())
+}
+
+/// What fails for one member is left to the next look, and does not hold up the others. A database that is away fails for
+/// all of them alike.
+fn or_later(member: MemberId, done: Result<bool, EngineError>) -> Result<bool, EngineError> {
+    match done {
+        Err(error @ EngineError::Storage(StorageError::Unavailable(_) | StorageError::Overloaded)) => {
+            Err(error)
+        }
+        Err(error) => {
+            tracing::warn!(%error, member.id = %member, "what is due for a member waits");
+            Ok(false)
+        }
+        done => done,
+    }
 }
 
 /// Runs a command as the service itself. Whether something changed.
