@@ -3,11 +3,11 @@
 use super::{
     Context, Done, Engine, EngineError, Order,
     load::{Loaded, Slice, load},
-    run::{Attempt, Effects, Outcome, Work},
+    run::{Attempt, Effects, Firmness, Outcome, Work},
 };
 use crate::{
     rules::{
-        Actor, Command, State, decide,
+        Actor, Command, State, Violation, decide,
         ids::{CommandId, MemberId},
         notices,
     },
@@ -34,9 +34,16 @@ impl Work for Order {
         let Slice { state, actor, command } = match load(transaction, self, attempt).await? {
             Loaded::Slice(slice) => *slice,
             Loaded::Repeated => return Ok(Outcome::Repeated),
-            Loaded::LockOrganization => return Ok(Outcome::LockOrganization),
+            Loaded::Firmer(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
-        let changes = decide(&state, &actor, &command, attempt.command_id)?;
+        let changes = match decide(&state, &actor, &command, attempt.command_id) {
+            // Only what takes a seat in an organization that limits them pays for the locks that counting needs.
+            Err(Violation::SeatsNotCounted) if attempt.firmness.may_count() => {
+                let contract = state.organization.and_then(|organization| organization.contract);
+                return Ok(Outcome::Firmer(Firmness::Seats(contract)));
+            }
+            decided => decided?,
+        };
         let id = (!changes.is_empty()).then_some(attempt.command_id);
         let subject = shown(self, &command, id.or_else(|| revoked_by(&command, &state)));
         let acting = acting_member(&actor, &command).map_or(Acting::Workload, Acting::Member);
@@ -67,7 +74,7 @@ fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> Req
     let subject = RequestSubject { organization_id: Some(order.organization), ..RequestSubject::default() };
     let (workspace_id, member_id) = match command {
         Command::CreateOrganization(create) => (Some(create.workspace), Some(create.owner)),
-        Command::RenameOrganization { .. } => (None, None),
+        Command::UpdateOrganization(_) | Command::DeleteOrganization { .. } => (None, None),
         Command::CreateWorkspace { workspace, .. }
         | Command::RenameWorkspace { workspace, .. }
         | Command::DeleteWorkspace { workspace } => (Some(*workspace), None),

@@ -3,7 +3,7 @@
 use crate::{
     rules::{
         Violation,
-        ids::{AccountId, AppName, OrganizationId},
+        ids::{AccountId, AppName, ContractId, OrganizationId},
     },
     storage::StorageError,
 };
@@ -17,6 +17,8 @@ pub enum Missing {
     Organization(OrganizationId),
     /// An app.
     App(AppName),
+    /// A contract.
+    Contract(ContractId),
 }
 
 /// Why a write was not done. Nothing was changed, except where `Storage` says that the outcome is unknown.
@@ -40,6 +42,9 @@ pub enum EngineError {
     /// The app is registered already.
     #[error("app {0} is registered already")]
     AppExists(AppName),
+    /// Organizations share the contract.
+    #[error("organizations share contract {0}")]
+    ContractInUse(ContractId),
     /// The request id was used with another payload.
     #[error("the request id was used with another payload")]
     RequestIdReused,

@@ -1,8 +1,10 @@
 //! Loads the slice that a command is decided on, under the locks that its rules need, in the one order that all
-//! commands keep: account, organization, workspace, members by id.
+//! commands keep: account, contract, organization, workspace, members by id.
 //!
 //! Adding, accepting and reactivating hold their parents FOR SHARE, so that none of them ends meanwhile. Ending a parent,
 //! and a rule about "the only" or "the last", hold it for themselves. A plain member's departure locks that member alone.
+//! Taking a seat holds the organization and its contract for itself where they limit the seats, so that of two who take
+//! the last one, one sees the other (R35). Freeing one needs no lock: at worst it is seen too late.
 //!
 //! Locks and reads go out together wherever what they name is known beforehand (see [`Transaction`] about pipelines).
 
@@ -16,12 +18,13 @@ use super::{
 };
 use crate::{
     rules::{
-        ActingMember, Actor, Command, CreateOrganization, Restore, State, Violation,
-        ids::{AccountId, AppName, DisplayName, MemberId, WorkspaceId},
+        ActingMember, Actor, Command, CreateOrganization, MAX_CHANGES, Restore, State, Violation,
+        ids::{AccountId, AppName, ContractId, DisplayName, MemberId, WorkspaceId},
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
+        seats::Seats,
         state::{Member, Organization, Workspace, WorkspaceMember},
     },
-    storage::{Lock, MemberTimes, StorageError, Transaction, Whose},
+    storage::{ContractRow, ContractUse, Lock, MemberTimes, StorageError, Transaction, Whose},
 };
 
 /// What came of loading.
@@ -29,8 +32,8 @@ pub(super) enum Loaded {
     Slice(Box<Slice>),
     /// The request id was claimed before.
     Repeated,
-    /// It is about an owner, and needs the organization for itself alone (R60).
-    LockOrganization,
+    /// It needs firmer locks than these.
+    Firmer(Firmness),
 }
 
 /// A slice, ready to decide on.
@@ -50,21 +53,31 @@ struct Needs {
     member: Option<MemberId>,
     /// Whether the member's departure or demotion is about "the last owner" if they are one.
     ends_owner: bool,
+    /// Whether everything in the organization is locked and loaded: all who belong, and all that is live.
+    whole: bool,
+    /// Whether the seats are counted, and of which contract.
+    seats: Option<Option<ContractId>>,
 }
 
 impl Needs {
     fn of(command: &Command) -> Self {
-        let about = |organization, member| Self {
+        let thing = |organization, workspace| Self {
             organization,
-            workspace: None,
-            member: Some(member),
+            workspace,
+            member: None,
             ends_owner: false,
+            whole: false,
+            seats: None,
         };
-        let thing =
-            |organization, workspace| Self { organization, workspace, member: None, ends_owner: false };
+        let about = |organization, member| Self { member: Some(member), ..thing(organization, None) };
         match command {
             Command::CreateOrganization(_) => thing(Lock::None, None),
-            Command::RenameOrganization { .. } | Command::CreateWorkspace { .. } => thing(Lock::Update, None),
+            Command::UpdateOrganization(update) => Self {
+                seats: update.names_seats().then(|| update.contract.flatten()),
+                ..thing(Lock::Update, None)
+            },
+            Command::DeleteOrganization { .. } => Self { whole: true, ..thing(Lock::Update, None) },
+            Command::CreateWorkspace { .. } => thing(Lock::Update, None),
             Command::RenameWorkspace { workspace, .. } => thing(Lock::None, Some((*workspace, Lock::Update))),
             Command::DeleteWorkspace { workspace } => thing(Lock::Update, Some((*workspace, Lock::Update))),
             Command::AddMember { member, .. }
@@ -122,7 +135,8 @@ struct Plan<'a> {
 /// What the locking half of the statements answers.
 struct Locked {
     organization: Organization,
-    workspace: Option<Workspace>,
+    contract: Option<ContractRow>,
+    workspaces: Vec<Workspace>,
     members: BTreeMap<MemberId, Member>,
     caller_is_app: bool,
 }
@@ -137,10 +151,12 @@ struct Read {
     belongs_elsewhere: bool,
     display_name: Option<String>,
     times: Option<MemberTimes>,
+    seats_used: i64,
+    contract_use: Option<ContractUse>,
 }
 
 /// Loads what `order` needs, in one pipeline; in two where the ids of members must be known first, because somebody acts
-/// or because a workspace is deleted. The first one opens the transaction.
+/// or because a workspace or everything is deleted. The first one opens the transaction.
 pub(super) async fn load(
     transaction: &Transaction,
     order: &Order,
@@ -163,8 +179,11 @@ pub(super) async fn load(
         acting: None,
         newcomer,
     };
-    if *firmness == Firmness::Alone {
+    if *firmness != Firmness::Usual {
         plan.needs.organization = Lock::Update;
+    }
+    if let Firmness::Seats(contract) = firmness {
+        plan.needs.seats = Some(*contract);
     }
     let mut opened = false;
     if let Some(account) = context.acting {
@@ -191,7 +210,7 @@ pub(super) async fn load(
         plan.needs.member = None;
     }
     let opening = OptionFuture::from((!opened).then(|| transaction.open(attempt.claim())));
-    let (locked, read) = if let Command::DeleteWorkspace { .. } = command {
+    let (locked, read) = if plan.sweeps() {
         // Its members are known only after their locks.
         let (opening, locked) = join!(opening, lock(transaction, &plan));
         if !opening.unwrap_or(Ok(true))? {
@@ -199,7 +218,8 @@ pub(super) async fn load(
         }
         let locked = locked?;
         let whose = Whose { members: locked.members.keys().copied().collect(), account: None };
-        let read = read(transaction, &plan, whose.clone(), whose).await?;
+        let workspaces_of = if plan.needs.whole { Whose::default() } else { whose.clone() };
+        let read = read(transaction, &plan, whose, workspaces_of).await?;
         (locked, read)
     } else {
         let about = Whose { members: plan.needs.member.into_iter().collect(), account: plan.newcomer };
@@ -212,6 +232,11 @@ pub(super) async fn load(
         }
         (locked?, read?)
     };
+    if let Firmness::Seats(contract) = firmness
+        && locked.organization.contract != *contract
+    {
+        return Ok(Loaded::Firmer(Firmness::Seats(locked.organization.contract)));
+    }
     let about = plan.needs.member.or_else(|| match plan.newcomer {
         Some(_) => locked.members.keys().next().copied(),
         None => None,
@@ -226,7 +251,7 @@ pub(super) async fn load(
         && *firmness == Firmness::Usual
         && about_owner.is_some_and(|member| member.role == OrganizationRole::Owner)
     {
-        return Ok(Loaded::LockOrganization);
+        return Ok(Loaded::Firmer(Firmness::Alone));
     }
     compare_profile(order, &mut command, read.display_name.as_deref());
     let (state, actor) = plan.slice(about, locked, read)?;
@@ -257,7 +282,7 @@ async fn load_new(
     Ok(Loaded::Slice(Box::new(Slice { state: State::default(), actor, command: order.command.clone() })))
 }
 
-/// Takes the locks, in their order: account, organization, workspace, members by id.
+/// Takes the locks, in their order: account, contract, organization, workspace, members by id.
 async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, EngineError> {
     let Plan { context, order, needs, account, acting, newcomer } = plan;
     let organization = order.organization;
@@ -265,8 +290,20 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
         Command::CreateWorkspace { app, .. } => Some(app),
         _ => None,
     };
-    let (account_found, organization_found, app, caller_is_app, workspace, members, existing) = join!(
+    let contract = needs.seats.flatten();
+    let (
+        account_found,
+        contract_found,
+        organization_found,
+        app,
+        caller_is_app,
+        workspace,
+        live,
+        members,
+        existing,
+    ) = join!(
         OptionFuture::from(account.map(|(account, lock)| transaction.account(account, lock))),
+        OptionFuture::from(contract.map(|contract| transaction.contract(contract, Lock::Update))),
         transaction.organization(organization, needs.organization),
         OptionFuture::from(new_app.map(|app| transaction.is_app(app.as_str()))),
         OptionFuture::from(plan.names_workspaces().then(|| transaction.is_app(context.caller.as_str()))),
@@ -275,6 +312,7 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
             workspace,
             lock
         ))),
+        OptionFuture::from(needs.whole.then(|| transaction.lock_live_workspaces(organization))),
         lock_members(transaction, order, needs, *acting),
         OptionFuture::from(newcomer.map(|account| transaction.member_of_account(organization, account))),
     );
@@ -283,6 +321,10 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
     }
     let missing = EngineError::Missing(Missing::Organization(organization));
     let organization = organization_found?.ok_or(missing)?;
+    let contract = match (contract, contract_found) {
+        (Some(id), Some(found)) => Some(found?.ok_or(EngineError::Missing(Missing::Contract(id)))?),
+        _ => None,
+    };
     let caller_is_app = caller_is_app.transpose()?.unwrap_or(false);
     if let (Some(name), Some(found)) = (new_app, app) {
         check_app(found?, name)?;
@@ -295,9 +337,11 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
     if let Some(workspace) = &workspace {
         check_own_app(context, caller_is_app, &workspace.app)?;
     }
+    let mut workspaces = live.transpose()?.unwrap_or_default();
+    workspaces.extend(workspace);
     let mut members = members?;
     members.extend(existing.transpose()?.flatten().map(|member| (member.id, member)));
-    Ok(Locked { organization, workspace, members, caller_is_app })
+    Ok(Locked { organization, contract, workspaces, members, caller_is_app })
 }
 
 /// Locks the members that the command is about, and the acting one against losing the role meanwhile, by id.
@@ -307,6 +351,10 @@ async fn lock_members(
     needs: &Needs,
     acting: Option<MemberId>,
 ) -> Result<BTreeMap<MemberId, Member>, StorageError> {
+    if needs.whole {
+        // More than a command may change are refused, so more than that need not be loaded to be refused.
+        return transaction.members_who_belong(order.organization, acting, MAX_CHANGES + 1).await;
+    }
     if let Command::DeleteWorkspace { workspace } = order.command {
         // One statement for all of them: the acting member has a place in the order of the locks like any other.
         return transaction.members_of_workspace(order.organization, workspace, acting).await;
@@ -324,6 +372,8 @@ async fn read(
     memberships_of: Whose,
     workspaces_of: Whose,
 ) -> Result<Read, StorageError> {
+    let mut about = memberships_of.clone();
+    about.account = about.account.or(plan.account.map(|(account, _)| account));
     let Plan { context, order, needs, acting, .. } = plan;
     let organization = order.organization;
     let nothing = BTreeSet::new();
@@ -338,7 +388,19 @@ async fn read(
         _ => None,
     };
     let timed = needs.member.filter(|_| compares_moments(&order.command));
-    let (memberships, workspaces, active_owners, live_workspaces, belongs_elsewhere, display_name, times) = join!(
+    let counts = needs.seats.is_some();
+    let contract = needs.seats.flatten();
+    let (
+        memberships,
+        workspaces,
+        active_owners,
+        live_workspaces,
+        belongs_elsewhere,
+        display_name,
+        times,
+        used,
+        shared,
+    ) = join!(
         OptionFuture::from(
             (!memberships_of.is_empty()).then(|| transaction.memberships(organization, &memberships_of))
         ),
@@ -354,6 +416,8 @@ async fn read(
         OptionFuture::from(on_themselves.map(|account| transaction.belongs_elsewhere(account, organization))),
         OptionFuture::from(renamed.map(|member| transaction.display_name(organization, member))),
         OptionFuture::from(timed.map(|member| transaction.member_times(organization, member))),
+        OptionFuture::from(counts.then(|| transaction.seats_used(organization))),
+        OptionFuture::from(contract.map(|contract| transaction.contract_use(contract, organization, &about))),
     );
     Ok(Read {
         memberships: memberships.transpose()?.unwrap_or_default(),
@@ -363,10 +427,17 @@ async fn read(
         belongs_elsewhere: belongs_elsewhere.transpose()?.unwrap_or_default(),
         display_name: display_name.transpose()?.flatten(),
         times: times.transpose()?.flatten(),
+        seats_used: used.transpose()?.unwrap_or_default(),
+        contract_use: shared.transpose()?,
     })
 }
 
 impl Plan<'_> {
+    /// Whether it is about all members of something, who are known only after their locks.
+    fn sweeps(&self) -> bool {
+        self.needs.whole || matches!(self.order.command, Command::DeleteWorkspace { .. })
+    }
+
     /// The workspaces that the request lists.
     fn listed(&self) -> Option<&BTreeSet<WorkspaceId>> {
         match &self.order.command {
@@ -389,7 +460,7 @@ impl Plan<'_> {
         locked: Locked,
         read: Read,
     ) -> Result<(State, Actor), EngineError> {
-        let Locked { organization, workspace, members, caller_is_app } = locked;
+        let Locked { organization, contract, workspaces, members, caller_is_app } = locked;
         let acting = self.acting.and_then(|acting| members.get(&acting).cloned());
         let mut state = State {
             organization: Some(organization),
@@ -397,10 +468,14 @@ impl Plan<'_> {
             live_workspaces: read.live_workspaces,
             now: read.times.map(|times| times.now).unwrap_or_default(),
             last_active: read.times.map(|times| times.last_active).unwrap_or_default(),
+            seats: self.needs.seats.map(|_| Seats {
+                used: read.seats_used,
+                contract: contract.zip(read.contract_use).map(|(contract, shared)| contract.seats(shared)),
+            }),
             members,
             ..State::default()
         };
-        if !matches!(self.order.command, Command::DeleteWorkspace { .. }) {
+        if !self.sweeps() {
             state.members.retain(|member, _| about == Some(*member));
         }
         for workspace in read.workspaces {
@@ -409,7 +484,7 @@ impl Plan<'_> {
             }
             state.workspaces.insert(workspace.id, workspace);
         }
-        state.workspaces.extend(workspace.map(|workspace| (workspace.id, workspace)));
+        state.workspaces.extend(workspaces.into_iter().map(|workspace| (workspace.id, workspace)));
         let mut workspace_admin = false;
         for membership in read.memberships {
             if acting.as_ref().is_some_and(|member| member.id == membership.member_id)

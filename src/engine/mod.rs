@@ -1,7 +1,6 @@
 //! One transaction for each command: claim the request id, load the slice under locks, decide, persist, append.
 //!
-//! - [`Engine::execute`] runs a [`Command`] in an organization; [`Engine::create_account`], [`Engine::update_account`]
-//!   and [`Engine::register_app`] are the writes outside of one.
+//! - [`Engine::execute`] runs a [`Command`] in an organization; accounts, contracts and apps are written outside of one.
 //! - A write that is decided runs to its end even if its caller hangs up; until then it is given up. It is repeated, a
 //!   bounded number of times, when it loses against a concurrent one.
 //! - What a write answers is read afterwards, so that a first call, one that changed nothing and a repetition under the
@@ -9,6 +8,7 @@
 
 mod accounts;
 mod command;
+mod contracts;
 mod error;
 mod load;
 mod reminders;
@@ -24,6 +24,7 @@ use crate::{
 
 pub use self::{
     accounts::AccountChange,
+    contracts::{ContractChange, NewContract},
     error::{EngineError, Missing},
 };
 

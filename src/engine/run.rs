@@ -15,7 +15,7 @@ use super::{Context, Done, Engine, EngineError};
 use crate::{
     rules::{
         Change, Notice,
-        ids::{CommandId, DisplayName, MemberId, OrganizationId},
+        ids::{CommandId, ContractId, DisplayName, MemberId, OrganizationId},
     },
     storage::{
         AccountWrite, Acting, ChangeOrigin, Claim, ProfileWrite, RequestSubject, StorageError, Transaction,
@@ -74,8 +74,8 @@ pub(super) enum Outcome {
     Done(Box<Effects>),
     /// The request id was claimed before.
     Repeated,
-    /// It cannot be decided with the locks it has: take it back and run it again with firmer ones.
-    LockOrganization,
+    /// It cannot be decided with the locks it has: take it back and run it again with these.
+    Firmer(Firmness),
 }
 
 /// What a write does.
@@ -103,6 +103,15 @@ pub(super) enum Firmness {
     Usual,
     /// For itself alone: the command turned out to be about "the last" of something.
     Alone,
+    /// For itself alone, with the contract that it shares: the command turned out to take a seat that is limited (R35).
+    Seats(Option<ContractId>),
+}
+
+impl Firmness {
+    /// Whether the seats were not counted yet.
+    pub(super) fn may_count(self) -> bool {
+        !matches!(self, Self::Seats(_))
+    }
 }
 
 /// What an attempt decided.
@@ -110,7 +119,7 @@ enum Decided {
     Write(Box<Transaction>, Box<Effects>),
     /// The request id was claimed before by this same write.
     Repeated(RequestSubject),
-    LockOrganization,
+    Firmer(Firmness),
 }
 
 impl Engine {
@@ -146,8 +155,8 @@ impl Engine {
             let ended = match decided {
                 Ok(Decided::Write(transaction, effects)) => write(*transaction, &attempt, *effects).await,
                 Ok(Decided::Repeated(subject)) => Ok(Done { subject, committed: Instant::now() }),
-                Ok(Decided::LockOrganization) => {
-                    firmness = Firmness::Alone;
+                Ok(Decided::Firmer(firmer)) => {
+                    firmness = firmer;
                     continue;
                 }
                 Err(error) => Err(error),
@@ -175,7 +184,7 @@ impl Engine {
         let decided = match work.apply(&transaction, attempt).await {
             Ok(Outcome::Done(effects)) => return Ok(Decided::Write(Box::new(transaction), effects)),
             Ok(Outcome::Repeated) => repeated(&transaction, attempt).await,
-            Ok(Outcome::LockOrganization) => Ok(Decided::LockOrganization),
+            Ok(Outcome::Firmer(firmness)) => Ok(Decided::Firmer(firmness)),
             // Refusals are not stored: the same request may succeed later.
             Err(error) => Err(error),
         };

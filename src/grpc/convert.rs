@@ -21,7 +21,7 @@ use crate::{
         },
     },
     storage::{
-        AccountRead, AccountRow, AppRow, MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow,
+        AccountRead, AccountRow, AppRow, ContractRow, MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow,
         WorkspaceMemberRead, WorkspaceRead,
     },
 };
@@ -202,6 +202,21 @@ pub(super) fn organization(row: OrganizationRead) -> proto::Organization {
         update_time: time(update_time),
         settings: Some(self::settings(settings)),
         contract_id: contract_id.map(|id| id.to_string()).unwrap_or_default(),
+        seats_used: None,
+    }
+}
+
+/// A contract.
+pub(super) fn contract(row: ContractRow) -> proto::Contract {
+    let ContractRow { contract_id, display_name, seat_limit, version, create_time, update_time } = row;
+    proto::Contract {
+        contract_id: contract_id.to_string(),
+        display_name,
+        seat_limit,
+        version,
+        create_time: time(create_time),
+        update_time: time(update_time),
+        seats_used: None,
     }
 }
 

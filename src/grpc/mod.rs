@@ -5,6 +5,7 @@ mod activity;
 mod answer;
 mod app;
 mod body;
+mod contract;
 mod convert;
 mod feed;
 mod fresh;
@@ -16,6 +17,7 @@ mod member_reads;
 mod organization;
 mod page;
 mod parse;
+mod settings;
 mod status;
 
 pub use convert::encode_change;

@@ -3,16 +3,20 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status};
+use super::{Services, convert, parse, settings, status};
 use crate::{
     engine::{Context, Done, Order},
     proto::{
-        CreateOrganizationRequest, CreateOrganizationResponse, CreateWorkspaceRequest,
-        CreateWorkspaceResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse, ErrorReason,
+        CreateContractRequest, CreateContractResponse, CreateOrganizationRequest, CreateOrganizationResponse,
+        CreateWorkspaceRequest, CreateWorkspaceResponse, DeleteContractRequest, DeleteContractResponse,
+        DeleteOrganizationRequest, DeleteOrganizationResponse, DeleteWorkspaceRequest,
+        DeleteWorkspaceResponse, ErrorReason, GetContractRequest, GetContractResponse,
         GetOrganizationRequest, GetOrganizationResponse, GetWorkspaceRequest, GetWorkspaceResponse,
-        ListOrganizationsRequest, ListOrganizationsResponse, ListWorkspacesRequest, ListWorkspacesResponse,
-        UpdateOrganizationRequest, UpdateOrganizationResponse, UpdateWorkspaceRequest,
-        UpdateWorkspaceResponse, Workspace, organization_service_server::OrganizationService,
+        ListContractsRequest, ListContractsResponse, ListOrganizationsRequest, ListOrganizationsResponse,
+        ListWorkspacesRequest, ListWorkspacesResponse, Organization, UpdateContractRequest,
+        UpdateContractResponse, UpdateOrganizationRequest, UpdateOrganizationResponse,
+        UpdateWorkspaceRequest, UpdateWorkspaceResponse, Workspace,
+        organization_service_server::OrganizationService,
     },
     rules::{
         Command, CreateOrganization,
@@ -74,6 +78,7 @@ impl OrganizationService for Services {
         let command = Command::CreateOrganization(CreateOrganization {
             organization,
             display_name: parse::required("display_name", &message.display_name)?,
+            settings: settings::of_new(message.settings.as_ref())?,
             owner: MemberId::generate(),
             account: parse::required("owner_account_id", &message.owner_account_id)?,
             workspace: WorkspaceId::generate(),
@@ -102,7 +107,9 @@ impl OrganizationService for Services {
     ) -> Result<Response<GetOrganizationResponse>, Status> {
         let id = parse::required("organization_id", &request.get_ref().organization_id)?;
         self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
-        let organization = Some(convert::organization(self.read_organization(id).await?));
+        let row = self.read_organization(id).await?;
+        let used = self.engine.database().seats_used(id).await.map_err(status::storage)?;
+        let organization = Some(Organization { seats_used: Some(used), ..convert::organization(row) });
         Ok(Response::new(GetOrganizationResponse { organization }))
     }
 
@@ -113,13 +120,26 @@ impl OrganizationService for Services {
         let message = request.get_ref();
         let organization = parse::present("organization", message.organization.as_ref())?;
         let id = parse::required("organization.organization_id", &organization.organization_id)?;
-        parse::mask(message.update_mask.as_ref(), &["display_name"])?;
-        let display_name = parse::required("organization.display_name", &organization.display_name)?;
+        let update = settings::update(message.update_mask.as_ref(), organization)?;
         let context =
             self.context("UpdateOrganization", &request, &message.acting_account_id, &message.request_id)?;
-        let done = self.execute(context, id, Command::RenameOrganization { display_name }).await?;
+        let done = self.execute(context, id, Command::UpdateOrganization(update)).await?;
         let organization = Some(convert::organization(self.read_organization(id).await?));
         Ok(Response::new(UpdateOrganizationResponse { organization, token: self.token(&done).await? }))
+    }
+
+    async fn delete_organization(
+        &self,
+        request: Request<DeleteOrganizationRequest>,
+    ) -> Result<Response<DeleteOrganizationResponse>, Status> {
+        let message = request.get_ref();
+        let id = parse::required("organization_id", &message.organization_id)?;
+        let context =
+            self.context("DeleteOrganization", &request, &message.acting_account_id, &message.request_id)?;
+        let command = Command::DeleteOrganization { confirmed: message.confirm };
+        let done = self.execute(context, id, command).await?;
+        let organization = Some(convert::organization(self.read_organization(id).await?));
+        Ok(Response::new(DeleteOrganizationResponse { organization, token: self.token(&done).await? }))
     }
 
     async fn list_organizations(
@@ -223,5 +243,40 @@ impl OrganizationService for Services {
         let next_page_token = self.next_page(&page, &mut rows, |row| row.workspace_id.to_string());
         let workspaces = rows.into_iter().map(convert::workspace).collect();
         Ok(Response::new(ListWorkspacesResponse { workspaces, next_page_token }))
+    }
+
+    async fn create_contract(
+        &self,
+        request: Request<CreateContractRequest>,
+    ) -> Result<Response<CreateContractResponse>, Status> {
+        self.contract_created(request).await
+    }
+
+    async fn get_contract(
+        &self,
+        request: Request<GetContractRequest>,
+    ) -> Result<Response<GetContractResponse>, Status> {
+        self.contract_read(request).await
+    }
+
+    async fn update_contract(
+        &self,
+        request: Request<UpdateContractRequest>,
+    ) -> Result<Response<UpdateContractResponse>, Status> {
+        self.contract_updated(request).await
+    }
+
+    async fn list_contracts(
+        &self,
+        request: Request<ListContractsRequest>,
+    ) -> Result<Response<ListContractsResponse>, Status> {
+        self.contracts_listed(request).await
+    }
+
+    async fn delete_contract(
+        &self,
+        request: Request<DeleteContractRequest>,
+    ) -> Result<Response<DeleteContractResponse>, Status> {
+        self.contract_deleted(request).await
     }
 }

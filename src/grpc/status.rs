@@ -13,7 +13,8 @@ use crate::{
     proto::ErrorReason,
     rules::{
         Violation,
-        ids::{Malformed, SubscriptionId},
+        ids::{ContractId, Malformed, SubscriptionId},
+        seats::SeatsOf,
         tables::{Denial, Standing},
     },
     storage::StorageError,
@@ -103,6 +104,11 @@ fn bad_field(reason: ErrorReason, field: &str, problem: String) -> Status {
 /// Something that a read names does not exist.
 pub(super) fn not_found(reason: ErrorReason, kind: &str, name: impl ToString) -> Status {
     Problem::new(Code::NotFound, reason, format!("no such {kind}")).about(kind, name).status()
+}
+
+/// No such contract.
+pub(super) fn no_contract(id: ContractId) -> Status {
+    not_found(ErrorReason::ContractNotFound, "contract", id)
 }
 
 /// No account is found by this field. What it says is not repeated: messages end up in logs.
@@ -303,6 +309,13 @@ pub(super) fn engine(error: EngineError) -> Status {
             not_found(ErrorReason::OrganizationNotFound, "organization", id)
         }
         EngineError::Missing(Missing::App(app)) => not_found(ErrorReason::AppNotFound, "app", app),
+        EngineError::Missing(Missing::Contract(id)) => no_contract(id),
+        error @ EngineError::ContractInUse(id) => {
+            Problem::new(Code::FailedPrecondition, ErrorReason::ContractInUse, error.to_string())
+                .precondition([id.to_string()])
+                .with("resource", id)
+                .status()
+        }
         EngineError::EmailTaken => {
             let message = "the e-mail address belongs to another account";
             let mut error = Problem::new(Code::AlreadyExists, ErrorReason::AccountEmailTaken, message);
@@ -337,6 +350,14 @@ pub(super) fn engine(error: EngineError) -> Status {
     }
 }
 
+/// Whose seats they are: what kind of thing, and which.
+fn seats_of(of: SeatsOf) -> (&'static str, String) {
+    match of {
+        SeatsOf::Organization(id) => ("organization", id.to_string()),
+        SeatsOf::Contract(id) => ("contract", id.to_string()),
+    }
+}
+
 fn violation(violation: Violation) -> Status {
     let message = violation.to_string();
     let failed = |reason, resource: String| {
@@ -357,6 +378,31 @@ fn violation(violation: Violation) -> Status {
                 .with("rule", "R61")
                 .status()
         }
+        Violation::SelfDeactivationOff(_) => {
+            Problem::new(Code::PermissionDenied, ErrorReason::SelfDeactivationOff, message.clone())
+                .with("rule", "R06")
+                .status()
+        }
+        Violation::OrganizationDeleted(id) => {
+            failed(ErrorReason::OrganizationDeleted, id.to_string()).status()
+        }
+        Violation::NotConfirmed => {
+            Problem::new(Code::FailedPrecondition, ErrorReason::ConfirmationRequired, message.clone())
+                .precondition(["confirm".to_owned()])
+                .with("field", "confirm")
+                .status()
+        }
+        Violation::NoSeat { of, used, limit } => {
+            let (kind, id) = seats_of(of);
+            let mut error = Problem::new(Code::ResourceExhausted, ErrorReason::NoSeat, message.clone());
+            error.details.add_quota_failure_violation(format!("{kind}:{id}"), message.clone());
+            error.with("resource", id).with("used", used).with("limit", limit).status()
+        }
+        Violation::SeatsInUse { of, used, limit } => {
+            let (_, id) = seats_of(of);
+            failed(ErrorReason::SeatsInUse, id).with("used", used).with("limit", limit).status()
+        }
+        Violation::SeatsNotCounted => internal(&violation),
         Violation::WorkspaceOfOtherApp { app } => {
             Problem::new(Code::PermissionDenied, ErrorReason::WorkspaceOfOtherApp, message.clone())
                 .with("resource", app)

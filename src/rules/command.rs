@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ids::{AccountId, AppName, DisplayName, MemberId, OrganizationId, WorkspaceId},
+    ids::{AccountId, AppName, ContractId, DisplayName, MemberId, OrganizationId, WorkspaceId},
     roles::{MembershipState, OrganizationRole, WorkspaceRole},
-    state::Moment,
+    state::{Moment, Organization, Settings},
     tables::ActorKind,
 };
 
@@ -14,10 +14,12 @@ use super::{
 pub enum Command {
     /// Create an organization with its first workspace and its owner (R01).
     CreateOrganization(CreateOrganization),
-    /// Rename the organization.
-    RenameOrganization {
-        /// The new name.
-        display_name: DisplayName,
+    /// Change the name, the settings or the contract of the organization.
+    UpdateOrganization(OrganizationUpdate),
+    /// Delete the organization with everything in it.
+    DeleteOrganization {
+        /// Whether the request says that it is meant.
+        confirmed: bool,
     },
     /// Create a workspace.
     CreateWorkspace {
@@ -139,7 +141,8 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Self::CreateOrganization(_) => "CreateOrganization",
-            Self::RenameOrganization { .. } => "RenameOrganization",
+            Self::UpdateOrganization(_) => "UpdateOrganization",
+            Self::DeleteOrganization { .. } => "DeleteOrganization",
             Self::CreateWorkspace { .. } => "CreateWorkspace",
             Self::RenameWorkspace { .. } => "RenameWorkspace",
             Self::DeleteWorkspace { .. } => "DeleteWorkspace",
@@ -166,6 +169,8 @@ pub struct CreateOrganization {
     pub organization: OrganizationId,
     /// Its name.
     pub display_name: DisplayName,
+    /// What it decides for itself.
+    pub settings: Settings,
     /// The id that the owner's member gets.
     pub owner: MemberId,
     /// The owner's account.
@@ -178,6 +183,73 @@ pub struct CreateOrganization {
     pub workspace_name: DisplayName,
     /// Whether the owner becomes ADMIN of the first workspace.
     pub owner_joins: bool,
+}
+
+/// What changes of an organization. None: stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrganizationUpdate {
+    /// The new name.
+    pub display_name: Option<DisplayName>,
+    /// The contract that it is to share. Some(None): none.
+    pub contract: Option<Option<ContractId>>,
+    /// The settings.
+    pub settings: SettingsUpdate,
+}
+
+impl OrganizationUpdate {
+    /// Whether it is about seats, which an organization does not decide for itself.
+    pub fn names_seats(&self) -> bool {
+        self.contract.is_some() || self.settings.seat_limit.is_some()
+    }
+
+    /// Makes contract and settings so.
+    pub fn apply(&self, organization: &mut Organization) {
+        if let Some(contract) = self.contract {
+            organization.contract = contract;
+        }
+        self.settings.apply(&mut organization.settings);
+    }
+}
+
+/// What changes of the settings. None: stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SettingsUpdate {
+    pub seat_limit: Option<Option<i64>>,
+    pub self_deactivation: Option<bool>,
+    pub invitation_forwarding: Option<bool>,
+    pub guest_inactivity_days: Option<Option<i32>>,
+    pub reactivate_on_return: Option<bool>,
+    pub erased_alias: Option<DisplayName>,
+    pub deleted_account_alias: Option<DisplayName>,
+}
+
+impl SettingsUpdate {
+    /// Makes the settings so.
+    pub fn apply(&self, settings: &mut Settings) {
+        let Self {
+            seat_limit,
+            self_deactivation,
+            invitation_forwarding,
+            guest_inactivity_days,
+            reactivate_on_return,
+            erased_alias,
+            deleted_account_alias,
+        } = self.clone();
+        set(&mut settings.seat_limit, seat_limit);
+        set(&mut settings.self_deactivation, self_deactivation);
+        set(&mut settings.invitation_forwarding, invitation_forwarding);
+        set(&mut settings.guest_inactivity_days, guest_inactivity_days);
+        set(&mut settings.reactivate_on_return, reactivate_on_return);
+        set(&mut settings.erased_alias, erased_alias);
+        set(&mut settings.deleted_account_alias, deleted_account_alias);
+    }
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
 }
 
 /// Which workspace memberships a reactivation restores (R33).

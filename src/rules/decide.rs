@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{
     change::{Change, Reason, Subject},
-    command::{Actor, Command, CreateOrganization},
+    command::{Actor, Command},
     draft::Draft,
     ids::{AccountId, AppName, CommandId, DisplayName, MemberId, WorkspaceId},
-    members,
-    roles::{MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
-    state::{Member, Organization, Settings, State, Workspace, WorkspaceMember},
+    members, organizations,
+    roles::{MembershipState, OrganizationRole, WorkspaceState},
+    seats,
+    state::{Member, State, Workspace, WorkspaceMember},
     tables::{Action, ActorKind, Target, permitted},
     time,
     violation::Violation,
@@ -29,10 +30,16 @@ pub fn decide(
     command: &Command,
     id: CommandId,
 ) -> Result<Vec<Change>, Violation> {
+    if let Some(organization) = state.organization.as_ref().filter(|organization| organization.is_deleted())
+        && !matches!(command, Command::DeleteOrganization { .. })
+    {
+        return Err(Violation::OrganizationDeleted(organization.id));
+    }
     let mut draft = Draft::new(state, actor, id);
     match command {
-        Command::CreateOrganization(command) => create_organization(&mut draft, command),
-        Command::RenameOrganization { display_name } => rename_organization(&mut draft, display_name),
+        Command::CreateOrganization(command) => organizations::create(&mut draft, command),
+        Command::UpdateOrganization(update) => organizations::update(&mut draft, update),
+        Command::DeleteOrganization { confirmed } => organizations::delete_confirmed(&mut draft, *confirmed),
         Command::CreateWorkspace { workspace, app, display_name } => {
             create_workspace(&mut draft, *workspace, app, display_name)
         }
@@ -71,6 +78,7 @@ pub fn decide(
     if draft.changes.len() > MAX_CHANGES {
         return Err(Violation::TooLarge { changes: draft.changes.len(), limit: MAX_CHANGES });
     }
+    seats::check(state, &draft.changes)?;
     Ok(draft.changes)
 }
 
@@ -97,83 +105,6 @@ pub fn profile_changed(member: &Member) -> Change {
         handover_to: None,
         assignments: None,
     }
-}
-
-fn create_organization(draft: &mut Draft<'_>, command: &CreateOrganization) -> Result<(), Violation> {
-    let CreateOrganization {
-        organization,
-        display_name,
-        owner,
-        account,
-        workspace,
-        app,
-        workspace_name,
-        owner_joins,
-    } = command;
-    let acting = match draft.actor {
-        Actor::Workload => None,
-        Actor::Person { account, .. } => Some(*account),
-    };
-    permit_account(Action::CreateOrganization, acting, Some(*account))?;
-    let apps = BTreeSet::from([app.clone()]);
-    let created = Organization {
-        id: *organization,
-        display_name: display_name.clone(),
-        state: OrganizationState::Active,
-        contract: None,
-        settings: Settings::default(),
-        apps: apps.clone(),
-        version: 1,
-    };
-    draft.push(Subject::Organization(created), Reason::Created, apps.clone());
-    let first = Workspace {
-        organization_id: *organization,
-        id: *workspace,
-        app: app.clone(),
-        display_name: workspace_name.clone(),
-        state: WorkspaceState::Active,
-        version: 1,
-    };
-    draft.push(Subject::Workspace(first), Reason::Created, apps.clone());
-    let member = Member {
-        organization_id: *organization,
-        id: *owner,
-        account_id: Some(*account),
-        role: OrganizationRole::Owner,
-        state: MembershipState::Active,
-        revoked_by: None,
-        leaving: false,
-        return_time: None,
-        tombstone: None,
-        apps: if *owner_joins { apps } else { BTreeSet::new() },
-        version: 0,
-    };
-    draft.push_member(member, Reason::Created);
-    if *owner_joins {
-        let membership = WorkspaceMember {
-            organization_id: *organization,
-            workspace_id: *workspace,
-            member_id: *owner,
-            role: WorkspaceRole::Admin,
-            state: MembershipState::Active,
-            revoked_by: None,
-            version: 0,
-        };
-        draft.push_membership(membership, Reason::Created);
-    }
-    Ok(())
-}
-
-fn rename_organization(draft: &mut Draft<'_>, display_name: &DisplayName) -> Result<(), Violation> {
-    draft.permit_thing(Action::UpdateOrganization)?;
-    let Some(mut organization) = draft.state.organization.clone() else { return Ok(()) };
-    if organization.display_name != *display_name {
-        organization.display_name = display_name.clone();
-        organization.version += 1;
-        let apps = organization.apps.clone();
-        draft.push(Subject::Organization(organization), Reason::Renamed, apps);
-    }
-    Ok(())
 }
 
 fn create_workspace(

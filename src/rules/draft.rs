@@ -69,10 +69,16 @@ impl<'a> Draft<'a> {
         self.push_membership(membership, reason);
     }
 
-    /// Checks the table of permissions (R61) for a command about a person.
+    /// Checks the table of permissions (R61) for a command about a person, and whether the organization lets its members
+    /// leave by themselves (R06).
     pub(super) fn permit(&self, action: Action, member: &Member) -> Result<(), Violation> {
         let target = if self.is_actor(member.id) { Target::Own } else { Target::Other(member.role) };
-        permitted(action, self.actor.kind(), target).map_err(Violation::Denied)
+        permitted(action, self.actor.kind(), target).map_err(Violation::Denied)?;
+        let allowed = self.state.organization.as_ref().is_none_or(|found| found.settings.self_deactivation);
+        if target == Target::Own && action.is_departure() && !allowed {
+            return Err(Violation::SelfDeactivationOff(member.id));
+        }
+        Ok(())
     }
 
     /// Checks the table of permissions (R61) for a command about a thing.

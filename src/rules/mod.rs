@@ -7,6 +7,7 @@
 //! - R02 an account lives on without any membership; a DEACTIVATED one counts as belonging (R31).
 //! - R03 a change of role changes the role alone.
 //! - R04 everyone may deactivate themselves, in a workspace and in the organization.
+//! - R06 an organization may forbid just that: [`state::Settings`].
 //! - R05, R07, R61 who may do what to whom: [`tables::permitted`].
 //! - R12 to R14 a workspace deactivation closes that workspace, and the organization with the last ACTIVE one.
 //! - R15 a command from an app is the same command. R16, R21 it takes effect with its commit.
@@ -16,6 +17,7 @@
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
 //! - R25 to R29 a REMOVED member is in no list and returns with the same id, into no workspace.
 //! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
+//! - R35, R48 an ACTIVE member holds a seat, free with the access: [`seats`].
 //! - R37 who is deactivated by others keeps the account. R36, R38, R39 nobody loses it by leaving the only
 //!   organization: refused as [`Violation::OnlyOrganization`].
 //! - R55, R56, R59 what time does: inactive guests, planned returns, who is to leave.
@@ -28,7 +30,9 @@ mod draft;
 pub mod ids;
 mod members;
 mod notices;
+mod organizations;
 pub mod roles;
+pub mod seats;
 mod shown;
 pub mod state;
 pub mod tables;
@@ -39,7 +43,9 @@ pub mod violation;
 mod workspace_members;
 
 pub use change::{Change, Reason, Subject};
-pub use command::{ActingMember, Actor, Command, CreateOrganization, Restore};
+pub use command::{
+    ActingMember, Actor, Command, CreateOrganization, OrganizationUpdate, Restore, SettingsUpdate,
+};
 pub use decide::{MAX_CHANGES, decide, permit_account, profile_changed};
 pub use notices::{MailKind, Notice, Recipient, notices};
 pub use state::State;

@@ -8,6 +8,7 @@ use super::{
     change::{Change, Subject},
     ids::{AccountId, AppName, CommandId, ContractId, DisplayName, MemberId, OrganizationId, WorkspaceId},
     roles::{ErasedBy, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
+    seats::Seats,
 };
 
 /// An organization.
@@ -27,6 +28,13 @@ pub struct Organization {
     pub apps: BTreeSet<AppName>,
     /// +1 with each change.
     pub version: i64,
+}
+
+impl Organization {
+    /// Whether it is gone for good.
+    pub fn is_deleted(&self) -> bool {
+        self.state == OrganizationState::Deleted
+    }
 }
 
 /// What an organization decides for itself.
@@ -156,6 +164,9 @@ pub struct State {
     /// The ACTIVE owners. Loaded, with the organization locked, where one of them may cease to be one (R60);
     /// empty otherwise, which refuses.
     pub active_owners: BTreeSet<MemberId>,
+    /// Its seats. Counted, with the organization and its contract locked, where they are limited and somebody may take
+    /// one (R35), or where the limits change; none otherwise, which refuses.
+    pub seats: Option<Seats>,
     /// Whether the acting person belongs, ACTIVE or DEACTIVATED, to another organization (R36, R40).
     pub actor_belongs_elsewhere: bool,
     /// The moment of the decision. Loaded for commands that compare moments; otherwise so long ago that nothing is due.

@@ -15,6 +15,9 @@ pub enum Action {
     SetExternalIds,
     CreateOrganization,
     UpdateOrganization,
+    SetSeats,
+    DeleteOrganization,
+    ManageContracts,
     CreateWorkspace,
     UpdateWorkspace,
     DeleteWorkspace,
@@ -33,6 +36,19 @@ pub enum Action {
     DeactivateWorkspaceMember,
     ReactivateWorkspaceMember,
     RemoveWorkspaceMember,
+}
+
+impl Action {
+    /// Whether it takes access away from the member that it is about.
+    pub fn is_departure(self) -> bool {
+        matches!(
+            self,
+            Self::DeactivateMember
+                | Self::RemoveMember
+                | Self::DeactivateWorkspaceMember
+                | Self::RemoveWorkspaceMember
+        )
+    }
 }
 
 /// Who acts: what counts of an actor for one command.
@@ -78,6 +94,7 @@ type Rows = [&'static str; 7];
 
 const OPERATOR_ONLY: Rows = ["yyyyy", ".....", ".....", ".....", ".....", ".....", "....."];
 const OWN_ONLY: Rows = ["yyyyy", "y....", "y....", "y....", "y....", "y....", "y...."];
+const OWNERS: Rows = ["yyyyy", "yyyyy", ".....", ".....", ".....", ".....", "....."];
 const ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", "....."];
 const ADMINS_AND_WORKSPACE_ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
 const ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", ".....", ".....", ".....", "....."];
@@ -92,6 +109,9 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::SetExternalIds, OPERATOR_ONLY),
     (Action::CreateOrganization, OWN_ONLY),
     (Action::UpdateOrganization, ADMINS),
+    (Action::SetSeats, OPERATOR_ONLY),
+    (Action::DeleteOrganization, OWNERS),
+    (Action::ManageContracts, OPERATOR_ONLY),
     (Action::CreateWorkspace, ADMINS),
     (Action::UpdateWorkspace, ADMINS_AND_WORKSPACE_ADMINS),
     (Action::DeleteWorkspace, ADMINS),

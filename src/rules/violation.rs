@@ -1,7 +1,8 @@
 //! Why a command is refused.
 
 use super::{
-    ids::{AppName, MemberId, WorkspaceId},
+    ids::{AppName, MemberId, OrganizationId, WorkspaceId},
+    seats::SeatsOf,
     tables::{Denial, Standing},
 };
 
@@ -11,6 +12,38 @@ pub enum Violation {
     /// The actor may not do this to this target (R05, R61).
     #[error("the acting person may not do this")]
     Denied(Denial),
+    /// The organization does not let its members deactivate or remove themselves (R06).
+    #[error("members of this organization do not deactivate or remove themselves; an owner or admin can")]
+    SelfDeactivationOff(MemberId),
+    /// The organization is deleted.
+    #[error("organization {0} is deleted")]
+    OrganizationDeleted(OrganizationId),
+    /// What cannot be undone was not confirmed.
+    #[error("this cannot be undone, and has to be confirmed")]
+    NotConfirmed,
+    /// No seat is free (R35).
+    #[error("all {limit} seats are in use")]
+    NoSeat {
+        /// Whose seats.
+        of: SeatsOf,
+        /// How many are in use.
+        used: i64,
+        /// How many there are.
+        limit: i64,
+    },
+    /// More seats are in use than there would be.
+    #[error("{used} seats are in use, more than the {limit} that there would be")]
+    SeatsInUse {
+        /// Whose seats.
+        of: SeatsOf,
+        /// How many are, or would be, in use.
+        used: i64,
+        /// How many there would be.
+        limit: i64,
+    },
+    /// The seats decide, and the slice does not have them: the engine asks again with them. No caller hears of it.
+    #[error("the seats were not counted")]
+    SeatsNotCounted,
     /// The calling app does not own the workspace.
     #[error("the workspace belongs to app {app}")]
     WorkspaceOfOtherApp {

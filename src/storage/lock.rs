@@ -1,5 +1,5 @@
 //! Loads under locks, one statement each (see [`Transaction`] about pipelines). The order, which every command keeps:
-//! account, organization, workspace, members by id.
+//! account, contract, organization, workspace, members by id.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ impl Whose {
         self.members.is_empty() && self.account.is_none()
     }
 
-    fn ids(&self) -> Vec<Uuid> {
+    pub(super) fn ids(&self) -> Vec<Uuid> {
         self.members.iter().map(|member| member.0).collect()
     }
 }
@@ -91,6 +91,7 @@ macro_rules! first_locked {
         .optional()?
     }};
 }
+pub(super) use first_locked;
 
 impl Transaction {
     /// Loads an account.
@@ -196,6 +197,47 @@ impl Transaction {
             .load(&mut self.connection())
             .await?;
         rows.into_iter().map(|row| Member::try_from(row).map(|member| (member.id, member))).collect()
+    }
+
+    /// Locks and loads the members who are ACTIVE or DEACTIVATED in an organization, at most so many, and one more, in the
+    /// order of their ids.
+    pub async fn members_who_belong(
+        &self,
+        organization: OrganizationId,
+        and: Option<MemberId>,
+        at_most: usize,
+    ) -> Result<BTreeMap<MemberId, Member>, StorageError> {
+        let states = [MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()];
+        let rows: Vec<MemberRow> = members::table
+            .filter(members::organization_id.eq(organization.0))
+            .filter(
+                members::state
+                    .eq_any(states)
+                    .or(members::member_id.eq(and.map(|member| member.0).unwrap_or_default())),
+            )
+            .order(members::member_id)
+            .limit(i64::try_from(at_most).unwrap_or(i64::MAX))
+            .select(MemberRow::as_select())
+            .for_no_key_update()
+            .load(&mut self.connection())
+            .await?;
+        rows.into_iter().map(|row| Member::try_from(row).map(|member| (member.id, member))).collect()
+    }
+
+    /// Locks and loads the live workspaces of an organization in the order of their ids.
+    pub async fn lock_live_workspaces(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<Vec<Workspace>, StorageError> {
+        let rows: Vec<WorkspaceRow> = workspaces::table
+            .filter(workspaces::organization_id.eq(organization.0))
+            .filter(workspaces::state.eq(WorkspaceState::Active.as_str()))
+            .order(workspaces::workspace_id)
+            .select(WorkspaceRow::as_select())
+            .for_no_key_update()
+            .load(&mut self.connection())
+            .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// Loads and locks all members that an account has, by organization.

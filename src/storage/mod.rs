@@ -8,6 +8,7 @@ mod activity;
 mod answers;
 mod apps;
 mod connect;
+mod contracts;
 mod departures;
 mod error;
 mod history;
@@ -40,6 +41,7 @@ pub use self::{
     activity::{Activity, DueReturn, InactiveGuest, MemberTimes},
     answers::MemberStanding,
     apps::AppRow,
+    contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
     error::StorageError,
     history::{Between, HistoryFilter, HistoryPage, HistoryRow, Past, StandingRow, When},

@@ -130,6 +130,22 @@ impl Text for WriteMemberships {
             version = excluded.version, update_time = now()";
 }
 
+/// Nobody will show the members of a DELETED organization any more.
+struct DeleteProfiles;
+
+impl Text for DeleteProfiles {
+    const SQL: &'static str = "DELETE FROM profiles WHERE organization_id = ANY ($1)";
+}
+
+struct EndInvitations;
+
+impl Text for EndInvitations {
+    const SQL: &'static str = "
+        UPDATE invitations
+        SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
+        WHERE organization_id = ANY ($1) AND state = 'PENDING'";
+}
+
 struct Append;
 
 impl Text for Append {
@@ -165,6 +181,7 @@ impl Transaction {
         let subjects = Subjects::after(changes);
         self.committing();
         // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
+        let ended = subjects.ended();
         let (
             queued,
             account,
@@ -174,6 +191,7 @@ impl Transaction {
             members,
             profile,
             memberships,
+            ended,
             completed,
             appended,
             committed,
@@ -186,6 +204,7 @@ impl Transaction {
             OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows))),
             OptionFuture::from(profile.map(|profile| self.write_profile(profile))),
             OptionFuture::from(some(&subjects.memberships).map(|rows| self.write_memberships(rows))),
+            OptionFuture::from(some(&ended).map(|ids| self.forget_organizations(ids))),
             OptionFuture::from(completed.map(|(claim, subject)| self.complete_request(claim, subject))),
             OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
             self.send_commit(),
@@ -199,6 +218,7 @@ impl Transaction {
             members,
             profile,
             memberships,
+            ended,
             completed,
             appended,
         ] {
@@ -287,6 +307,18 @@ impl Transaction {
         Ok(())
     }
 
+    /// Ends what a DELETED organization kept besides its rows: the names of its members, the invited addresses.
+    async fn forget_organizations(&self, ids: &[Uuid]) -> Result<(), StorageError> {
+        let (mut profiles, mut invitations) = (self.connection(), self.connection());
+        let (profiles, invitations) = join!(
+            prepared::<DeleteProfiles, _>(|sql| sql.bind::<Uuids, _>(ids)).execute(&mut profiles),
+            prepared::<EndInvitations, _>(|sql| sql.bind::<Uuids, _>(ids)).execute(&mut invitations),
+        );
+        profiles?;
+        invitations?;
+        Ok(())
+    }
+
     /// Hands the changes of a command to sequencing. Must be the last statement before the commit: the ids that it draws
     /// must come after every lock of the command, or a command that saw it could be placed before it.
     async fn append(&self, changes: &[Change], origin: &ChangeOrigin) -> Result<(), StorageError> {
@@ -355,6 +387,13 @@ impl<'a> Subjects<'a> {
             }
         }
         subjects
+    }
+}
+
+impl Subjects<'_> {
+    /// The organizations that are DELETED.
+    fn ended(&self) -> Vec<Uuid> {
+        self.organizations.iter().filter(|row| row.is_deleted()).map(|row| row.id.0).collect()
     }
 }
 

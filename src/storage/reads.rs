@@ -176,13 +176,14 @@ impl Database {
         Ok(query.first(&mut self.read().await?).await.optional()?)
     }
 
-    /// Lists organizations by id, from after one.
+    /// Lists the live organizations by id, from after one.
     pub async fn organizations(
         &self,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<OrganizationRead>, StorageError> {
         let query = organizations::table
+            .filter(organizations::state.eq("ACTIVE"))
             .filter(organizations::organization_id.gt(after.unwrap_or_default()))
             .order(organizations::organization_id)
             .limit(limit)

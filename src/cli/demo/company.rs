@@ -127,6 +127,7 @@ impl Company {
             owner_stays_out: false,
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            settings: None,
         };
         let founded = self.client.organizations().create_organization(request).await?.into_inner();
         self.organization_id =

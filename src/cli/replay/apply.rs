@@ -62,6 +62,7 @@ impl Applier {
             owner_stays_out: true,
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "organization"),
+            settings: None,
         };
         let response = retry(&self.calls.policy, async || {
             self.calls.client.organizations().create_organization(request.clone()).await
