@@ -15,8 +15,10 @@ use super::{
 
 mod model;
 mod notices;
+mod organizations;
 mod permissions;
 mod scopes;
+mod seats;
 mod states;
 mod time;
 

@@ -50,7 +50,13 @@ fn put_change(text: &mut String, change: &v1::Change, replica: &Replica, receive
 /// What a thing is now, in words.
 fn thing(subject: &v1::Subject, replica: &Replica) -> Option<String> {
     Some(match subject.subject.as_ref()? {
-        subject::Subject::Organization(row) => format!("organization {}", quoted(&row.display_name)),
+        subject::Subject::Organization(row) => {
+            let state = match row.state() {
+                v1::OrganizationState::Deleted => ": DELETED",
+                _ => "",
+            };
+            format!("organization {}{state}", quoted(&row.display_name))
+        }
         subject::Subject::Workspace(row) => {
             let state = match row.state() {
                 v1::WorkspaceState::Deleted => ": DELETED",

@@ -7,12 +7,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rules::{
-    ActingMember, Actor, Command, CreateOrganization, Reason, Restore, Subject, change::Change, decide,
+    ActingMember, Actor, Command, CreateOrganization, Reason, Restore, SettingsUpdate, Subject,
+    change::Change, decide,
 };
 
 mod invariants;
 mod naive;
-use invariants::{Thing, check_change, check_repetition, check_restoration, check_state};
+pub(super) use invariants::{Thing, check_change};
+use invariants::{check_repetition, check_restoration, check_state};
 use naive::{Naive, Standing};
 
 const PEOPLE: usize = 5;
@@ -41,6 +43,8 @@ pub(super) enum Verb {
     Leave,
     Rejoin,
     Expel,
+    LimitSeats { limit: Option<i64> },
+    AllowLeaving { allowed: bool },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Verb::Leave),
         3 => Just(Verb::Rejoin),
         1 => Just(Verb::Expel),
+        2 => prop::option::of(1..=PEOPLE as i64).prop_map(|limit| Verb::LimitSeats { limit }),
+        1 => any::<bool>().prop_map(|allowed| Verb::AllowLeaving { allowed }),
     ];
     // Workloads may do everything, and people to themselves more than to others: else a run is mostly refusals.
     let actor = prop_oneof![
@@ -158,6 +164,13 @@ fn command(step: &Step, number: usize) -> Command {
         Verb::Leave => Command::DeactivateWorkspaceMember { workspace, member },
         Verb::Rejoin => Command::ReactivateWorkspaceMember { workspace, member },
         Verb::Expel => Command::RemoveWorkspaceMember { workspace, member },
+        Verb::LimitSeats { limit } => {
+            organizations::setting(SettingsUpdate { seat_limit: Some(limit), ..SettingsUpdate::default() })
+        }
+        Verb::AllowLeaving { allowed } => organizations::setting(SettingsUpdate {
+            self_deactivation: Some(allowed),
+            ..SettingsUpdate::default()
+        }),
     }
 }
 
@@ -176,6 +189,8 @@ fn actor(state: &State, step: &Step) -> Actor {
             | Verb::ReactivateAll
             | Verb::ReactivateOne
             | Verb::Remove
+            | Verb::LimitSeats { .. }
+            | Verb::AllowLeaving { .. }
     );
     let administers = state
         .workspace_members
@@ -198,6 +213,7 @@ fn founded() -> (State, Naive) {
         app: app(APPS[0]),
         workspace_name: shown("general"),
         owner_joins: true,
+        settings: Settings::default(),
     });
     let mut state = State::default();
     for change in decide(&state, &Actor::Workload, &found, command_id(0)).expect("nothing stands against it")
@@ -217,7 +233,12 @@ fn as_seen(state: &State) -> Naive {
         MembershipState::Removed => Standing::Gone,
         MembershipState::Erased => unreachable!("no command of this model erases"),
     };
-    let mut seen = Naive::default();
+    let settings = &state.organization.as_ref().expect("it was founded").settings;
+    let mut seen = Naive {
+        seat_limit: settings.seat_limit,
+        leaving_allowed: settings.self_deactivation,
+        ..Naive::default()
+    };
     for index in 0..ROOMS {
         seen.rooms[index] = state.workspaces.get(&workspace(index)).map(|room| {
             let of = APPS.iter().position(|app| *app == room.app.as_str()).expect("one of ours");
@@ -258,6 +279,7 @@ proptest! {
                 continue;
             }
             state.actor_belongs_elsewhere = step.belongs_elsewhere;
+            state.seats = Some(seats::of(&state));
             let command = command(step, number);
             let before = state.clone();
             let answer = decide(&state, &actor(&state, step), &command, command_id(number));
@@ -277,5 +299,6 @@ proptest! {
             }
             naive = wanted;
         }
+        organizations::check_end(&mut state, &mut versions);
     }
 }

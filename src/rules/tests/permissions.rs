@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::rules::{
-    ActingMember, Actor, Command, CreateOrganization, Restore, Violation, decide, permit_account,
+    ActingMember, Actor, Command, CreateOrganization, OrganizationUpdate, Restore, SettingsUpdate, Violation,
+    decide, permit_account,
     tables::{Action, ActorKind, Denial, Target, permitted},
 };
 
@@ -65,7 +66,19 @@ fn actor(person: Option<Person>) -> Actor {
 fn command(row: &str, member: MemberId, granted: OrganizationRole) -> Command {
     let workspace = HOME;
     match row {
-        "rename the organization" => Command::RenameOrganization { display_name: shown("Other") },
+        "rename the organization" => organizations::renaming("Other"),
+        "change the settings" => organizations::setting(SettingsUpdate {
+            invitation_forwarding: Some(true),
+            ..SettingsUpdate::default()
+        }),
+        "limit the seats" => {
+            organizations::setting(SettingsUpdate { seat_limit: Some(Some(50)), ..SettingsUpdate::default() })
+        }
+        "change the contract" => Command::UpdateOrganization(OrganizationUpdate {
+            contract: Some(Some(seats::CONTRACT)),
+            ..OrganizationUpdate::default()
+        }),
+        "delete the organization" => Command::DeleteOrganization { confirmed: true },
         "create a workspace" => Command::CreateWorkspace {
             workspace: WorkspaceId(Uuid::from_u128(99)),
             app: app("boards"),
@@ -152,6 +165,7 @@ fn put_actor(state: &mut State, person: Option<Person>) {
 /// point, because everyone who may grant anything may grant that.
 fn ask(row: &str, person: Option<Person>, target: &str) -> Result<usize, Violation> {
     let mut state = slice();
+    state.seats = Some(seats::of_nobody());
     put_actor(&mut state, person);
     let (member, granted) = match (row, target) {
         ("grant" | "add as", granted) => {
@@ -175,7 +189,7 @@ fn r61_every_command_by_every_actor_on_everyone() {
     let table = table();
     let mut cells = 0;
     for row in table.keys() {
-        let about_a_thing = table[row]["owner"].0 == ["it"];
+        let about_a_thing = table[row]["workload"].0 == ["it"];
         let targets = if about_a_thing { vec!["it"] } else { ROLES.to_vec() };
         for (kind, target) in KINDS.iter().flat_map(|kind| targets.iter().map(move |target| (kind, target))) {
             for person in actors(kind) {
@@ -193,15 +207,16 @@ fn r61_every_command_by_every_actor_on_everyone() {
             }
         }
     }
-    assert_eq!(cells, (4 + 15 * 4) * 15, "15 kinds of actors, 4 commands about things and 15 about persons");
+    assert_eq!(cells, (8 + 15 * 4) * 15, "15 kinds of actors, 8 commands about things and 15 about persons");
 }
 
 #[test]
 fn r61_every_command_on_oneself() {
     use crate::rules::tables::Standing::{self, Deactivated, Removed};
     let table = table();
-    for row in
-        table.keys().filter(|row| !matches!(**row, "grant" | "add as") && table[*row]["owner"].0[0] != "it")
+    for row in table
+        .keys()
+        .filter(|row| !matches!(**row, "grant" | "add as") && table[*row]["workload"].0[0] != "it")
     {
         // Reopening is about someone who is DEACTIVATED, and who is that is an outsider.
         let reopening = row.starts_with("reopen");
@@ -288,13 +303,23 @@ fn r61_accounts_and_new_organizations() {
     let (own, other) = (account_of(ACTOR), account_of(TARGET));
     let denied = Err(Violation::Denied(Denial::RoleInsufficient));
     for action in
-        [Action::CreateAccount, Action::UpdateAccount, Action::SetExternalIds, Action::CreateOrganization]
+        [
+            Action::CreateAccount,
+            Action::UpdateAccount,
+            Action::SetExternalIds,
+            Action::CreateOrganization,
+            Action::ManageContracts,
+        ]
     {
         assert_eq!(permit_account(action, None, Some(other)), Ok(()), "{action:?} by a workload");
         assert_eq!(permit_account(action, Some(own), Some(other)), denied, "{action:?} for another");
     }
-    assert_eq!(permit_account(Action::CreateAccount, Some(own), None), denied);
-    assert_eq!(permit_account(Action::SetExternalIds, Some(own), Some(own)), denied);
+    for action in
+        [Action::CreateAccount, Action::SetExternalIds, Action::ManageContracts, Action::SetSeats]
+    {
+        assert_eq!(permit_account(action, Some(own), None), denied, "{action:?}");
+        assert_eq!(permit_account(action, Some(own), Some(own)), denied, "{action:?}");
+    }
     assert_eq!(permit_account(Action::UpdateAccount, Some(own), Some(own)), Ok(()));
     assert_eq!(permit_account(Action::CreateOrganization, Some(own), Some(own)), Ok(()));
 
@@ -308,6 +333,7 @@ fn r61_accounts_and_new_organizations() {
             app: app("chat"),
             workspace_name: shown("general"),
             owner_joins: true,
+            settings: Settings::default(),
         })
     };
     for person in KINDS.iter().flat_map(|kind| actors(kind)) {
@@ -331,6 +357,9 @@ fn r61_no_action_is_without_a_row() {
         Action::SetExternalIds,
         Action::CreateOrganization,
         Action::UpdateOrganization,
+        Action::SetSeats,
+        Action::DeleteOrganization,
+        Action::ManageContracts,
         Action::CreateWorkspace,
         Action::UpdateWorkspace,
         Action::DeleteWorkspace,

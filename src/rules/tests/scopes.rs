@@ -39,7 +39,7 @@ fn a_scope_grows_only_by_a_change() {
             app: app("track"),
             display_name: shown("times"),
         },
-        Command::RenameOrganization { display_name: shown("Other") },
+        organizations::renaming("Other"),
     ] {
         let changes = decide(&state, &Actor::Workload, &command, NOW).expect("allowed");
         changes.iter().for_each(|change| state.apply(change));

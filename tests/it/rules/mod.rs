@@ -1,11 +1,14 @@
 //! The numbered rules, through the API and on a real Postgres. Each test carries the numbers of its rules.
 
 mod leaving;
+mod organization_deletion;
 mod organization_departures;
 mod permissions;
 mod reactivation;
 mod removal;
 mod rendering;
+mod seats;
+mod settings;
 mod states;
 mod structure;
 mod time;

@@ -35,7 +35,7 @@ pub(super) fn check_state(state: &State) {
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Thing {
+pub(in crate::rules::tests) enum Thing {
     Organization,
     Workspace(WorkspaceId),
     Member(MemberId),
@@ -52,7 +52,11 @@ fn thing(subject: &Subject) -> Thing {
 }
 
 /// What must hold of every change: versions, scopes, and that a scope grows by a change alone.
-pub(super) fn check_change(before: &State, change: &Change, versions: &mut BTreeMap<Thing, i64>) {
+pub(in crate::rules::tests) fn check_change(
+    before: &State,
+    change: &Change,
+    versions: &mut BTreeMap<Thing, i64>,
+) {
     let version = versions.entry(thing(&change.subject)).or_default();
     assert_eq!(change.subject.version(), *version + 1, "{change:?}");
     *version += 1;

@@ -26,6 +26,8 @@ pub(super) struct Naive {
     /// App and whether it is live.
     pub(super) rooms: [Option<(usize, bool)>; ROOMS],
     pub(super) people: Vec<Person>,
+    pub(super) seat_limit: Option<i64>,
+    pub(super) leaving_allowed: bool,
 }
 
 impl Default for Naive {
@@ -35,7 +37,7 @@ impl Default for Naive {
             standing: Standing::Never,
             rooms: [(Standing::Never, WorkspaceRole::Guest); ROOMS],
         };
-        Self { rooms: [None; ROOMS], people: vec![nobody; PEOPLE] }
+        Self { rooms: [None; ROOMS], people: vec![nobody; PEOPLE], seat_limit: None, leaving_allowed: true }
     }
 }
 
@@ -58,6 +60,12 @@ impl Naive {
         if !next.people.iter().any(is_owner) || !next.rooms.iter().flatten().any(|(_, live)| *live) {
             return None;
         }
+        // R35: nobody comes in, and no limit is set, beyond what there is room for.
+        let (before, after) = (self.seats_used(), next.seats_used());
+        let limited = next.seat_limit != self.seat_limit;
+        if next.seat_limit.is_some_and(|limit| after > limit && (after > before || limited)) {
+            return None;
+        }
         // R36, R38, R39: whoever ends their own access to the only organization that they belong to is refused.
         if let Some(own) = step.actor.filter(|actor| *actor < PEOPLE && !step.belongs_elsewhere) {
             let (before, after) = (self.people[own].standing, next.people[own].standing);
@@ -66,6 +74,15 @@ impl Naive {
             }
         }
         Some(next)
+    }
+
+    fn seats_used(&self) -> i64 {
+        self.people.iter().filter(|person| person.standing == Standing::In).count() as i64
+    }
+
+    /// R06: leaving by oneself, where the organization does not allow it.
+    fn may_leave(&self, step: &Step, who: usize) -> Option<()> {
+        (step.actor != Some(who) || self.leaving_allowed).then_some(())
     }
 
     fn unless_forbidden(&self, step: &Step, number: usize) -> Option<Self> {
@@ -93,6 +110,7 @@ impl Naive {
                     }
                     if was == Standing::In && next.close_if_without_room(index, number) {
                         self.may_act_on(step, index)?;
+                        self.may_leave(step, index)?;
                     }
                 }
             }
@@ -120,6 +138,7 @@ impl Naive {
                 self.belongs(who)?;
             }
             Verb::Deactivate => {
+                self.may_leave(step, who)?;
                 if step.actor != Some(who) {
                     self.administers(step)?;
                     self.may_act_on(step, who)?;
@@ -134,6 +153,7 @@ impl Naive {
                 return self.reopened(step, next);
             }
             Verb::Remove => {
+                self.may_leave(step, who)?;
                 self.administers(step)?;
                 self.may_act_on(step, who)?;
                 if self.people[who].standing == Standing::Never {
@@ -162,6 +182,7 @@ impl Naive {
                 next.people[who].rooms[room].1 = role;
             }
             Verb::Leave => {
+                self.may_leave(step, who)?;
                 if step.actor != Some(who) {
                     self.may_act_in_room(step)?;
                 }
@@ -182,11 +203,23 @@ impl Naive {
                 next.people[who].rooms[room].0 = Standing::In;
             }
             Verb::Expel => {
+                self.may_leave(step, who)?;
                 self.may_act_in_room(step)?;
                 if self.people[who].rooms[room].0 == Standing::Never {
                     return None;
                 }
                 next.people[who].rooms[room].0 = Standing::Gone;
+            }
+            Verb::LimitSeats { limit } => {
+                // Not even an owner may.
+                if step.actor.is_some() {
+                    return None;
+                }
+                next.seat_limit = limit;
+            }
+            Verb::AllowLeaving { allowed } => {
+                self.administers(step)?;
+                next.leaving_allowed = allowed;
             }
         }
         Some(next)

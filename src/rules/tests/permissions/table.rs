@@ -12,6 +12,17 @@ rename the organization
     workload: it
     owner: it
     admin: it
+change the settings
+    workload: it
+    owner: it
+    admin: it
+limit the seats
+    workload: it
+change the contract
+    workload: it
+delete the organization
+    workload: it
+    owner: it
 create a workspace
     workload: it
     owner: it
