@@ -21,8 +21,8 @@ use crate::{
         },
     },
     storage::{
-        AccountRead, AccountRow, AppRow, ContractRow, MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow,
-        WorkspaceMemberRead, WorkspaceRead,
+        AccountRead, AccountRow, AppRow, ContractRow, MemberRead, OrganizationRead, SettingsColumns,
+        SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
     },
 };
 

@@ -302,21 +302,17 @@ fn r61_grants_and_targets_together() {
 fn r61_accounts_and_new_organizations() {
     let (own, other) = (account_of(ACTOR), account_of(TARGET));
     let denied = Err(Violation::Denied(Denial::RoleInsufficient));
-    for action in
-        [
-            Action::CreateAccount,
-            Action::UpdateAccount,
-            Action::SetExternalIds,
-            Action::CreateOrganization,
-            Action::ManageContracts,
-        ]
-    {
+    for action in [
+        Action::CreateAccount,
+        Action::UpdateAccount,
+        Action::SetExternalIds,
+        Action::CreateOrganization,
+        Action::ManageContracts,
+    ] {
         assert_eq!(permit_account(action, None, Some(other)), Ok(()), "{action:?} by a workload");
         assert_eq!(permit_account(action, Some(own), Some(other)), denied, "{action:?} for another");
     }
-    for action in
-        [Action::CreateAccount, Action::SetExternalIds, Action::ManageContracts, Action::SetSeats]
-    {
+    for action in [Action::CreateAccount, Action::SetExternalIds, Action::ManageContracts, Action::SetSeats] {
         assert_eq!(permit_account(action, Some(own), None), denied, "{action:?}");
         assert_eq!(permit_account(action, Some(own), Some(own)), denied, "{action:?}");
     }

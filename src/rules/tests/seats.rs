@@ -7,6 +7,7 @@ use crate::rules::{
     decide,
     ids::ContractId,
     seats::{ContractSeats, Seats, SeatsOf},
+    state::Moment,
 };
 
 pub(super) const CONTRACT: ContractId = ContractId(Uuid::from_u128(900));
@@ -63,9 +64,13 @@ fn ways_in() -> Vec<(Command, Option<MembershipState>)> {
 }
 
 fn put(state: &mut State, standing: Option<MembershipState>) {
+    state.now = Moment(1);
+    state.organization.as_mut().expect("it is there").settings.reactivate_on_return = true;
     if let Some(standing) = standing {
         put_member(state, TARGET, OrganizationRole::Guest, standing);
         put_membership(state, HOME, TARGET, WorkspaceRole::Guest, standing);
+        let member = state.members.get_mut(&TARGET).expect("it is there");
+        member.return_time = (standing == MembershipState::Deactivated).then_some(Moment(1));
     }
 }
 
@@ -108,7 +113,7 @@ fn r35_seats_that_were_not_counted_refuse() {
 fn r35_what_takes_no_seat_is_not_about_seats() {
     let member = TARGET;
     for command in [
-        Command::DeactivateMember { member },
+        Command::DeactivateMember { member, return_time: None },
         Command::RemoveMember { member },
         Command::ReactivateMember { member, restore: Restore::All },
         Command::ReactivateWorkspaceMember { workspace: AWAY, member },
@@ -117,6 +122,8 @@ fn r35_what_takes_no_seat_is_not_about_seats() {
             role: Some(OrganizationRole::Admin),
             profile_changes: false,
             profile_named: false,
+            leaving: None,
+            return_time: None,
         },
     ] {
         let mut state = State { seats: None, ..with_seats(Some((1, 9)), Some((1, 9))) };
