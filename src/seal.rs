@@ -28,6 +28,8 @@ pub enum Purpose {
     Token = 2,
     /// Where the next page of a list begins.
     Page = 3,
+    /// Proof of an erasure.
+    Receipt = 5,
 }
 
 /// Why a text does not open.

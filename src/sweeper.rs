@@ -114,11 +114,11 @@ async fn execute(
     organization: OrganizationId,
     command: Command,
 ) -> Result<bool, EngineError> {
-    let order = Order { organization, command, display_name: None };
+    let order = Order::new(organization, command);
     Ok(engine.execute(context(), order).await?.command_id().is_some())
 }
 
 /// The service itself, for nobody.
 fn context() -> Context {
-    Context { caller: CallerName::system(), acting: None, request: None }
+    Context { caller: CallerName::system(), acting: None, request: None, validate_only: false }
 }

@@ -103,9 +103,7 @@ impl Work for AccountChange {
         if !opened? {
             return Ok(Outcome::Repeated);
         }
-        let account = account?
-            .filter(|account| account.email.is_some())
-            .ok_or(EngineError::Missing(Missing::Account(*id)))?;
+        let account = account?.ok_or(EngineError::Missing(Missing::Account(*id)))?;
         rules::permit_account(Action::UpdateAccount, acting, Some(*id))?;
         if external_ids.is_some() {
             rules::permit_account(Action::SetExternalIds, acting, Some(*id))?;

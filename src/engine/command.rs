@@ -1,14 +1,15 @@
 //! Carrying out a command in an organization.
 
 use super::{
-    Context, Done, Engine, EngineError, Order,
+    Context, Done, Engine, EngineError, Order, erase, etag, limit,
     load::{Loaded, Slice, load},
+    plan::plan_etag,
     run::{Attempt, Effects, Firmness, Outcome, Work},
 };
 use crate::{
     rules::{
-        Actor, Command, State, Violation, decide,
-        ids::{CommandId, MemberId},
+        self, Actor, Command, EraseMember, Notice, Plan, Reason, State, Violation,
+        ids::{AccountId, CommandId, MemberId, WorkspaceId},
         notices,
     },
     storage::{Acting, RequestSubject, Transaction},
@@ -31,26 +32,112 @@ impl Work for Order {
     }
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
-        let Slice { state, actor, command } = match load(transaction, self, attempt).await? {
+        let slice = match load(transaction, self, attempt).await? {
             Loaded::Slice(slice) => *slice,
             Loaded::Repeated => return Ok(Outcome::Repeated),
             Loaded::Firmer(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
-        let changes = match decide(&state, &actor, &command, attempt.command_id) {
-            // Only what takes a seat in an organization that limits them pays for the locks that counting needs.
-            Err(Violation::SeatsNotCounted) if attempt.firmness.may_count() => {
-                let contract = state.organization.and_then(|organization| organization.contract);
-                return Ok(Outcome::Firmer(Firmness::Seats(contract)));
-            }
-            decided => decided?,
+        let Decision { plan, account_deleted, etag } = match decided(self, &slice, attempt)? {
+            Ok(decision) => decision,
+            Err(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
+        let Slice { state, actor, command, .. } = slice;
+        if self.plan_etag.as_ref().is_some_and(|wanted| *wanted != etag) {
+            return Err(EngineError::PlanChanged);
+        }
+        let Plan { mut changes, blockers } = plan;
+        if !blockers.is_empty() {
+            return Err(Violation::Blocked(blockers).into());
+        }
+        limit::check(transaction, self, &state, &actor, &changes).await?;
+        let mut notices = notices(&state, &changes);
+        let mut erasures = erase::erased(&state, &changes, account_deleted);
+        if account_deleted && let Some(account) = account_of(&command, &state) {
+            let rest = erase::rest_of_account(transaction, account, self.organization, attempt.command_id);
+            let rest = rest.await?;
+            changes.extend(rest.changes);
+            erasures.extend(rest.erasures);
+            notices.push(Notice::account_deleted(account));
+        }
         let id = (!changes.is_empty()).then_some(attempt.command_id);
-        let subject = shown(self, &command, id.or_else(|| revoked_by(&command, &state)));
-        let acting = acting_member(&actor, &command).map_or(Acting::Workload, Acting::Member);
+        let mut subject = shown(self, &command, id.or_else(|| revoked_by(&command, &state)));
+        subject.erasure_id = erasures.first().map(|erasure| erasure.id);
+        let acting = acting_member(&actor, &command)
+            .map_or(Acting::Workload, |member| Acting::Member(self.organization, member));
         let profile = id.and_then(|_| named_member(self, &command, &state));
         let profile = profile.map(|member| (self.organization, member, self.display_name.clone().flatten()));
-        let notices = notices(&state, &changes);
-        Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, profile, notices, account: None })))
+        let effects = Effects { subject, changes, acting, profile, notices, erasures, ..Effects::default() };
+        Ok(Outcome::Done(Box::new(effects)))
+    }
+}
+
+/// What a command would do, with what stands in its way.
+pub(super) struct Decision {
+    pub(super) plan: Plan,
+    /// Whether the account is deleted with it (R36, R43).
+    pub(super) account_deleted: bool,
+    /// Names exactly this.
+    pub(super) etag: String,
+}
+
+/// Decides on a slice, as the command and its plan both do. Err: it needs firmer locks.
+pub(super) fn decided(
+    order: &Order,
+    slice: &Slice,
+    attempt: &Attempt<'_>,
+) -> Result<Result<Decision, Firmness>, EngineError> {
+    let Slice { state, actor, command, belongs_elsewhere } = slice;
+    if let Some(wanted) = &order.etag {
+        check_etag(wanted, command, state)?;
+    }
+    let plan = match rules::plan(state, actor, command, attempt.command_id) {
+        // Only what takes a seat in an organization that limits them pays for the locks that counting needs.
+        Err(Violation::SeatsNotCounted) if attempt.firmness.may_count() => {
+            let contract = state.organization.as_ref().and_then(|organization| organization.contract);
+            return Ok(Err(Firmness::Seats(contract)));
+        }
+        planned => planned?,
+    };
+    let account_deleted = match command {
+        // R43: with the only organization the account goes too.
+        Command::EraseMember(_) => !plan.changes.is_empty() && !belongs_elsewhere,
+        _ => plan.changes.iter().any(|change| change.reason == Reason::AccountDeleted),
+    };
+    let etag = plan_etag(&plan.changes, &plan.blockers, account_deleted);
+    Ok(Ok(Decision { plan, account_deleted, etag }))
+}
+
+/// The member that a command is about.
+pub(super) fn member_of(command: &Command) -> Option<MemberId> {
+    subject_of(command).1
+}
+
+fn account_of(command: &Command, state: &State) -> Option<AccountId> {
+    state.members.get(&member_of(command)?)?.account_id
+}
+
+/// Refuses a command about something that has changed since its etag was read. What does not exist is refused otherwise.
+fn check_etag(wanted: &str, command: &Command, state: &State) -> Result<(), EngineError> {
+    let (ids, version) = match subject_of(command) {
+        (Some(workspace), Some(member)) => (
+            vec![workspace.0, member.0],
+            state.workspace_members.get(&(workspace, member)).map(|membership| membership.version),
+        ),
+        (None, Some(member)) => (vec![member.0], state.members.get(&member).map(|member| member.version)),
+        (Some(workspace), None) => {
+            (vec![workspace.0], state.workspaces.get(&workspace).map(|workspace| workspace.version))
+        }
+        (None, None) => {
+            let organization = state.organization.as_ref();
+            let id = organization.map(|organization| organization.id.0);
+            (id.into_iter().collect(), organization.map(|organization| organization.version))
+        }
+    };
+    match version {
+        Some(version) if etag(&ids, version) != wanted => {
+            Err(EngineError::EtagMismatch(ids.last().map(ToString::to_string).unwrap_or_default()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -71,8 +158,14 @@ fn named_member(order: &Order, command: &Command, state: &State) -> Option<Membe
 
 /// What the answer shows.
 fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> RequestSubject {
-    let subject = RequestSubject { organization_id: Some(order.organization), ..RequestSubject::default() };
-    let (workspace_id, member_id) = match command {
+    let (workspace_id, member_id) = subject_of(command);
+    let organization_id = Some(order.organization);
+    RequestSubject { command_id, organization_id, workspace_id, member_id, ..RequestSubject::default() }
+}
+
+/// The workspace and the member that a command is about.
+fn subject_of(command: &Command) -> (Option<WorkspaceId>, Option<MemberId>) {
+    match command {
         Command::CreateOrganization(create) => (Some(create.workspace), Some(create.owner)),
         Command::UpdateOrganization(_) | Command::DeleteOrganization { .. } => (None, None),
         Command::CreateWorkspace { workspace, .. }
@@ -82,26 +175,26 @@ fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> Req
         | Command::UpdateMember { member, .. }
         | Command::DeactivateMember { member, .. }
         | Command::DeactivateInactive { member }
-        | Command::ReactivateMember { member, .. }
         | Command::ReturnAsPlanned { member }
-        | Command::RemoveMember { member } => (None, Some(*member)),
+        | Command::ReactivateMember { member, .. }
+        | Command::RemoveMember { member, .. }
+        | Command::EraseMember(EraseMember { member, .. }) => (None, Some(*member)),
         Command::AddWorkspaceMember { workspace, member, .. }
         | Command::SetWorkspaceRole { workspace, member, .. }
-        | Command::DeactivateWorkspaceMember { workspace, member }
+        | Command::DeactivateWorkspaceMember { workspace, member, .. }
         | Command::ReactivateWorkspaceMember { workspace, member }
-        | Command::RemoveWorkspaceMember { workspace, member } => (Some(*workspace), Some(*member)),
-    };
-    RequestSubject { command_id, workspace_id, member_id, ..subject }
+        | Command::RemoveWorkspaceMember { workspace, member, .. } => (Some(*workspace), Some(*member)),
+    }
 }
 
 /// A repeated departure shows the command that last revoked (R24), so that waiting for it means something.
 fn revoked_by(command: &Command, state: &State) -> Option<CommandId> {
     match command {
-        Command::DeactivateMember { member, .. } | Command::RemoveMember { member } => {
-            state.members.get(member)?.revoked_by
-        }
-        Command::DeactivateWorkspaceMember { workspace, member }
-        | Command::RemoveWorkspaceMember { workspace, member } => {
+        Command::DeactivateMember { member, .. }
+        | Command::RemoveMember { member, .. }
+        | Command::EraseMember(EraseMember { member, .. }) => state.members.get(member)?.revoked_by,
+        Command::DeactivateWorkspaceMember { workspace, member, .. }
+        | Command::RemoveWorkspaceMember { workspace, member, .. } => {
             state.workspace_members.get(&(*workspace, *member))?.revoked_by
         }
         _ => None,

@@ -48,6 +48,20 @@ pub enum EngineError {
     /// The request id was used with another payload.
     #[error("the request id was used with another payload")]
     RequestIdReused,
+    /// What it is about has changed since its etag was read.
+    #[error("the etag of {0} is another one")]
+    EtagMismatch(String),
+    /// It would not do what was planned.
+    #[error("the plan has changed")]
+    PlanChanged,
+    /// The acting person has ended too many memberships within an hour.
+    #[error("{departures} departures within an hour are more than {limit}")]
+    DepartureLimit {
+        /// How many it would be.
+        departures: i64,
+        /// How many it may be.
+        limit: i64,
+    },
     /// It lost against concurrent commands again and again.
     #[error("lost against concurrent commands: {0}")]
     Contention(String),

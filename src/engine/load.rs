@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     rules::{
-        ActingMember, Actor, Command, CreateOrganization, MAX_CHANGES, Restore, State, Violation,
+        ActingMember, Actor, Command, CreateOrganization, Departure, EraseMember, MAX_CHANGES, Restore,
+        State, Violation,
         ids::{AccountId, AppName, ContractId, DisplayName, MemberId, WorkspaceId},
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
         seats::Seats,
@@ -44,6 +45,8 @@ pub(super) struct Slice {
     pub(super) actor: Actor,
     /// The command, with the id of the member whom the account has already (AddMember).
     pub(super) command: Command,
+    /// Whether the member who is to be erased belongs to another organization (R43).
+    pub(super) belongs_elsewhere: bool,
 }
 
 /// What a command locks and names.
@@ -87,7 +90,9 @@ impl Needs {
                 Self { ends_owner: role.is_some(), ..about(Lock::None, *member) }
             }
             Command::DeactivateInactive { member } => about(Lock::None, *member),
-            Command::DeactivateMember { member, .. } | Command::RemoveMember { member } => {
+            Command::DeactivateMember { member, .. }
+            | Command::RemoveMember { member, .. }
+            | Command::EraseMember(EraseMember { member, .. }) => {
                 Self { ends_owner: true, ..about(Lock::None, *member) }
             }
             Command::AddWorkspaceMember { workspace, member, .. }
@@ -95,10 +100,10 @@ impl Needs {
                 Self { workspace: Some((*workspace, Lock::Share)), ..about(Lock::Share, *member) }
             }
             Command::SetWorkspaceRole { workspace, member, .. }
-            | Command::RemoveWorkspaceMember { workspace, member } => {
+            | Command::RemoveWorkspaceMember { workspace, member, .. } => {
                 Self { workspace: Some((*workspace, Lock::None)), ..about(Lock::None, *member) }
             }
-            Command::DeactivateWorkspaceMember { workspace, member } => Self {
+            Command::DeactivateWorkspaceMember { workspace, member, .. } => Self {
                 workspace: Some((*workspace, Lock::None)),
                 ends_owner: true,
                 ..about(Lock::None, *member)
@@ -121,6 +126,36 @@ impl Needs {
     }
 }
 
+/// What a departure was decided with.
+fn departure_of(command: &Command) -> Option<&Departure> {
+    match command {
+        Command::DeactivateMember { departure, .. }
+        | Command::RemoveMember { departure, .. }
+        | Command::DeactivateWorkspaceMember { departure, .. }
+        | Command::RemoveWorkspaceMember { departure, .. }
+        | Command::EraseMember(EraseMember { departure, .. }) => Some(departure),
+        _ => None,
+    }
+}
+
+/// Whether what the command takes away includes being the ADMIN of a workspace, which may be left without one (R57).
+fn ends_admin(command: &Command, member: &Member, memberships: &[WorkspaceMember]) -> bool {
+    if departure_of(command).is_none_or(|departure| departure.leave_without_admin) {
+        return false;
+    }
+    let within = match command {
+        Command::DeactivateWorkspaceMember { workspace, .. }
+        | Command::RemoveWorkspaceMember { workspace, .. } => Some(*workspace),
+        _ => None,
+    };
+    memberships.iter().any(|membership| {
+        membership.member_id == member.id
+            && membership.role == WorkspaceRole::Admin
+            && membership.state == MembershipState::Active
+            && within.is_none_or(|workspace| workspace == membership.workspace_id)
+    })
+}
+
 /// What is locked and loaded, and for whom.
 struct Plan<'a> {
     context: &'a Context,
@@ -130,6 +165,8 @@ struct Plan<'a> {
     acting: Option<MemberId>,
     /// The account whose member is loaded, where the id of that is not known (AddMember).
     newcomer: Option<AccountId>,
+    /// The account of the member who is to be erased.
+    erased: Option<AccountId>,
 }
 
 /// What the locking half of the statements answers.
@@ -153,6 +190,8 @@ struct Read {
     times: Option<MemberTimes>,
     seats_used: i64,
     contract_use: Option<ContractUse>,
+    workspace_admins: Vec<(WorkspaceId, MemberId)>,
+    others_belong: bool,
 }
 
 /// Loads what `order` needs, in one pipeline; in two where the ids of members must be known first, because somebody acts
@@ -178,6 +217,7 @@ pub(super) async fn load(
         account: newcomer.map(|account| (account, Lock::Share)),
         acting: None,
         newcomer,
+        erased: None,
     };
     if *firmness != Firmness::Usual {
         plan.needs.organization = Lock::Update;
@@ -186,7 +226,27 @@ pub(super) async fn load(
         plan.needs.seats = Some(*contract);
     }
     let mut opened = false;
-    if let Some(account) = context.acting {
+    let erased = match &command {
+        Command::EraseMember(EraseMember { member, .. }) => Some(*member),
+        _ => None,
+    };
+    if let Some(member) = erased {
+        let (first, acting, account) = join!(
+            transaction.open(attempt.claim()),
+            OptionFuture::from(
+                context.acting.map(|acting| transaction.member_id(order.organization, acting))
+            ),
+            transaction.account_of(order.organization, member),
+        );
+        if !first? {
+            return Ok(Loaded::Repeated);
+        }
+        opened = true;
+        plan.acting = acting.transpose()?.flatten();
+        // Of two erasures at once, in the person's only two organizations, one sees the other (R43).
+        plan.account = account?.map(|account| (account, Lock::Update));
+        plan.erased = plan.account.map(|(account, _)| account);
+    } else if let Some(account) = context.acting {
         let (first, acting, existing) = join!(
             transaction.open(attempt.claim()),
             transaction.member_id(order.organization, account),
@@ -225,6 +285,7 @@ pub(super) async fn load(
         let about = Whose { members: plan.needs.member.into_iter().collect(), account: plan.newcomer };
         let mut both = about.clone();
         both.members.extend(plan.acting);
+        both.members.extend(departure_of(&command).into_iter().flat_map(Departure::successors));
         let (opening, locked, read) =
             join!(opening, lock(transaction, &plan), read(transaction, &plan, both, about));
         if !opening.unwrap_or(Ok(true))? {
@@ -247,15 +308,18 @@ pub(super) async fn load(
         *member = existing;
     }
     let about_owner = about.and_then(|member| locked.members.get(&member));
-    if plan.needs.ends_owner
-        && *firmness == Firmness::Usual
-        && about_owner.is_some_and(|member| member.role == OrganizationRole::Owner)
+    if *firmness == Firmness::Usual
+        && about_owner.is_some_and(|member| {
+            (plan.needs.ends_owner && member.role == OrganizationRole::Owner)
+                || ends_admin(&command, member, &read.memberships)
+        })
     {
         return Ok(Loaded::Firmer(Firmness::Alone));
     }
     compare_profile(order, &mut command, read.display_name.as_deref());
+    let belongs_elsewhere = read.belongs_elsewhere;
     let (state, actor) = plan.slice(about, locked, read)?;
-    Ok(Loaded::Slice(Box::new(Slice { state, actor, command })))
+    Ok(Loaded::Slice(Box::new(Slice { state, actor, command, belongs_elsewhere })))
 }
 
 /// Loads what a new organization needs.
@@ -279,12 +343,17 @@ async fn load_new(
     check_app(app?, &create.app)?;
     check_own_app(attempt.context, caller_is_app?, &create.app)?;
     let actor = account_actor(attempt.context);
-    Ok(Loaded::Slice(Box::new(Slice { state: State::default(), actor, command: order.command.clone() })))
+    Ok(Loaded::Slice(Box::new(Slice {
+        state: State::default(),
+        actor,
+        command: order.command.clone(),
+        belongs_elsewhere: false,
+    })))
 }
 
 /// Takes the locks, in their order: account, contract, organization, workspace, members by id.
 async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, EngineError> {
-    let Plan { context, order, needs, account, acting, newcomer } = plan;
+    let Plan { context, order, needs, account, acting, newcomer, erased } = plan;
     let organization = order.organization;
     let new_app = match &order.command {
         Command::CreateWorkspace { app, .. } => Some(app),
@@ -312,12 +381,21 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
             workspace,
             lock
         ))),
-        OptionFuture::from(needs.whole.then(|| transaction.lock_live_workspaces(organization))),
+        OptionFuture::from(
+            (needs.whole || plan.ends_organization()).then(|| transaction.lock_live_workspaces(organization))
+        ),
         lock_members(transaction, order, needs, *acting),
         OptionFuture::from(newcomer.map(|account| transaction.member_of_account(organization, account))),
     );
     if let (Some((account, _)), Some(found)) = (account, account_found) {
-        found?.ok_or(EngineError::Missing(Missing::Account(*account)))?;
+        let found = found?;
+        if found.is_none() && erased.is_some() {
+            // Deleted since it was looked up, and its member erased with it: the next look tells.
+            return Err(EngineError::Storage(StorageError::Conflict(
+                "the account was deleted meanwhile".to_owned(),
+            )));
+        }
+        found.ok_or(EngineError::Missing(Missing::Account(*account)))?;
     }
     let missing = EngineError::Missing(Missing::Organization(organization));
     let organization = organization_found?.ok_or(missing)?;
@@ -359,9 +437,17 @@ async fn lock_members(
         // One statement for all of them: the acting member has a place in the order of the locks like any other.
         return transaction.members_of_workspace(order.organization, workspace, acting).await;
     }
-    let mut wanted = BTreeMap::new();
-    wanted.extend(acting.map(|acting| (acting, Lock::Share)));
-    wanted.extend(needs.member.map(|member| (member, Lock::Update)));
+    let mut wanted: BTreeMap<MemberId, Lock> = BTreeMap::new();
+    let mut want = |member: MemberId, lock: Lock| {
+        let held = wanted.entry(member).or_insert(lock);
+        *held = (*held).max(lock);
+    };
+    if let Some(departure) = departure_of(&order.command) {
+        departure.successors().for_each(|successor| want(successor, Lock::Update));
+        departure.handover_to.into_iter().for_each(|member| want(member, Lock::Share));
+    }
+    acting.into_iter().for_each(|acting| want(acting, Lock::Share));
+    needs.member.into_iter().for_each(|member| want(member, Lock::Update));
     transaction.members(order.organization, &wanted).await
 }
 
@@ -390,6 +476,11 @@ async fn read(
     let timed = needs.member.filter(|_| compares_moments(&order.command));
     let counts = needs.seats.is_some();
     let contract = needs.seats.flatten();
+    // Whose place as the last ADMIN is asked about.
+    let admin = needs.member.filter(|_| {
+        alone && departure_of(&order.command).is_some_and(|departure| !departure.leave_without_admin)
+    });
+    let alone_on_themselves = acting.filter(|acting| alone && needs.member == Some(*acting));
     let (
         memberships,
         workspaces,
@@ -400,6 +491,8 @@ async fn read(
         times,
         used,
         shared,
+        workspace_admins,
+        others_belong,
     ) = join!(
         OptionFuture::from(
             (!memberships_of.is_empty()).then(|| transaction.memberships(organization, &memberships_of))
@@ -413,11 +506,15 @@ async fn read(
         ),
         OptionFuture::from(alone.then(|| transaction.active_owners(organization))),
         OptionFuture::from(alone.then(|| transaction.live_workspaces(organization))),
-        OptionFuture::from(on_themselves.map(|account| transaction.belongs_elsewhere(account, organization))),
+        OptionFuture::from(
+            on_themselves.or(plan.erased).map(|account| transaction.belongs_elsewhere(account, organization))
+        ),
         OptionFuture::from(renamed.map(|member| transaction.display_name(organization, member))),
         OptionFuture::from(timed.map(|member| transaction.member_times(organization, member))),
         OptionFuture::from(counts.then(|| transaction.seats_used(organization))),
         OptionFuture::from(contract.map(|contract| transaction.contract_use(contract, organization, &about))),
+        OptionFuture::from(admin.map(|member| transaction.workspace_admins(organization, member))),
+        OptionFuture::from(alone_on_themselves.map(|member| transaction.others_belong(organization, member))),
     );
     Ok(Read {
         memberships: memberships.transpose()?.unwrap_or_default(),
@@ -429,6 +526,8 @@ async fn read(
         times: times.transpose()?.flatten(),
         seats_used: used.transpose()?.unwrap_or_default(),
         contract_use: shared.transpose()?,
+        workspace_admins: workspace_admins.transpose()?.unwrap_or_default(),
+        others_belong: others_belong.transpose()?.unwrap_or_default(),
     })
 }
 
@@ -436,6 +535,15 @@ impl Plan<'_> {
     /// Whether it is about all members of something, who are known only after their locks.
     fn sweeps(&self) -> bool {
         self.needs.whole || matches!(self.order.command, Command::DeleteWorkspace { .. })
+    }
+
+    /// Whether somebody leaves who accepts that the organization may end with them, and may be the last (R60).
+    fn ends_organization(&self) -> bool {
+        self.needs.organization == Lock::Update
+            && self.acting.is_some()
+            && self.needs.member == self.acting
+            && departure_of(&self.order.command)
+                .is_some_and(|departure| departure.acknowledge_organization_deletion)
     }
 
     /// The workspaces that the request lists.
@@ -472,11 +580,17 @@ impl Plan<'_> {
                 used: read.seats_used,
                 contract: contract.zip(read.contract_use).map(|(contract, shared)| contract.seats(shared)),
             }),
+            workspace_admins: read.workspace_admins.into_iter().collect(),
+            others_belong: read.others_belong,
             members,
             ..State::default()
         };
         if !self.sweeps() {
-            state.members.retain(|member, _| about == Some(*member));
+            let named: BTreeSet<MemberId> = departure_of(&self.order.command)
+                .into_iter()
+                .flat_map(|departure| departure.successors().chain(departure.handover_to))
+                .collect();
+            state.members.retain(|member, _| about == Some(*member) || named.contains(member));
         }
         for workspace in read.workspaces {
             if self.listed().is_some_and(|listed| listed.contains(&workspace.id)) {

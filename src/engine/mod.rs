@@ -9,8 +9,12 @@
 mod accounts;
 mod command;
 mod contracts;
+mod erase;
 mod error;
+mod etag;
+mod limit;
 mod load;
+mod plan;
 mod reminders;
 mod run;
 
@@ -25,7 +29,10 @@ use crate::{
 pub use self::{
     accounts::AccountChange,
     contracts::{ContractChange, NewContract},
+    erase::{AccountDeletion, Ledger, LedgerSubject},
     error::{EngineError, Missing},
+    etag::etag,
+    plan::Planned,
 };
 
 /// The engine. Cheap to clone.
@@ -43,6 +50,8 @@ pub struct Context {
     pub acting: Option<AccountId>,
     /// What makes the write safe to repeat.
     pub request: Option<Request>,
+    /// Whether to check everything and change nothing (AIP-163).
+    pub validate_only: bool,
 }
 
 /// A request id with what it was given for.
@@ -63,6 +72,19 @@ pub struct Order {
     pub command: Command,
     /// The shown name of the member that the command is about. Some(None): empty.
     pub display_name: Option<Option<DisplayName>>,
+    /// The etag that what it is about must have (AIP-154).
+    pub etag: Option<String>,
+    /// The etag of the plan that it must carry out exactly.
+    pub plan_etag: Option<String>,
+    /// Whether the acting person may end more memberships than the limit of an hour allows.
+    pub exceed_limit: bool,
+}
+
+impl Order {
+    /// A command and nothing besides.
+    pub fn new(organization: OrganizationId, command: Command) -> Self {
+        Self { organization, command, display_name: None, etag: None, plan_etag: None, exceed_limit: false }
+    }
 }
 
 /// What a write did.
@@ -72,6 +94,8 @@ pub struct Done {
     pub subject: RequestSubject,
     /// When it was known to be committed: a mark that began later covers it.
     pub committed: tokio::time::Instant,
+    /// Whether everything was checked and nothing changed, as was asked.
+    pub validated: bool,
 }
 
 impl Done {

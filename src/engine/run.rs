@@ -18,14 +18,14 @@ use crate::{
         ids::{CommandId, ContractId, DisplayName, MemberId, OrganizationId},
     },
     storage::{
-        AccountWrite, Acting, ChangeOrigin, Claim, ProfileWrite, RequestSubject, StorageError, Transaction,
-        Writes,
+        AccountWrite, Acting, ChangeOrigin, Claim, ErasureWrite, ProfileWrite, RequestSubject, StorageError,
+        Transaction, Writes,
     },
 };
 
 /// How often a write that loses against concurrent ones is tried. With waits of 10 to 84 ms in between, the fifth loss
 /// comes after more than a hundred milliseconds of contention for the same few rows.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 
 /// A write: what to do in a transaction that is opened in its first pipeline, and committed after it.
 pub(super) trait Work: Send + Sync + 'static {
@@ -55,7 +55,16 @@ pub(super) struct Attempt<'a> {
     expected: RequestSubject,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        command_id: CommandId,
+        firmness: Firmness,
+        expected: RequestSubject,
+    ) -> Self {
+        Self { context, command_id, firmness, expected }
+    }
+
     /// The request id to claim.
     pub(super) fn claim(&self) -> Option<Claim<'_>> {
         let request = self.context.request.as_ref()?;
@@ -94,6 +103,8 @@ pub(super) struct Effects {
     /// The mails that are queued: [`crate::rules::notices`] of the changes, and what follows from the command besides. Their
     /// addresses are read before anything else is written.
     pub(super) notices: Vec<Notice>,
+    /// What is erased.
+    pub(super) erasures: Vec<ErasureWrite>,
 }
 
 /// How firmly an attempt locks the organization.
@@ -149,12 +160,22 @@ impl Engine {
         let mut lost = 0;
         loop {
             let command_id = CommandId::generate();
-            let attempt = Attempt { context, command_id, firmness, expected: work.expected(command_id) };
+            let attempt = Attempt::new(context, command_id, firmness, work.expected(command_id));
             // Dropped when the caller is gone: the transaction cancels its statement and gives its connection up.
             let decided = gone.run_until_cancelled(self.decide(work, &attempt)).await?;
             let ended = match decided {
+                Ok(Decided::Write(transaction, _)) if context.validate_only => {
+                    transaction.rollback().await;
+                    Ok(Done {
+                        subject: RequestSubject::default(),
+                        committed: Instant::now(),
+                        validated: true,
+                    })
+                }
                 Ok(Decided::Write(transaction, effects)) => write(*transaction, &attempt, *effects).await,
-                Ok(Decided::Repeated(subject)) => Ok(Done { subject, committed: Instant::now() }),
+                Ok(Decided::Repeated(subject)) => {
+                    Ok(Done { subject, committed: Instant::now(), validated: false })
+                }
                 Ok(Decided::Firmer(firmer)) => {
                     firmness = firmer;
                     continue;
@@ -199,12 +220,13 @@ async fn write(
     attempt: &Attempt<'_>,
     effects: Effects,
 ) -> Result<Done, EngineError> {
-    let Effects { subject, changes, acting, profile, account, notices } = effects;
+    let Effects { subject, changes, acting, profile, account, notices, erasures } = effects;
     let command_id = subject.command_id.filter(|_| !changes.is_empty());
     let caller = &attempt.context.caller;
     let writes = Writes {
         notices: &notices,
         account: account.as_ref(),
+        erasures: &erasures,
         changes: &changes,
         profile: profile.as_ref().map(|(organization, member, display_name)| ProfileWrite {
             organization: *organization,
@@ -219,7 +241,7 @@ async fn write(
     if let Some(command_id) = command_id {
         tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
-    Ok(Done { subject, committed })
+    Ok(Done { subject, committed, validated: false })
 }
 
 /// Whether the earlier write under the request id was this same one.

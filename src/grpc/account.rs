@@ -3,16 +3,18 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status};
+use super::{Services, convert, parse, status, unless_validated};
 use crate::{
-    engine::{AccountChange, Done},
+    engine::{AccountChange, AccountDeletion, Context, Done},
     proto::{
-        AccountOrganization, CreateAccountRequest, CreateAccountResponse, ErrorReason, GetAccountRequest,
-        GetAccountResponse, ListAccountOrganizationsRequest, ListAccountOrganizationsResponse,
-        LookupAccountRequest, LookupAccountResponse, UpdateAccountRequest, UpdateAccountResponse,
+        AccountOrganization, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest,
+        DeleteAccountResponse, ErrorReason, GetAccountRequest, GetAccountResponse,
+        ListAccountOrganizationsRequest, ListAccountOrganizationsResponse, LookupAccountRequest,
+        LookupAccountResponse, UpdateAccountRequest, UpdateAccountResponse,
         account_service_server::AccountService, lookup_account_request::Key,
     },
     rules::{
+        Departure,
         ids::{AccountId, Email},
         roles::Language,
     },
@@ -107,6 +109,31 @@ impl AccountService for Services {
         let done = self.engine.update_account(context, change).await.map_err(status::engine)?;
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         Ok(Response::new(UpdateAccountResponse { account: Some(account), token }))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<DeleteAccountRequest>,
+    ) -> Result<Response<DeleteAccountResponse>, Status> {
+        let message = request.get_ref();
+        let account = parse::required("account_id", &message.account_id)?;
+        let context =
+            self.context("DeleteAccount", &request, &message.acting_account_id, &message.request_id)?;
+        if !message.confirm {
+            return Err(status::unconfirmed());
+        }
+        let departure = Departure {
+            leave_without_admin: message.leave_without_admin,
+            acknowledge_organization_deletion: message.acknowledge_organization_deletion,
+            ..Departure::default()
+        };
+        let context = Context { validate_only: message.validate_only, ..context };
+        let deletion = AccountDeletion { account, departure };
+        let done = self.engine.delete_account(context, deletion).await.map_err(status::engine)?;
+        unless_validated!(done);
+        let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
+        let (receipt, _) = self.receipt_of(&done).await?;
+        Ok(Response::new(DeleteAccountResponse { account: Some(account), receipt, token }))
     }
 
     async fn list_account_organizations(

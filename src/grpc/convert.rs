@@ -13,7 +13,7 @@ use crate::{
     grpc::status,
     proto::{self, Frame, subject::Subject},
     rules::{
-        Reason,
+        self, Reason,
         ids::{StoreId, SubscriptionId},
         roles::{
             AccountState, Assignments, ErasedBy, MembershipState, OrganizationRole, OrganizationState,
@@ -21,8 +21,8 @@ use crate::{
         },
     },
     storage::{
-        AccountRead, AccountRow, AppRow, ContractRow, MemberRead, OrganizationRead, SettingsColumns,
-        SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
+        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, MemberRead, OrganizationRead,
+        SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
     },
 };
 
@@ -82,7 +82,7 @@ fn workspace_state(word: &str) -> proto::WorkspaceState {
     }
 }
 
-fn reason(reason: Reason) -> proto::ChangeReason {
+pub(super) fn reason(reason: Reason) -> proto::ChangeReason {
     match reason {
         Reason::Created => proto::ChangeReason::Created,
         Reason::Renamed => proto::ChangeReason::Renamed,
@@ -172,6 +172,41 @@ pub(super) fn account(read: AccountRead) -> proto::Account {
         create_time: time(create_time),
         update_time: time(update_time),
         external_ids: external_ids.map(|(issuer, subject)| proto::ExternalId { issuer, subject }).collect(),
+    }
+}
+
+/// An entry of the ledger of erasures.
+pub(super) fn erasure(row: ErasureRow) -> proto::Erasure {
+    let text = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    proto::Erasure {
+        erasure_id: row.erasure_id.to_string(),
+        organization_id: text(row.organization_id),
+        member_id: text(row.member_id),
+        tombstone_id: text(row.tombstone_id),
+        account_id: text(row.account_id),
+        erased_by: erased_by(&row.erased_by).into(),
+        erase_time: time(row.erase_time),
+    }
+}
+
+/// What a receipt tells: when and how much, and nothing of whom.
+pub(super) fn receipt(row: ErasureRow) -> proto::GetErasureResponse {
+    proto::GetErasureResponse {
+        erase_time: time(row.erase_time),
+        erased_by: erased_by(&row.erased_by).into(),
+        profiles: row.profiles,
+        addresses: row.addresses,
+        external_ids: row.external_ids,
+        invitations: row.invitations,
+        mails: row.mails,
+    }
+}
+
+fn erased_by(word: &str) -> proto::ErasedBy {
+    match ErasedBy::from_word(word) {
+        Some(ErasedBy::Owner) => proto::ErasedBy::Owner,
+        Some(ErasedBy::Account) => proto::ErasedBy::Account,
+        None => proto::ErasedBy::Unspecified,
     }
 }
 
@@ -382,7 +417,7 @@ pub(super) fn watch_response(
             Frame::opened(&previous, &cursor, &opened)
         }
         Body::SnapshotPage { index, things } => {
-            let subjects = things.into_iter().map(subject).collect();
+            let subjects = things.into_iter().map(subject_of).collect();
             Frame::snapshot_page(&previous, &cursor, &proto::SnapshotPage { index, subjects })
         }
         Body::SnapshotEnd { pages, position, ready } => {
@@ -420,7 +455,7 @@ pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
         position: point.position,
         command_id: command_id.to_string(),
         reason: reason(*why).into(),
-        subject: Some(subject(thing)),
+        subject: Some(subject_of(thing)),
         record_time: Some((*record_time).into()),
         caller: caller.clone(),
         acting_member_id: acting_member_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -430,7 +465,47 @@ pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
     Frame::write_change(&change, out);
 }
 
-fn subject(thing: Thing) -> proto::Subject {
+/// A thing as a plan says it would be: without a version, which other commands count up as well.
+pub(super) fn planned(subject: rules::Subject) -> proto::Subject {
+    subject_of(match subject {
+        rules::Subject::Organization(organization) => Thing::Organization {
+            id: organization.id,
+            display_name: organization.display_name.as_str().to_owned(),
+            state: organization.state,
+            version: 0,
+        },
+        rules::Subject::Workspace(workspace) => Thing::Workspace {
+            organization_id: workspace.organization_id,
+            id: workspace.id,
+            app: workspace.app,
+            display_name: workspace.display_name.as_str().to_owned(),
+            state: workspace.state,
+            version: 0,
+        },
+        rules::Subject::Member(member) => Thing::Member {
+            organization_id: member.organization_id,
+            id: member.id,
+            account_id: member.account_id,
+            role: member.role,
+            state: member.state,
+            leaving: member.leaving,
+            // Another one is drawn when it is done.
+            tombstone_id: None,
+            version: 0,
+            profile: None,
+        },
+        rules::Subject::WorkspaceMember(membership) => Thing::WorkspaceMember {
+            organization_id: membership.organization_id,
+            workspace_id: membership.workspace_id,
+            member_id: membership.member_id,
+            role: membership.role,
+            state: membership.state,
+            version: 0,
+        },
+    })
+}
+
+fn subject_of(thing: Thing) -> proto::Subject {
     let subject = match thing {
         Thing::Organization { id, display_name, state, version } => {
             Subject::Organization(proto::Organization {

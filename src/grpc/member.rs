@@ -7,17 +7,21 @@ use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{Services, activity, convert, parse, status};
+use super::{Services, activity, convert, departure, erasure, parse, status, unless_validated};
 use crate::{
-    engine::{EngineError, Order},
+    engine::{Context, EngineError, Order},
     proto::{
         self, AddMemberRequest, AddMemberResponse, AddWorkspaceMemberRequest, AddWorkspaceMemberResponse,
-        BatchGetMembersRequest, BatchGetMembersResponse, DeactivateMemberRequest, DeactivateMemberResponse,
-        DeactivateWorkspaceMemberRequest, DeactivateWorkspaceMemberResponse, GetMemberRequest,
-        GetMemberResponse, GetWorkspaceMemberRequest, GetWorkspaceMemberResponse, ListMembersRequest,
-        ListMembersResponse, ListWorkspaceMembersRequest, ListWorkspaceMembersResponse,
-        ReactivateMemberRequest, ReactivateMemberResponse, ReactivateWorkspaceMemberRequest,
-        ReactivateWorkspaceMemberResponse, RemoveMemberRequest, RemoveMemberResponse,
+        BatchDeactivateMembersRequest, BatchDeactivateMembersResponse, BatchGetMembersRequest,
+        BatchGetMembersResponse, DeactivateMemberRequest, DeactivateMemberResponse,
+        DeactivateWorkspaceMemberRequest, DeactivateWorkspaceMemberResponse, EraseMemberRequest,
+        EraseMemberResponse, GetErasureRequest, GetErasureResponse, GetMemberRequest, GetMemberResponse,
+        GetWorkspaceMemberRequest, GetWorkspaceMemberResponse, LeaveOrganizationRequest,
+        LeaveOrganizationResponse, LeaveWorkspaceRequest, LeaveWorkspaceResponse, ListErasuresRequest,
+        ListErasuresResponse, ListMembersRequest, ListMembersResponse, ListWorkspaceMembersRequest,
+        ListWorkspaceMembersResponse, PlanDepartureRequest, PlanDepartureResponse, ReactivateMemberRequest,
+        ReactivateMemberResponse, ReactivateWorkspaceMemberRequest, ReactivateWorkspaceMemberResponse,
+        ReapplyErasureRequest, ReapplyErasureResponse, RemoveMemberRequest, RemoveMemberResponse,
         RemoveWorkspaceMemberRequest, RemoveWorkspaceMemberResponse, ReportActivityRequest,
         ReportActivityResponse, UpdateMemberRequest, UpdateMemberResponse, UpdateWorkspaceMemberRequest,
         UpdateWorkspaceMemberResponse, member_service_server::MemberService,
@@ -60,7 +64,7 @@ impl MemberService for Services {
         };
         let display_name = parse::display_name("display_name", &message.display_name)?.map(Some);
         let context = self.context("AddMember", &request, &message.acting_account_id, &message.request_id)?;
-        let order = Order { organization, command, display_name };
+        let order = Order { display_name, ..Order::new(organization, command) };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(AddMemberResponse { member, token }))
@@ -147,7 +151,7 @@ impl MemberService for Services {
             leaving: names("leaving").then_some(member.leaving),
             return_time,
         };
-        let order = Order { organization, command, display_name };
+        let order = Order { display_name, ..Order::new(organization, command) };
         let done = self.engine.execute(context, order).await.map_err(|error| match error {
             error @ EngineError::Violation(Violation::ReturnTime { .. }) => {
                 status::invalid_field("member.return_time", error)
@@ -168,8 +172,18 @@ impl MemberService for Services {
         let context =
             self.context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?;
         let return_time = parse::moment("return_time", message.return_time)?;
-        let command = Command::DeactivateMember { member: id, return_time };
-        let done = self.execute(context, organization, command).await?;
+        let decided = departure::decided(message.departure.as_ref())?;
+        let context = Context { validate_only: message.validate_only, ..context };
+        let order = Order {
+            etag: departure::given(&message.etag),
+            ..decided.order(organization, |departure| Command::DeactivateMember {
+                member: id,
+                departure,
+                return_time,
+            })
+        };
+        let done = self.depart(context, order).await?;
+        unless_validated!(done);
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
         Ok(Response::new(DeactivateMemberResponse {
             member: Some(convert::member(standing.member)),
@@ -209,7 +223,14 @@ impl MemberService for Services {
         let id = parse::required("member_id", &message.member_id)?;
         let context =
             self.context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?;
-        let done = self.execute(context, organization, Command::RemoveMember { member: id }).await?;
+        let decided = departure::decided(message.departure.as_ref())?;
+        let context = Context { validate_only: message.validate_only, ..context };
+        let order = Order {
+            etag: departure::given(&message.etag),
+            ..decided.order(organization, |departure| Command::RemoveMember { member: id, departure })
+        };
+        let done = self.depart(context, order).await?;
+        unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(RemoveMemberResponse { member, token }))
     }
@@ -223,6 +244,98 @@ impl MemberService for Services {
         let unknown = self.engine.database().report_activity(&caller, &activities).await;
         let unknown_member_ids = convert::ids(unknown.map_err(status::storage)?);
         Ok(Response::new(ReportActivityResponse { unknown_member_ids }))
+    }
+
+    async fn plan_departure(
+        &self,
+        request: Request<PlanDepartureRequest>,
+    ) -> Result<Response<PlanDepartureResponse>, Status> {
+        let plan = Some(self.planned_departure(&request).await?);
+        Ok(Response::new(PlanDepartureResponse { plan }))
+    }
+
+    async fn leave_organization(
+        &self,
+        request: Request<LeaveOrganizationRequest>,
+    ) -> Result<Response<LeaveOrganizationResponse>, Status> {
+        self.left_organization(&request).await.map(Response::new)
+    }
+
+    async fn leave_workspace(
+        &self,
+        request: Request<LeaveWorkspaceRequest>,
+    ) -> Result<Response<LeaveWorkspaceResponse>, Status> {
+        self.left_workspace(&request).await.map(Response::new)
+    }
+
+    async fn batch_deactivate_members(
+        &self,
+        request: Request<BatchDeactivateMembersRequest>,
+    ) -> Result<Response<BatchDeactivateMembersResponse>, Status> {
+        self.deactivated_members(&request).await.map(Response::new)
+    }
+
+    async fn erase_member(
+        &self,
+        request: Request<EraseMemberRequest>,
+    ) -> Result<Response<EraseMemberResponse>, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let id = parse::required("member_id", &message.member_id)?;
+        let decided = departure::decided(message.departure.as_ref())?;
+        let command = departure::erasure(id, message.assignments, &decided)?;
+        let context =
+            self.context("EraseMember", &request, &message.acting_account_id, &message.request_id)?;
+        if !message.confirm {
+            return Err(status::unconfirmed());
+        }
+        let context = Context { validate_only: message.validate_only, ..context };
+        let order =
+            Order { etag: departure::given(&message.etag), ..decided.order(organization, |_| command) };
+        let done = self.depart(context, order).await?;
+        unless_validated!(done);
+        let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
+        let (receipt, account_deleted) = self.receipt_of(&done).await?;
+        Ok(Response::new(EraseMemberResponse { member, account_deleted, receipt, token }))
+    }
+
+    async fn get_erasure(
+        &self,
+        request: Request<GetErasureRequest>,
+    ) -> Result<Response<GetErasureResponse>, Status> {
+        let message = request.get_ref();
+        let id = self.open_receipt(&message.receipt)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        let found = self.engine.database().erasure(id).await.map_err(status::storage)?;
+        Ok(Response::new(convert::receipt(found.ok_or_else(status::receipt_invalid)?)))
+    }
+
+    async fn list_erasures(
+        &self,
+        request: Request<ListErasuresRequest>,
+    ) -> Result<Response<ListErasuresResponse>, Status> {
+        let message = request.get_ref();
+        let page = self.page(message.page_size, &message.page_token, &["erasures"])?;
+        let after = page.after_id()?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        let rows = self.engine.database().erasures(after, page.limit()).await;
+        let mut rows = rows.map_err(status::storage)?;
+        let next_page_token = self.next_page(&page, &mut rows, |row| row.erasure_id.to_string());
+        let erasures = rows.into_iter().map(convert::erasure).collect();
+        Ok(Response::new(ListErasuresResponse { erasures, next_page_token }))
+    }
+
+    async fn reapply_erasure(
+        &self,
+        request: Request<ReapplyErasureRequest>,
+    ) -> Result<Response<ReapplyErasureResponse>, Status> {
+        let message = request.get_ref();
+        let ledger = erasure::ledger(message.erasure.as_ref())?;
+        let context =
+            self.context("ReapplyErasure", &request, &message.acting_account_id, &message.request_id)?;
+        let done = self.engine.reapply_erasure(context, ledger).await.map_err(status::engine)?;
+        let token = self.token(&done).await?;
+        Ok(Response::new(ReapplyErasureResponse { applied: done.subject.erasure_id.is_some(), token }))
     }
 
     async fn add_workspace_member(
@@ -309,8 +422,18 @@ impl MemberService for Services {
             &message.acting_account_id,
             &message.request_id,
         )?;
-        let command = Command::DeactivateWorkspaceMember { workspace, member };
-        let done = self.execute(context, organization, command).await?;
+        let decided = departure::decided(message.departure.as_ref())?;
+        let context = Context { validate_only: message.validate_only, ..context };
+        let order = Order {
+            etag: departure::given(&message.etag),
+            ..decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
+                workspace,
+                member,
+                departure,
+            })
+        };
+        let done = self.depart(context, order).await?;
+        unless_validated!(done);
         let (standing, workspace_member, token) = try_join!(
             self.standing_of(organization, &done),
             self.workspace_member_of(organization, &done),
@@ -357,8 +480,18 @@ impl MemberService for Services {
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
         let context =
             self.context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
-        let command = Command::RemoveWorkspaceMember { workspace, member };
-        let done = self.execute(context, organization, command).await?;
+        let decided = departure::decided(message.departure.as_ref())?;
+        let context = Context { validate_only: message.validate_only, ..context };
+        let order = Order {
+            etag: departure::given(&message.etag),
+            ..decided.order(organization, |departure| Command::RemoveWorkspaceMember {
+                workspace,
+                member,
+                departure,
+            })
+        };
+        let done = self.depart(context, order).await?;
+        unless_validated!(done);
         let (workspace_member, token) =
             try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token }))

@@ -7,6 +7,8 @@ mod app;
 mod body;
 mod contract;
 mod convert;
+mod departure;
+mod erasure;
 mod feed;
 mod fresh;
 mod health;
@@ -43,6 +45,16 @@ use crate::{
     seal::Seal,
     store_log::StoreLog,
 };
+
+/// Answers with nothing where everything was only to be checked (AIP-163).
+macro_rules! unless_validated {
+    ($done:expr) => {
+        if $done.validated {
+            return Ok(Response::new(Default::default()));
+        }
+    };
+}
+use unless_validated;
 
 /// The largest request: a batch of 1,000 ids is 40 kB.
 const MAX_REQUEST: usize = 256 * 1024;

@@ -51,7 +51,7 @@ impl Services {
         organization: OrganizationId,
         command: Command,
     ) -> Result<Done, Status> {
-        let order = Order { organization, command, display_name: None };
+        let order = Order::new(organization, command);
         self.engine.execute(context, order).await.map_err(status::engine)
     }
 
@@ -89,7 +89,7 @@ impl OrganizationService for Services {
         let name = parse::display_name("owner_display_name", &message.owner_display_name)?;
         let context =
             self.context("CreateOrganization", &request, &message.acting_account_id, &message.request_id)?;
-        let order = Order { organization, command, display_name: Some(name) };
+        let order = Order { display_name: Some(name), ..Order::new(organization, command) };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
         // A repetition shows the organization of the first call.
         let organization = done.subject.organization_id.ok_or_else(status::unrecorded)?;

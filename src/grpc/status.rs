@@ -12,7 +12,7 @@ use crate::{
     feed::{CursorRefusal, Ending, StreamEnd},
     proto::ErrorReason,
     rules::{
-        Violation,
+        Blocker, Violation,
         ids::{ContractId, Malformed, SubscriptionId},
         seats::SeatsOf,
         tables::{Denial, Standing},
@@ -82,6 +82,21 @@ impl Problem {
 /// The reason as `ErrorInfo` spells it.
 pub(super) fn reason_name(reason: ErrorReason) -> String {
     reason.as_str_name().trim_start_matches("ERROR_REASON_").to_owned()
+}
+
+/// The reason of a status that was made here, as `ErrorInfo` spells it.
+pub(super) fn reason_of(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// What cannot be undone was not confirmed.
+pub(super) fn unconfirmed() -> Status {
+    violation(Violation::NotConfirmed)
+}
+
+/// A receipt does not open.
+pub(super) fn receipt_invalid() -> Status {
+    bad_field(ErrorReason::ReceiptInvalid, "receipt", "is damaged or made up".to_owned())
 }
 
 /// A field is missing or malformed.
@@ -344,6 +359,25 @@ pub(super) fn engine(error: EngineError) -> Status {
             "request_id",
             "was used before with another payload".to_owned(),
         ),
+        EngineError::EtagMismatch(resource) => Problem::new(
+            Code::Aborted,
+            ErrorReason::EtagMismatch,
+            "it has changed since the etag was read; read it again",
+        )
+        .with("resource", resource)
+        .status(),
+        EngineError::PlanChanged => {
+            let message = "the departure would not do what was planned; plan it again";
+            Problem::new(Code::Aborted, ErrorReason::PlanChanged, message).status()
+        }
+        EngineError::DepartureLimit { departures, limit } => {
+            let message = "so many departures within an hour must be confirmed: set departure.exceed_limit";
+            Problem::new(Code::FailedPrecondition, ErrorReason::DepartureLimit, message)
+                .precondition(["departures".to_owned()])
+                .with("limit", limit)
+                .with("departures", departures)
+                .status()
+        }
         EngineError::Contention(text) => contention(&text),
         EngineError::Storage(error) => storage(error),
         error @ EngineError::Panicked => internal(&error),
@@ -443,17 +477,9 @@ fn violation(violation: Violation) -> Status {
         Violation::NoWorkspace(id) => not_found(ErrorReason::WorkspaceNotFound, "workspace", id),
         Violation::WorkspaceDeleted(id) => failed(ErrorReason::WorkspaceDeleted, id.to_string()).status(),
         Violation::LastWorkspace(id) => failed(ErrorReason::LastWorkspace, id.to_string()).status(),
-        Violation::LastOwner { owners } => {
-            let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
-            let first = owners.first().cloned().unwrap_or_default();
-            Problem::new(Code::FailedPrecondition, ErrorReason::LastOwner, message)
-                .precondition(owners)
-                .with("resource", first)
-                .status()
-        }
-        Violation::OnlyOrganization(member) => {
-            failed(ErrorReason::OnlyOrganization, member.to_string()).status()
-        }
+        Violation::Blocked(blockers) => blocked(&blockers),
+        Violation::SuccessorUnfit(member) => failed(ErrorReason::SuccessorUnfit, member.to_string()).status(),
+        Violation::HandoverUnfit(member) => failed(ErrorReason::HandoverUnfit, member.to_string()).status(),
         Violation::TooLarge { changes, limit } => {
             let message = format!("{message}; remove or deactivate members of it first");
             Problem::new(Code::FailedPrecondition, ErrorReason::CommandTooLarge, message)
@@ -463,4 +489,45 @@ fn violation(violation: Violation) -> Status {
                 .status()
         }
     }
+}
+
+/// What stands in the way of a departure: its reason, what it is about, and what lifts it.
+pub(super) fn blocker(blocker: &Blocker) -> (ErrorReason, String, &'static str) {
+    match blocker {
+        Blocker::LastOwner(member) => (
+            ErrorReason::LastOwner,
+            member.to_string(),
+            "the organization would be left without an active owner: name an owner_successor_member_id",
+        ),
+        Blocker::LastWorkspaceAdmin { workspace, .. } => (
+            ErrorReason::LastWorkspaceAdmin,
+            workspace.to_string(),
+            "the workspace would be left without an active admin: name a successor, or set leave_without_admin",
+        ),
+        Blocker::OnlyOrganization(member) => (
+            ErrorReason::OnlyOrganization,
+            member.to_string(),
+            "the person belongs to no other organization and would lose the account: set acknowledge_account_deletion",
+        ),
+        Blocker::OrganizationEnds(member) => (
+            ErrorReason::OrganizationEnds,
+            member.to_string(),
+            "nobody else belongs to the organization, which would end: set acknowledge_organization_deletion",
+        ),
+    }
+}
+
+/// The first one gives the reason, all are listed.
+fn blocked(blockers: &[Blocker]) -> Status {
+    let mut listed = blockers.iter().map(blocker);
+    let Some((reason, resource, message)) = listed.next() else {
+        return internal(&"blocked by nothing");
+    };
+    let mut error = Problem::new(Code::FailedPrecondition, reason, message)
+        .precondition([resource.clone()])
+        .with("resource", resource);
+    for (reason, resource, message) in listed {
+        error.details.add_precondition_failure_violation(reason_name(reason), resource, message);
+    }
+    error.status()
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 use super::{
+    departure::Departure,
     ids::{AccountId, AppName, ContractId, DisplayName, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, OrganizationRole, WorkspaceRole},
+    roles::{Assignments, ErasedBy, MembershipState, OrganizationRole, WorkspaceRole},
     state::{Moment, Organization, Settings},
     tables::ActorKind,
 };
@@ -70,6 +73,8 @@ pub enum Command {
     DeactivateMember {
         /// The member.
         member: MemberId,
+        /// What is decided beforehand.
+        departure: Departure,
         /// When the member is planned to return (R56).
         return_time: Option<Moment>,
     },
@@ -94,7 +99,11 @@ pub enum Command {
     RemoveMember {
         /// The member.
         member: MemberId,
+        /// What is decided beforehand.
+        departure: Departure,
     },
+    /// Erase the personal data of a member.
+    EraseMember(EraseMember),
     /// Add to a workspace, or bring back one REMOVED from it.
     AddWorkspaceMember {
         /// The workspace.
@@ -119,6 +128,8 @@ pub enum Command {
         workspace: WorkspaceId,
         /// The member.
         member: MemberId,
+        /// What is decided beforehand.
+        departure: Departure,
     },
     /// Reactivate in one workspace.
     ReactivateWorkspaceMember {
@@ -133,6 +144,8 @@ pub enum Command {
         workspace: WorkspaceId,
         /// The member.
         member: MemberId,
+        /// What is decided beforehand.
+        departure: Departure,
     },
 }
 
@@ -153,6 +166,7 @@ impl Command {
             Self::ReactivateMember { .. } => "ReactivateMember",
             Self::ReturnAsPlanned { .. } => "ReturnAsPlanned",
             Self::RemoveMember { .. } => "RemoveMember",
+            Self::EraseMember(_) => "EraseMember",
             Self::AddWorkspaceMember { .. } => "AddWorkspaceMember",
             Self::SetWorkspaceRole { .. } => "SetWorkspaceRole",
             Self::DeactivateWorkspaceMember { .. } => "DeactivateWorkspaceMember",
@@ -160,6 +174,32 @@ impl Command {
             Self::RemoveWorkspaceMember { .. } => "RemoveWorkspaceMember",
         }
     }
+}
+
+/// The end of a member's personal data in one organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EraseMember {
+    /// The member.
+    pub member: MemberId,
+    /// What will stand for the member: random (R46).
+    pub tombstone: Uuid,
+    /// Why it is done, which decides what may stand against it.
+    pub cause: ErasureCause,
+    /// What becomes of what is assigned to the member (R46).
+    pub assignments: Assignments,
+    /// What is decided beforehand; of it, who takes over.
+    pub departure: Departure,
+}
+
+/// Why a member is erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErasureCause {
+    /// An owner wants it (R42): the member is DEACTIVATED or REMOVED.
+    Owner,
+    /// The person deletes the account (R45): in whatever state the member is.
+    Account,
+    /// It was done before, in a store that was restored from before that: nothing stands against it.
+    Ledger(ErasedBy),
 }
 
 /// A new organization.

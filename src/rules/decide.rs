@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::{
     change::{Change, Reason, Subject},
     command::{Actor, Command},
+    departure::Blocker,
     draft::Draft,
+    erasure,
     ids::{AccountId, AppName, CommandId, DisplayName, MemberId, WorkspaceId},
     members, organizations,
     roles::{MembershipState, OrganizationRole, WorkspaceState},
@@ -30,6 +32,21 @@ pub fn decide(
     command: &Command,
     id: CommandId,
 ) -> Result<Vec<Change>, Violation> {
+    let Plan { changes, blockers } = plan(state, actor, command, id)?;
+    if blockers.is_empty() { Ok(changes) } else { Err(Violation::Blocked(blockers)) }
+}
+
+/// What a command would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes, in order, as far as nothing stands in the way.
+    pub changes: Vec<Change>,
+    /// What stands in the way of a departure.
+    pub blockers: Vec<Blocker>,
+}
+
+/// The same as [`decide`], also where something stands in the way.
+pub fn plan(state: &State, actor: &Actor, command: &Command, id: CommandId) -> Result<Plan, Violation> {
     if let Some(organization) = state.organization.as_ref().filter(|organization| organization.is_deleted())
         && !matches!(command, Command::DeleteOrganization { .. })
     {
@@ -52,34 +69,35 @@ pub fn decide(
             members::update(&mut draft, *member, *role, *profile_changes, *profile_named)
                 .and_then(|()| time::announce(&mut draft, *member, *leaving, *return_time))
         }
-        Command::DeactivateMember { member, return_time } => {
-            members::deactivate(&mut draft, *member, *return_time)
+        Command::DeactivateMember { member, departure, return_time } => {
+            members::deactivate(&mut draft, *member, departure, *return_time)
         }
         Command::DeactivateInactive { member } => time::deactivate_inactive(&mut draft, *member),
         Command::ReturnAsPlanned { member } => time::return_as_planned(&mut draft, *member),
         Command::ReactivateMember { member, restore } => members::reactivate(&mut draft, *member, restore),
-        Command::RemoveMember { member } => members::remove(&mut draft, *member),
+        Command::RemoveMember { member, departure } => members::remove(&mut draft, *member, departure),
+        Command::EraseMember(erasure) => erasure::erase_member(&mut draft, erasure),
         Command::AddWorkspaceMember { workspace, member, role } => {
             workspace_members::add(&mut draft, *workspace, *member, *role)
         }
         Command::SetWorkspaceRole { workspace, member, role } => {
             workspace_members::set_role(&mut draft, *workspace, *member, *role)
         }
-        Command::DeactivateWorkspaceMember { workspace, member } => {
-            workspace_members::deactivate(&mut draft, *workspace, *member)
+        Command::DeactivateWorkspaceMember { workspace, member, departure } => {
+            workspace_members::deactivate(&mut draft, *workspace, *member, departure)
         }
         Command::ReactivateWorkspaceMember { workspace, member } => {
             workspace_members::reactivate(&mut draft, *workspace, *member)
         }
-        Command::RemoveWorkspaceMember { workspace, member } => {
-            workspace_members::remove(&mut draft, *workspace, *member)
+        Command::RemoveWorkspaceMember { workspace, member, departure } => {
+            workspace_members::remove(&mut draft, *workspace, *member, departure)
         }
     }?;
     if draft.changes.len() > MAX_CHANGES {
         return Err(Violation::TooLarge { changes: draft.changes.len(), limit: MAX_CHANGES });
     }
     seats::check(state, &draft.changes)?;
-    Ok(draft.changes)
+    Ok(Plan { changes: draft.changes, blockers: draft.blockers })
 }
 
 /// Whether a person, or a workload as itself, may create an account or an organization for `account`, or change it.
@@ -188,9 +206,11 @@ fn delete_workspace(draft: &mut Draft<'_>, id: WorkspaceId) -> Result<(), Violat
         // An admin does not reach, by way of a workspace, an owner whom they could not deactivate (R61).
         draft.permit(Action::DeactivateMember, member)?;
     }
-    draft.keep_an_owner(&leaving.iter().collect::<Vec<_>>())?;
+    draft.keep_an_owner(&leaving.iter().map(|member| member.id).collect::<Vec<_>>());
     for member in leaving {
-        draft.keep_an_organization(member.id)?;
+        if draft.is_actor(member.id) && !draft.state.actor_belongs_elsewhere {
+            draft.blockers.push(Blocker::OnlyOrganization(member.id));
+        }
         draft.revoke_member(member, MembershipState::Deactivated, Reason::DeactivatedWithLastWorkspace);
     }
     workspace.state = WorkspaceState::Deleted;

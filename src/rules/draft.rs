@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::{
     change::{Change, Reason, Subject},
     command::Actor,
+    departure::Blocker,
     ids::{AppName, CommandId, MemberId, WorkspaceId},
-    roles::{MembershipState, OrganizationRole},
+    roles::{Assignments, MembershipState, OrganizationRole, WorkspaceRole},
     state::{Member, State, Workspace, WorkspaceMember},
     tables::{Action, Standing, Target, permitted},
     violation::Violation,
@@ -18,11 +19,31 @@ pub(super) struct Draft<'a> {
     pub(super) actor: &'a Actor,
     pub(super) command: CommandId,
     pub(super) changes: Vec<Change>,
+    /// What stands against it until something is decided about it.
+    pub(super) blockers: Vec<Blocker>,
+    /// Who takes over from the one who leaves (R58).
+    pub(super) handover_to: Option<MemberId>,
+    /// What becomes of what is assigned to the one who is erased (R46).
+    pub(super) assignments: Option<Assignments>,
+    /// Whether the acting person's account ends with this (R36).
+    pub(super) account_ends: bool,
+    /// Whether the organization ends with this (R60).
+    pub(super) organization_ends: bool,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &State, actor: &'a Actor, command: CommandId) -> Self {
-        Self { state: state.clone(), actor, command, changes: Vec::new() }
+        Self {
+            state: state.clone(),
+            actor,
+            command,
+            changes: Vec::new(),
+            blockers: Vec::new(),
+            handover_to: None,
+            assignments: None,
+            account_ends: false,
+            organization_ends: false,
+        }
     }
 
     /// Records a change. The version of the subject was counted up by the caller.
@@ -55,6 +76,7 @@ impl<'a> Draft<'a> {
         member.state = to;
         member.revoked_by = Some(self.command);
         self.push_member(member, reason);
+        self.mark_departure();
     }
 
     /// Takes a member's access to a workspace away, or ends the membership in it.
@@ -67,6 +89,47 @@ impl<'a> Draft<'a> {
         membership.state = to;
         membership.revoked_by = Some(self.command);
         self.push_membership(membership, reason);
+        self.mark_departure();
+    }
+
+    /// Says in the change that was just recorded what becomes of what is assigned to the one who leaves.
+    fn mark_departure(&mut self) {
+        if let Some(change) = self.changes.last_mut() {
+            change.handover_to = self.handover_to;
+            change.assignments = self.assignments;
+        }
+    }
+
+    /// Records that a member is in a workspace from now on. A member enters the app's scope by a change, so that no scope
+    /// ever grows silently.
+    pub(super) fn join_workspace(
+        &mut self,
+        mut member: Member,
+        workspace: WorkspaceId,
+        before: Option<WorkspaceMember>,
+        role: WorkspaceRole,
+    ) -> Result<(), Violation> {
+        let app = self.workspace(workspace)?.app;
+        let (organization_id, member_id) = (member.organization_id, member.id);
+        if member.apps.insert(app.clone()) {
+            member.version += 1;
+            self.push(Subject::Member(member), Reason::ScopeEntered, BTreeSet::from([app]));
+        }
+        let (version, reason) = match before {
+            None => (0, Reason::Created),
+            Some(before) => (before.version, Reason::Returned),
+        };
+        let membership = WorkspaceMember {
+            organization_id,
+            workspace_id: workspace,
+            member_id,
+            role,
+            state: MembershipState::Active,
+            revoked_by: None,
+            version,
+        };
+        self.push_membership(membership, reason);
+        Ok(())
     }
 
     /// Checks the table of permissions (R61) for a command about a person, and whether the organization lets its members
@@ -111,26 +174,5 @@ impl<'a> Draft<'a> {
     /// Whether the member is ACTIVE in no workspace any more.
     pub(super) fn is_without_workspace(&self, member: MemberId) -> bool {
         !self.state.memberships_of(member).any(|membership| membership.state == MembershipState::Active)
-    }
-
-    /// Refuses what would leave the organization without an ACTIVE owner (R60). Asked before the change.
-    pub(super) fn keep_an_owner(&self, leaving: &[&Member]) -> Result<(), Violation> {
-        let owners: Vec<MemberId> = leaving
-            .iter()
-            .filter(|member| {
-                member.role == OrganizationRole::Owner && member.state == MembershipState::Active
-            })
-            .map(|member| member.id)
-            .collect();
-        let remains = self.state.active_owners.iter().any(|owner| !owners.contains(owner));
-        if owners.is_empty() || remains { Ok(()) } else { Err(Violation::LastOwner { owners }) }
-    }
-
-    /// Refuses that a person ends, by leaving their only organization, their account as a side effect (R36, R38, R39).
-    pub(super) fn keep_an_organization(&self, leaving: MemberId) -> Result<(), Violation> {
-        if self.is_actor(leaving) && !self.state.actor_belongs_elsewhere {
-            return Err(Violation::OnlyOrganization(leaving));
-        }
-        Ok(())
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::{
     change::Reason,
     command::Restore,
+    departure::{Departure, Reach},
     draft::Draft,
+    erasure,
     ids::{AccountId, MemberId, WorkspaceId},
     roles::{MembershipState, OrganizationRole, WorkspaceState},
     state::{Member, Moment, WorkspaceMember},
@@ -75,7 +77,7 @@ pub(super) fn update(
         draft.permit(Action::SetRole, &member)?;
         accept(Action::SetRole, id, Some(member.state))?;
         if role != member.role {
-            draft.keep_an_owner(&[&member])?;
+            draft.keep_an_owner(&[member.id]);
             draft.push_member(Member { role, ..member.clone() }, Reason::RoleChanged);
         }
     }
@@ -94,6 +96,7 @@ pub(super) fn update(
 pub(super) fn deactivate(
     draft: &mut Draft<'_>,
     id: MemberId,
+    departure: &Departure,
     return_time: Option<Moment>,
 ) -> Result<(), Violation> {
     let member = draft.member(id)?;
@@ -103,8 +106,11 @@ pub(super) fn deactivate(
         return Ok(());
     }
     time::check_return(draft, return_time)?;
-    draft.keep_an_owner(&[&member])?;
-    draft.keep_an_organization(id)?;
+    let closing = in_state(draft, id, &[MembershipState::Active]);
+    draft.depart(&member, &closing, Reach::Organization, departure)?;
+    if erasure::ends_more(draft, id, departure)? {
+        return Ok(());
+    }
     close(draft, Member { return_time, ..member }, Reason::Deactivated);
     Ok(())
 }
@@ -181,14 +187,21 @@ fn listed(
 }
 
 /// R25, R29: out of the organization and of every workspace; nothing cascades to the account (R02).
-pub(super) fn remove(draft: &mut Draft<'_>, id: MemberId) -> Result<(), Violation> {
+pub(super) fn remove(draft: &mut Draft<'_>, id: MemberId, departure: &Departure) -> Result<(), Violation> {
     let member = draft.member(id)?;
     draft.permit(Action::RemoveMember, &member)?;
     if accept(Action::RemoveMember, id, Some(member.state))? == Outcome::Nothing {
         return Ok(());
     }
-    draft.keep_an_owner(&[&member])?;
-    draft.keep_an_organization(id)?;
+    if member.state == MembershipState::Active {
+        let closing = in_state(draft, id, &[MembershipState::Active]);
+        draft.depart(&member, &closing, Reach::Organization, departure)?;
+    } else {
+        draft.hand_over(&member, departure)?;
+    }
+    if erasure::ends_more(draft, id, departure)? {
+        return Ok(());
+    }
     draft.revoke_member(member, MembershipState::Removed, Reason::Removed);
     for membership in in_state(draft, id, &[MembershipState::Active, MembershipState::Deactivated]) {
         draft.revoke_membership(membership, MembershipState::Removed, Reason::RemovedWithOrganization);
@@ -196,7 +209,11 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: MemberId) -> Result<(), Violatio
     Ok(())
 }
 
-fn in_state(draft: &Draft<'_>, member: MemberId, states: &[MembershipState]) -> Vec<WorkspaceMember> {
+pub(super) fn in_state(
+    draft: &Draft<'_>,
+    member: MemberId,
+    states: &[MembershipState],
+) -> Vec<WorkspaceMember> {
     draft
         .state
         .memberships_of(member)

@@ -18,15 +18,20 @@
 //! - R25 to R29 a REMOVED member is in no list and returns with the same id, into no workspace.
 //! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
 //! - R35, R48 an ACTIVE member holds a seat, free with the access: [`seats`].
-//! - R37 who is deactivated by others keeps the account. R36, R38, R39 nobody loses it by leaving the only
-//!   organization: refused as [`Violation::OnlyOrganization`].
+//! - R37 who is deactivated by others keeps the account. R36, R38, R39 leaving the only organization ends the
+//!   account, and only with an acknowledgement: else [`Blocker::OnlyOrganization`].
+//! - R41 to R43 who is DEACTIVATED or REMOVED can be erased by an owner. R44 to R46 content stays, under a random tombstone.
 //! - R55, R56, R59 what time does: inactive guests, planned returns, who is to leave.
-//! - R60 an organization keeps at least one ACTIVE owner.
+//! - R57 a workspace keeps an ACTIVE admin: a successor, or an explicit decision otherwise. R58 who takes over is named in
+//!   the change.
+//! - R60 an organization keeps at least one ACTIVE owner; the only remaining member may end it by leaving.
 
 pub mod change;
 pub mod command;
 mod decide;
+pub mod departure;
 mod draft;
+mod erasure;
 pub mod ids;
 mod members;
 mod notices;
@@ -44,9 +49,11 @@ mod workspace_members;
 
 pub use change::{Change, Reason, Subject};
 pub use command::{
-    ActingMember, Actor, Command, CreateOrganization, OrganizationUpdate, Restore, SettingsUpdate,
+    ActingMember, Actor, Command, CreateOrganization, EraseMember, ErasureCause, OrganizationUpdate, Restore,
+    SettingsUpdate,
 };
-pub use decide::{MAX_CHANGES, decide, permit_account, profile_changed};
+pub use decide::{MAX_CHANGES, Plan, decide, permit_account, plan, profile_changed};
+pub use departure::{Blocker, Departure};
 pub use notices::{MailKind, Notice, Recipient, notices};
 pub use state::State;
 pub use violation::Violation;

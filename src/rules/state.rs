@@ -167,6 +167,11 @@ pub struct State {
     /// Its seats. Counted, with the organization and its contract locked, where they are limited and somebody may take
     /// one (R35), or where the limits change; none otherwise, which refuses.
     pub seats: Option<Seats>,
+    /// The ACTIVE admins of the workspaces in which a member who leaves is one, by workspace. Loaded, with the
+    /// organization locked, where a workspace may lose its last one (R57); empty otherwise, which blocks.
+    pub workspace_admins: BTreeSet<(WorkspaceId, MemberId)>,
+    /// Whether anyone but the acting person belongs, ACTIVE or DEACTIVATED, to the organization (R60).
+    pub others_belong: bool,
     /// Whether the acting person belongs, ACTIVE or DEACTIVATED, to another organization (R36, R40).
     pub actor_belongs_elsewhere: bool,
     /// The moment of the decision. Loaded for commands that compare moments; otherwise so long ago that nothing is due.

@@ -1,6 +1,7 @@
 //! Why a command is refused.
 
 use super::{
+    departure::Blocker,
     ids::{AppName, MemberId, OrganizationId, WorkspaceId},
     seats::SeatsOf,
     tables::{Denial, Standing},
@@ -84,15 +85,15 @@ pub enum Violation {
     /// An organization keeps at least one workspace (R01).
     #[error("workspace {0} is the organization's last one")]
     LastWorkspace(WorkspaceId),
-    /// An organization keeps at least one ACTIVE owner (R60).
-    #[error("the organization would be left without an active owner")]
-    LastOwner {
-        /// The owners who would cease to be one.
-        owners: Vec<MemberId>,
-    },
-    /// The person would leave the only organization that they belong to (R36, R38, R39).
-    #[error("the person belongs to no other organization")]
-    OnlyOrganization(MemberId),
+    /// Something must be decided before (R38, R39, R57, R60). Never empty.
+    #[error("something stands in the way of the departure")]
+    Blocked(Vec<Blocker>),
+    /// A successor must be another ACTIVE member, no guest, and not leaving (R57).
+    #[error("member {0} cannot succeed")]
+    SuccessorUnfit(MemberId),
+    /// Whoever takes over must be another ACTIVE member (R58).
+    #[error("member {0} cannot take over")]
+    HandoverUnfit(MemberId),
     /// More changes than one command may produce (C4).
     #[error("{changes} changes are more than the {limit} that one command may produce")]
     TooLarge {

@@ -1,11 +1,12 @@
 //! What commands about a member in one workspace do.
 
-use std::collections::BTreeSet;
-
 use super::{
-    change::{Reason, Subject},
+    change::Reason,
+    departure::{Departure, Reach},
     draft::Draft,
+    erasure,
     ids::{MemberId, WorkspaceId},
+    members,
     roles::{MembershipState, WorkspaceRole, WorkspaceState},
     state::{Member, WorkspaceMember},
     tables::{Action, Outcome, Standing, accepts},
@@ -48,26 +49,17 @@ pub(super) fn add(
     member: MemberId,
     role: WorkspaceRole,
 ) -> Result<(), Violation> {
-    let app = draft.workspace(workspace)?.app;
-    let mut member = draft.member(member)?;
+    draft.workspace(workspace)?;
+    let member = draft.member(member)?;
     draft.permit(Action::AddWorkspaceMember, &member)?;
     if member.state != MembershipState::Active {
         return Err(Violation::Member { member: member.id, standing: Standing::from(Some(member.state)) });
     }
-    let Some(membership) = accept(draft, Action::AddWorkspaceMember, workspace, &member)? else {
+    if accept(draft, Action::AddWorkspaceMember, workspace, &member)?.is_none() {
         return Ok(());
-    };
-    if member.apps.insert(app.clone()) {
-        // The member enters the app's scope by a change, so that no scope ever grows silently.
-        member.version += 1;
-        draft.push(Subject::Member(member), Reason::ScopeEntered, BTreeSet::from([app]));
     }
-    let reason = if membership.version == 0 { Reason::Created } else { Reason::Returned };
-    draft.push_membership(
-        WorkspaceMember { role, state: MembershipState::Active, revoked_by: None, ..membership },
-        reason,
-    );
-    Ok(())
+    let before = draft.membership(workspace, member.id);
+    draft.join_workspace(member, workspace, before, role)
 }
 
 pub(super) fn set_role(
@@ -91,15 +83,24 @@ pub(super) fn deactivate(
     draft: &mut Draft<'_>,
     workspace: WorkspaceId,
     member: MemberId,
+    departure: &Departure,
 ) -> Result<(), Violation> {
     let member = draft.member(member)?;
     let Some(membership) = accept(draft, Action::DeactivateWorkspaceMember, workspace, &member)? else {
         return Ok(());
     };
+    let closing = [membership.clone()];
+    let last = !members::in_state(draft, member.id, &[MembershipState::Active])
+        .iter()
+        .any(|other| other.workspace_id != workspace);
+    let reach =
+        if last && member.state == MembershipState::Active { Reach::Organization } else { Reach::Workspace };
+    draft.depart(&member, &closing, reach, departure)?;
+    if erasure::ends_more(draft, member.id, departure)? {
+        return Ok(());
+    }
     draft.revoke_membership(membership, MembershipState::Deactivated, Reason::Deactivated);
-    if draft.is_without_workspace(member.id) && member.state == MembershipState::Active {
-        draft.keep_an_owner(&[&member])?;
-        draft.keep_an_organization(member.id)?;
+    if reach == Reach::Organization {
         draft.revoke_member(member, MembershipState::Deactivated, Reason::DeactivatedWithLastWorkspace);
     }
     Ok(())
@@ -134,11 +135,15 @@ pub(super) fn remove(
     draft: &mut Draft<'_>,
     workspace: WorkspaceId,
     member: MemberId,
+    departure: &Departure,
 ) -> Result<(), Violation> {
     let member = draft.member(member)?;
     let Some(membership) = accept(draft, Action::RemoveWorkspaceMember, workspace, &member)? else {
         return Ok(());
     };
+    let closing = [membership.clone()];
+    let closing = if membership.state == MembershipState::Active { &closing[..] } else { &[] };
+    draft.depart(&member, closing, Reach::Workspace, departure)?;
     draft.revoke_membership(membership, MembershipState::Removed, Reason::Removed);
     Ok(())
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Database,
     error::StorageError,
-    log::{Acting, ChangeOrigin},
+    log::ChangeOrigin,
     prepared::{Text, prepared},
     transaction::Transaction,
 };
@@ -74,11 +74,7 @@ impl Transaction {
             organizations.push(member.organization_id.0);
             members.push(member.id.0);
             reasons.push(change.reason.as_str());
-            acting.push(match origin.acting {
-                Acting::Workload => None,
-                Acting::Member(acting) => Some(acting.0),
-                Acting::Themselves => Some(member.id.0),
-            });
+            acting.push(origin.acting.within(&change.subject).map(|member| member.0));
             handovers.push(change.handover_to.map(|member| member.0));
         }
         if members.is_empty() {

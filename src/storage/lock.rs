@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    SelectableHelper as _, sql_types,
+    QueryableByName, SelectableHelper as _, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 use futures_util::future::join_all;
@@ -14,13 +14,14 @@ use uuid::Uuid;
 use super::{
     error::StorageError,
     prepared::{Text, prepared},
+    reads::BELONGS,
     rows::{AccountRow, MemberRow, OrganizationRow, WorkspaceMemberRow, WorkspaceRow},
     schema::{accounts, members, organizations, profiles, workspace_members, workspaces},
     transaction::Transaction,
 };
 use crate::rules::{
     ids::{AccountId, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, WorkspaceState},
+    roles::{AccountState, MembershipState, WorkspaceState},
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
 
@@ -79,6 +80,46 @@ impl Text for WorkspacesOf {
                                                    WHERE m.organization_id = $1 AND m.account_id = $3))))";
 }
 
+struct Elsewhere;
+
+impl Text for Elsewhere {
+    const SQL: &'static str = "
+        SELECT m.organization_id, coalesce(o.contract_id = here.contract_id, false) AS same_contract
+        FROM members m
+        JOIN organizations o ON o.organization_id = m.organization_id
+        JOIN organizations here ON here.organization_id = $2
+        WHERE m.account_id = $1 AND m.organization_id <> $2 AND m.state = 'ACTIVE'
+        ORDER BY m.organization_id";
+}
+
+#[derive(QueryableByName)]
+struct ElsewhereRow {
+    #[diesel(sql_type = sql_types::Uuid)]
+    organization_id: Uuid,
+    #[diesel(sql_type = sql_types::Bool)]
+    same_contract: bool,
+}
+
+struct WorkspaceAdmins;
+
+impl Text for WorkspaceAdmins {
+    const SQL: &'static str = "
+        SELECT x.workspace_id, x.member_id FROM workspace_members x
+        JOIN members m ON m.organization_id = x.organization_id AND m.member_id = x.member_id
+        WHERE x.organization_id = $1 AND x.role = 'ADMIN' AND x.state = 'ACTIVE' AND m.state = 'ACTIVE'
+          AND x.workspace_id = ANY (ARRAY(
+              SELECT own.workspace_id FROM workspace_members own
+              WHERE own.organization_id = $1 AND own.member_id = $2 AND own.role = 'ADMIN' AND own.state = 'ACTIVE'))";
+}
+
+#[derive(QueryableByName)]
+struct AdminRow {
+    #[diesel(sql_type = sql_types::Uuid)]
+    workspace_id: Uuid,
+    #[diesel(sql_type = sql_types::Uuid)]
+    member_id: Uuid,
+}
+
 /// Runs a query as it is, `FOR SHARE` or `FOR UPDATE`.
 macro_rules! first_locked {
     ($query:expr, $lock:expr, $connection:expr, $row:ty) => {{
@@ -94,9 +135,12 @@ macro_rules! first_locked {
 pub(super) use first_locked;
 
 impl Transaction {
-    /// Loads an account.
+    /// Loads a live account.
     pub async fn account(&self, id: AccountId, lock: Lock) -> Result<Option<AccountRow>, StorageError> {
-        let query = accounts::table.find(id.0).select(AccountRow::as_select());
+        let query = accounts::table
+            .find(id.0)
+            .filter(accounts::state.eq(AccountState::Active.as_str()))
+            .select(AccountRow::as_select());
         Ok(first_locked!(query, lock, &mut self.connection(), AccountRow))
     }
 
@@ -296,6 +340,34 @@ impl Transaction {
         Ok(ids.into_iter().map(MemberId).collect())
     }
 
+    /// The ACTIVE admins of the workspaces in which a member is ADMIN and ACTIVE. Means something only while the organization
+    /// is locked.
+    pub async fn workspace_admins(
+        &self,
+        organization: OrganizationId,
+        member: MemberId,
+    ) -> Result<Vec<(WorkspaceId, MemberId)>, StorageError> {
+        let query = prepared::<WorkspaceAdmins, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(organization.0).bind::<sql_types::Uuid, _>(member.0)
+        });
+        let rows: Vec<AdminRow> = query.load(&mut self.connection()).await?;
+        Ok(rows.into_iter().map(|row| (WorkspaceId(row.workspace_id), MemberId(row.member_id))).collect())
+    }
+
+    /// Whether anyone but a member belongs, ACTIVE or DEACTIVATED, to the organization. Means something only while the
+    /// organization is locked.
+    pub async fn others_belong(
+        &self,
+        organization: OrganizationId,
+        but: MemberId,
+    ) -> Result<bool, StorageError> {
+        let query = members::table
+            .filter(members::organization_id.eq(organization.0))
+            .filter(members::member_id.ne(but.0))
+            .filter(members::state.eq_any(BELONGS));
+        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
+    }
+
     /// How many live workspaces an organization has. Means something only while the organization is locked.
     pub async fn live_workspaces(&self, organization: OrganizationId) -> Result<usize, StorageError> {
         let count: i64 = workspaces::table
@@ -316,11 +388,23 @@ impl Transaction {
         let query = members::table
             .filter(members::account_id.eq(account.0))
             .filter(members::organization_id.ne(organization.0))
-            .filter(
-                members::state
-                    .eq_any([MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()]),
-            );
+            .filter(members::state.eq_any(BELONGS));
         Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
+    }
+
+    /// The other organizations in which an account is ACTIVE, by id, and whether one of them shares a contract with this
+    /// one: then the seat is not free when the account leaves here (R48).
+    pub async fn elsewhere(
+        &self,
+        account: AccountId,
+        organization: OrganizationId,
+    ) -> Result<(Vec<Uuid>, bool), StorageError> {
+        let query = prepared::<Elsewhere, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(account.0).bind::<sql_types::Uuid, _>(organization.0)
+        });
+        let rows: Vec<ElsewhereRow> = query.load(&mut self.connection()).await?;
+        let seat_held = rows.iter().any(|row| row.same_contract);
+        Ok((rows.into_iter().map(|row| row.organization_id).collect(), seat_held))
     }
 
     /// The shown name of a member.

@@ -11,7 +11,10 @@ use super::{
     error::StorageError,
     prepared::{Text, prepared},
 };
-use crate::rules::ids::{AppName, CallerName, CommandId, MemberId};
+use crate::rules::{
+    Subject,
+    ids::{AppName, CallerName, CommandId, MemberId, OrganizationId},
+};
 
 /// Where the changes of a command come from.
 #[derive(Debug, Clone)]
@@ -30,10 +33,25 @@ pub enum Acting {
     /// As itself.
     #[default]
     Workload,
-    /// For a member of the organization.
-    Member(MemberId),
+    /// For a member of an organization. What the command does in others is done by the workload.
+    Member(OrganizationId, MemberId),
     /// For a person who changed what they are everywhere: in each organization, for the member that the change is about.
     Themselves,
+}
+
+impl Acting {
+    /// The acting member, as what happened to a thing tells of it.
+    pub(super) fn within(self, subject: &Subject) -> Option<MemberId> {
+        match (self, subject) {
+            (Self::Workload, _) => None,
+            (Self::Member(organization, member), _) => {
+                (subject.organization_id() == organization).then_some(member)
+            }
+            (Self::Themselves, Subject::Member(member)) => Some(member.id),
+            (Self::Themselves, Subject::WorkspaceMember(membership)) => Some(membership.member_id),
+            (Self::Themselves, Subject::Organization(_) | Subject::Workspace(_)) => None,
+        }
+    }
 }
 
 /// Where the log ends.

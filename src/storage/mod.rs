@@ -10,9 +10,11 @@ mod apps;
 mod connect;
 mod contracts;
 mod departures;
+mod erase;
 mod error;
 mod history;
 mod lease;
+mod limit;
 mod listen;
 mod lock;
 mod log;
@@ -43,6 +45,7 @@ pub use self::{
     apps::AppRow,
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
+    erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
     history::{Between, HistoryFilter, HistoryPage, HistoryRow, Past, StandingRow, When},
     lease::Reading,

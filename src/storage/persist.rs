@@ -8,11 +8,15 @@ use std::collections::{BTreeSet, HashSet};
 use chrono::{DateTime, Utc};
 use diesel::sql_types;
 use diesel_async::RunQueryDsl as _;
-use futures_util::{future::OptionFuture, join};
+use futures_util::{
+    future::{OptionFuture, join_all},
+    join,
+};
 use uuid::Uuid;
 
 use super::{
     accounts::AccountWrite,
+    erase::ErasureWrite,
     error::StorageError,
     log::{Acting, ChangeOrigin},
     prepared::{Text, prepared},
@@ -33,6 +37,8 @@ pub struct Writes<'a> {
     pub notices: &'a [Notice],
     /// What of an account changes.
     pub account: Option<&'a AccountWrite>,
+    /// What is erased. After the mails, which read the address for the last time.
+    pub erasures: &'a [ErasureWrite],
     /// The changes, in order.
     pub changes: &'a [Change],
     /// The shown name of a member.
@@ -177,7 +183,7 @@ impl Transaction {
     /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
     /// follows at once. An error may mean that the commit happened: only a repetition with the same request id tells.
     pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
-        let Writes { notices, account, changes, profile, completed, origin } = writes;
+        let Writes { notices, account, erasures, changes, profile, completed, origin } = writes;
         let subjects = Subjects::after(changes);
         self.committing();
         // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
@@ -186,6 +192,7 @@ impl Transaction {
             queued,
             account,
             departures,
+            erased,
             organizations,
             workspaces,
             members,
@@ -199,6 +206,7 @@ impl Transaction {
             OptionFuture::from((!notices.is_empty()).then(|| self.queue_mails(notices))),
             OptionFuture::from(account.map(|account| self.update_account(account))),
             OptionFuture::from(self.write_departures(changes, origin.as_ref())),
+            join_all(erasures.iter().map(|erasure| self.erase(erasure))),
             OptionFuture::from(some(&subjects.organizations).map(|rows| self.write_organizations(rows))),
             OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows))),
             OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows))),
@@ -209,6 +217,7 @@ impl Transaction {
             OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
             self.send_commit(),
         );
+        erased.into_iter().collect::<Result<(), _>>()?;
         for written in [
             queued,
             account,
@@ -467,11 +476,7 @@ impl Columns {
                 Some(membership.role.as_str()),
             ),
         };
-        self.acting_member_id.push(match acting {
-            Acting::Workload => None,
-            Acting::Member(member) => Some(member.0),
-            Acting::Themselves => member_id,
-        });
+        self.acting_member_id.push(acting.within(&change.subject).map(|member| member.0));
         self.change_id.push(Uuid::now_v7());
         self.organization_id.push(change.subject.organization_id().0);
         self.apps.push(app_list(&change.apps));

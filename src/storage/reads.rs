@@ -106,7 +106,8 @@ pub struct MemberRead {
 }
 
 /// Who is in lists (R25 to R27).
-const BELONGS: [&str; 2] = [MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()];
+pub(super) const BELONGS: [&str; 2] =
+    [MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()];
 
 /// One organization of an account.
 pub type AccountOrganizationRow = (OrganizationRead, MemberRead);
@@ -246,6 +247,19 @@ impl Database {
             .await
             .optional()?;
         Ok(row.map(Into::into))
+    }
+
+    /// The member of an account, also a REMOVED one.
+    pub async fn member_of_account(
+        &self,
+        organization: OrganizationId,
+        account: AccountId,
+    ) -> Result<Option<MemberId>, StorageError> {
+        let query = members::table
+            .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
+            .select(members::member_id);
+        let found: Option<Uuid> = query.first(&mut self.read().await?).await.optional()?;
+        Ok(found.map(MemberId))
     }
 
     /// Reads some members, REMOVED ones included, in no order.

@@ -12,7 +12,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::rules::ids::{
-    AccountId, CallerName, CommandId, ContractId, MemberId, OrganizationId, RequestId, WorkspaceId,
+    AccountId, CallerName, CommandId, ContractId, ErasureId, MemberId, OrganizationId, RequestId, WorkspaceId,
 };
 
 /// What the answer to a write shows. Never the answer itself: a repetition shows the things as they are then.
@@ -30,6 +30,8 @@ pub struct RequestSubject {
     pub member_id: Option<MemberId>,
     /// The contract.
     pub contract_id: Option<ContractId>,
+    /// The entry of the ledger of erasures.
+    pub erasure_id: Option<ErasureId>,
 }
 
 /// An earlier write under the same request id.
@@ -50,12 +52,20 @@ struct SubjectRow {
     workspace_id: Option<Uuid>,
     member_id: Option<Uuid>,
     contract_id: Option<Uuid>,
+    erasure_id: Option<Uuid>,
 }
 
 impl From<&RequestSubject> for SubjectRow {
     fn from(subject: &RequestSubject) -> Self {
-        let RequestSubject { command_id, account_id, organization_id, workspace_id, member_id, contract_id } =
-            subject;
+        let RequestSubject {
+            command_id,
+            account_id,
+            organization_id,
+            workspace_id,
+            member_id,
+            contract_id,
+            erasure_id,
+        } = subject;
         Self {
             command_id: command_id.map(|id| id.0),
             account_id: account_id.map(|id| id.0),
@@ -63,6 +73,7 @@ impl From<&RequestSubject> for SubjectRow {
             workspace_id: workspace_id.map(|id| id.0),
             member_id: member_id.map(|id| id.0),
             contract_id: contract_id.map(|id| id.0),
+            erasure_id: erasure_id.map(|id| id.0),
         }
     }
 }
@@ -88,8 +99,8 @@ struct ClaimRequest;
 impl Text for ClaimRequest {
     const SQL: &'static str = "
         INSERT INTO requests (caller, request_id, payload_mac, command_id, account_id, organization_id, workspace_id,
-                              member_id, contract_id)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE current_setting('rollcall.begun', true) = 'yes'
+                              member_id, contract_id, erasure_id)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE current_setting('rollcall.begun', true) = 'yes'
         ON CONFLICT (caller, request_id) DO NOTHING";
 }
 
@@ -99,7 +110,7 @@ impl Text for CompleteRequest {
     const SQL: &'static str = "
         UPDATE requests
         SET command_id = $3, account_id = $4, organization_id = $5, workspace_id = $6, member_id = $7,
-            contract_id = $8
+            contract_id = $8, erasure_id = $9
         WHERE caller = $1 AND request_id = $2";
 }
 
@@ -117,8 +128,15 @@ impl Transaction {
     /// else: a duplicate must not meet the state that its twin is about to leave.
     async fn claim_request(&self, claim: Claim<'_>) -> Result<bool, StorageError> {
         let Claim { caller, request_id, payload_mac, expected } = claim;
-        let SubjectRow { command_id, account_id, organization_id, workspace_id, member_id, contract_id } =
-            expected.into();
+        let SubjectRow {
+            command_id,
+            account_id,
+            organization_id,
+            workspace_id,
+            member_id,
+            contract_id,
+            erasure_id,
+        } = expected.into();
         let query = prepared::<ClaimRequest, _>(|sql| {
             sql.bind::<sql_types::Text, _>(caller.as_str())
                 .bind::<sql_types::Uuid, _>(request_id.0)
@@ -129,6 +147,7 @@ impl Transaction {
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(workspace_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(contract_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(erasure_id)
         });
         Ok(query.execute(&mut self.connection()).await? == 1)
     }
@@ -140,8 +159,15 @@ impl Transaction {
             .select((requests::payload_mac, SubjectRow::as_select()))
             .first(&mut self.connection())
             .await?;
-        let SubjectRow { command_id, account_id, organization_id, workspace_id, member_id, contract_id } =
-            row;
+        let SubjectRow {
+            command_id,
+            account_id,
+            organization_id,
+            workspace_id,
+            member_id,
+            contract_id,
+            erasure_id,
+        } = row;
         Ok(RequestRow {
             payload_mac,
             subject: RequestSubject {
@@ -151,6 +177,7 @@ impl Transaction {
                 workspace_id: workspace_id.map(WorkspaceId),
                 member_id: member_id.map(MemberId),
                 contract_id: contract_id.map(ContractId),
+                erasure_id: erasure_id.map(ErasureId),
             },
         })
     }
@@ -161,8 +188,15 @@ impl Transaction {
         claim: Claim<'_>,
         subject: &RequestSubject,
     ) -> Result<(), StorageError> {
-        let SubjectRow { command_id, account_id, organization_id, workspace_id, member_id, contract_id } =
-            subject.into();
+        let SubjectRow {
+            command_id,
+            account_id,
+            organization_id,
+            workspace_id,
+            member_id,
+            contract_id,
+            erasure_id,
+        } = subject.into();
         let query = prepared::<CompleteRequest, _>(|sql| {
             sql.bind::<sql_types::Text, _>(claim.caller.as_str())
                 .bind::<sql_types::Uuid, _>(claim.request_id.0)
@@ -172,6 +206,7 @@ impl Transaction {
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(workspace_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(contract_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(erasure_id)
         });
         query.execute(&mut self.connection()).await?;
         Ok(())

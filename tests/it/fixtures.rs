@@ -16,7 +16,7 @@ mod caller;
 mod follow;
 mod refusals;
 
-pub(crate) use caller::{Caller, mask};
+pub(crate) use caller::{Caller, mask, regardless};
 pub(crate) use follow::{Follower, told};
 pub(crate) use refusals::{declared_reasons, invalid, invalid_within, reason, refused, unknown};
 

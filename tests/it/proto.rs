@@ -7,10 +7,22 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use rollcall::proto::{DESCRIPTORS, ErrorReason};
 
 /// Methods that change something begin with one of these, and no others do.
-const WRITES: [&str; 8] =
-    ["Create", "Update", "Delete", "Add", "Deactivate", "Reactivate", "Remove", "Register"];
+const WRITES: [&str; 12] = [
+    "Create",
+    "Update",
+    "Delete",
+    "Add",
+    "Deactivate",
+    "BatchDeactivate",
+    "Reactivate",
+    "Reapply",
+    "Remove",
+    "Erase",
+    "Leave",
+    "Register",
+];
 /// The rest reads, or is about the caller's own subscription.
-const OTHERS: [&str; 6] = ["Get", "BatchGet", "List", "Lookup", "Watch", "Acknowledge"];
+const OTHERS: [&str; 7] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge"];
 /// Ends a subscription: no change of the log, and harmless to repeat.
 const CLOSE: &str = "CloseSubscription";
 /// Reports activity: no change of the log, so nothing to wait for, and the latest time counts, however often it is said.

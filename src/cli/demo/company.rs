@@ -207,6 +207,7 @@ impl Company {
             member_id: self.member(person)?,
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..v1::DeactivateWorkspaceMemberRequest::default()
         };
         self.client.members().deactivate_workspace_member(request).await?;
         Ok(())
@@ -218,7 +219,7 @@ impl Company {
             member_id: self.member(person)?,
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
-            ..Default::default()
+            ..v1::DeactivateMemberRequest::default()
         };
         self.client.members().deactivate_member(request).await?;
         Ok(())
@@ -243,6 +244,7 @@ impl Company {
             member_id: self.member(person)?,
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..v1::RemoveMemberRequest::default()
         };
         self.client.members().remove_member(request).await?;
         Ok(())

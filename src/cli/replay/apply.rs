@@ -121,6 +121,12 @@ impl Applier {
             member_id: self.member(row, person)?,
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            // What is replayed happened, whoever administers a workspace then.
+            departure: Some(v1::DepartureTerms {
+                leave_without_admin: true,
+                ..v1::DepartureTerms::default()
+            }),
+            ..v1::RemoveMemberRequest::default()
         };
         retry(&self.calls.policy, async || self.calls.client.members().remove_member(request.clone()).await)
             .await?;
@@ -218,6 +224,12 @@ impl Applier {
             member_id: self.member(row, person)?,
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            // What is replayed happened, whoever administers a workspace then.
+            departure: Some(v1::DepartureTerms {
+                leave_without_admin: true,
+                ..v1::DepartureTerms::default()
+            }),
+            ..v1::RemoveWorkspaceMemberRequest::default()
         };
         retry(&self.calls.policy, async || {
             self.calls.client.members().remove_workspace_member(request.clone()).await

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rules::{
-    ActingMember, Actor, Command, CreateOrganization, Reason, Restore, SettingsUpdate, Subject,
+    ActingMember, Actor, Command, CreateOrganization, Departure, Reason, Restore, SettingsUpdate, Subject,
     change::Change, decide,
 };
 
@@ -152,18 +152,24 @@ fn command(step: &Step, number: usize) -> Command {
         Verb::Add { role } => Command::AddMember { member, account: account_of(member), role },
         Verb::SetRole { role } => update(Some(role), false, false),
         Verb::Rename { other } => update(None, other, true),
-        Verb::Deactivate => Command::DeactivateMember { member, return_time: None },
+        Verb::Deactivate => {
+            Command::DeactivateMember { member, departure: Departure::regardless(), return_time: None }
+        }
         Verb::ReactivateLast => Command::ReactivateMember { member, restore: Restore::LastCascade },
         Verb::ReactivateAll => Command::ReactivateMember { member, restore: Restore::All },
         Verb::ReactivateOne => {
             Command::ReactivateMember { member, restore: Restore::Listed(BTreeSet::from([workspace])) }
         }
-        Verb::Remove => Command::RemoveMember { member },
+        Verb::Remove => Command::RemoveMember { member, departure: Departure::regardless() },
         Verb::Join { role } => Command::AddWorkspaceMember { workspace, member, role },
         Verb::SetRoomRole { role } => Command::SetWorkspaceRole { workspace, member, role },
-        Verb::Leave => Command::DeactivateWorkspaceMember { workspace, member },
+        Verb::Leave => {
+            Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() }
+        }
         Verb::Rejoin => Command::ReactivateWorkspaceMember { workspace, member },
-        Verb::Expel => Command::RemoveWorkspaceMember { workspace, member },
+        Verb::Expel => {
+            Command::RemoveWorkspaceMember { workspace, member, departure: Departure::regardless() }
+        }
         Verb::LimitSeats { limit } => {
             organizations::setting(SettingsUpdate { seat_limit: Some(limit), ..SettingsUpdate::default() })
         }

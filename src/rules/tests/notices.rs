@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, MailKind, Notice, Reason, Recipient, Restore, Subject, decide, notices, profile_changed,
+    Actor, Command, Departure, MailKind, Notice, Reason, Recipient, Restore, Subject, decide, notices,
+    profile_changed,
 };
 
 /// The target as MEMBER in the organization and, ACTIVE or not, in the two workspaces.
@@ -29,7 +30,11 @@ use MembershipState::{Active, Deactivated};
 
 #[test]
 fn r17_a_workspace_deactivation_names_the_workspace() {
-    let command = Command::DeactivateWorkspaceMember { workspace: HOME, member: TARGET };
+    let command = Command::DeactivateWorkspaceMember {
+        workspace: HOME,
+        member: TARGET,
+        departure: Departure::regardless(),
+    };
     assert_eq!(
         told(&target(Active, Active, Active), &command),
         [(MailKind::DeactivatedInWorkspace, Some(HOME))]
@@ -43,7 +48,8 @@ fn r17_a_workspace_deactivation_names_the_workspace() {
 
 #[test]
 fn r21_an_organization_deactivation_is_one_mail() {
-    let command = Command::DeactivateMember { member: TARGET, return_time: None };
+    let command =
+        Command::DeactivateMember { member: TARGET, departure: Departure::regardless(), return_time: None };
     assert_eq!(
         told(&target(Active, Active, Active), &command),
         [(MailKind::DeactivatedInOrganization, None)]
@@ -59,8 +65,15 @@ fn whoever_comes_back_or_goes_is_told_once() {
     let one = Command::ReactivateWorkspaceMember { workspace: HOME, member: TARGET };
     assert_eq!(told(&closed, &one), [(MailKind::Reactivated, Some(HOME))]);
     let open = target(Active, Active, Active);
-    assert_eq!(told(&open, &Command::RemoveMember { member: TARGET }), [(MailKind::Removed, None)]);
-    let one = Command::RemoveWorkspaceMember { workspace: HOME, member: TARGET };
+    assert_eq!(
+        told(&open, &Command::RemoveMember { member: TARGET, departure: Departure::regardless() }),
+        [(MailKind::Removed, None)]
+    );
+    let one = Command::RemoveWorkspaceMember {
+        workspace: HOME,
+        member: TARGET,
+        departure: Departure::regardless(),
+    };
     assert_eq!(told(&open, &one), [(MailKind::Removed, Some(HOME))]);
 }
 

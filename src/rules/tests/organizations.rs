@@ -7,8 +7,8 @@ use super::{
     *,
 };
 use crate::rules::{
-    ActingMember, Actor, Command, OrganizationUpdate, Reason, Restore, SettingsUpdate, Subject, Violation,
-    decide,
+    ActingMember, Actor, Command, Departure, OrganizationUpdate, Reason, Restore, SettingsUpdate, Subject,
+    Violation, decide,
 };
 
 pub(super) fn renaming(name: &str) -> Command {
@@ -72,10 +72,10 @@ fn r06_nobody_leaves_by_themselves_where_the_organization_does_not_allow_it() {
             workspace_admin: true,
         };
         for command in [
-            Command::DeactivateMember { member, return_time: None },
-            Command::RemoveMember { member },
-            Command::DeactivateWorkspaceMember { workspace, member },
-            Command::RemoveWorkspaceMember { workspace, member },
+            Command::DeactivateMember { member, departure: Departure::regardless(), return_time: None },
+            Command::RemoveMember { member, departure: Departure::regardless() },
+            Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() },
+            Command::RemoveWorkspaceMember { workspace, member, departure: Departure::regardless() },
             Command::DeleteWorkspace { workspace },
         ] {
             state.organization.as_mut().expect("it is there").settings.self_deactivation = true;
@@ -157,16 +157,16 @@ fn r62_a_deleted_organization_accepts_nothing() {
             leaving: None,
             return_time: None,
         },
-        Command::DeactivateMember { member, return_time: None },
+        Command::DeactivateMember { member, departure: Departure::regardless(), return_time: None },
         Command::ReactivateMember { member, restore: Restore::All },
         Command::DeactivateInactive { member },
         Command::ReturnAsPlanned { member },
-        Command::RemoveMember { member },
+        Command::RemoveMember { member, departure: Departure::regardless() },
         Command::AddWorkspaceMember { workspace, member, role },
         Command::SetWorkspaceRole { workspace, member, role },
-        Command::DeactivateWorkspaceMember { workspace, member },
+        Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() },
         Command::ReactivateWorkspaceMember { workspace, member },
-        Command::RemoveWorkspaceMember { workspace, member },
+        Command::RemoveWorkspaceMember { workspace, member, departure: Departure::regardless() },
     ] {
         let answer = decide(&state, &Actor::Workload, &command, NOW);
         assert_eq!(answer, Err(Violation::OrganizationDeleted(ORGANIZATION)), "{}", command.name());

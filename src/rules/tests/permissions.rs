@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::rules::{
-    ActingMember, Actor, Command, CreateOrganization, OrganizationUpdate, Restore, SettingsUpdate, Violation,
-    decide, permit_account,
+    ActingMember, Actor, Command, CreateOrganization, Departure, OrganizationUpdate, Restore, SettingsUpdate,
+    Violation, decide, permit_account,
     tables::{Action, ActorKind, Denial, Target, permitted},
 };
 
@@ -115,21 +115,31 @@ fn command(row: &str, member: MemberId, granted: OrganizationRole) -> Command {
             leaving: Some(true),
             return_time: None,
         },
-        "deactivate for a time" => Command::DeactivateMember { member, return_time: Some(Moment(1)) },
-        "deactivate" => Command::DeactivateMember { member, return_time: None },
+        "deactivate for a time" => Command::DeactivateMember {
+            member,
+            departure: Departure::regardless(),
+            return_time: Some(Moment(1)),
+        },
+        "deactivate" => {
+            Command::DeactivateMember { member, departure: Departure::regardless(), return_time: None }
+        }
         "reactivate" => Command::ReactivateMember { member, restore: Restore::LastCascade },
-        "remove" => Command::RemoveMember { member },
+        "remove" => Command::RemoveMember { member, departure: Departure::regardless() },
         "add to the workspace" => {
             Command::AddWorkspaceMember { workspace, member, role: WorkspaceRole::Member }
         }
         "change the workspace role of" => {
             Command::SetWorkspaceRole { workspace, member, role: WorkspaceRole::Guest }
         }
-        "deactivate in the workspace" => Command::DeactivateWorkspaceMember { workspace, member },
+        "deactivate in the workspace" => {
+            Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() }
+        }
         "reactivate in the workspace" | "reopen the organization through the workspace for" => {
             Command::ReactivateWorkspaceMember { workspace, member }
         }
-        "remove from the workspace" => Command::RemoveWorkspaceMember { workspace, member },
+        "remove from the workspace" => {
+            Command::RemoveWorkspaceMember { workspace, member, departure: Departure::regardless() }
+        }
         _ => panic!("{row} is no command"),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, MAX_CHANGES, Reason, Subject, Violation, change::Change, decide, profile_changed,
+    Actor, Command, Departure, MAX_CHANGES, Reason, Subject, Violation, change::Change, decide,
+    profile_changed,
 };
 
 fn told(changes: &[Change]) -> Vec<(Reason, Vec<&str>)> {
@@ -31,7 +32,11 @@ fn a_scope_grows_only_by_a_change() {
     let mut steps = Vec::new();
     for command in [
         add(HOME),
-        Command::RemoveWorkspaceMember { workspace: HOME, member: TARGET },
+        Command::RemoveWorkspaceMember {
+            workspace: HOME,
+            member: TARGET,
+            departure: Departure::regardless(),
+        },
         add(HOME),
         add(AWAY),
         Command::CreateWorkspace {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, OrganizationUpdate, Restore, SettingsUpdate, Violation,
+    Actor, Command, Departure, OrganizationUpdate, Restore, SettingsUpdate, Violation,
     change::Change,
     decide,
     ids::ContractId,
@@ -113,8 +113,8 @@ fn r35_seats_that_were_not_counted_refuse() {
 fn r35_what_takes_no_seat_is_not_about_seats() {
     let member = TARGET;
     for command in [
-        Command::DeactivateMember { member, return_time: None },
-        Command::RemoveMember { member },
+        Command::DeactivateMember { member, departure: Departure::regardless(), return_time: None },
+        Command::RemoveMember { member, departure: Departure::regardless() },
         Command::ReactivateMember { member, restore: Restore::All },
         Command::ReactivateWorkspaceMember { workspace: AWAY, member },
         Command::UpdateMember {

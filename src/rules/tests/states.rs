@@ -1,7 +1,7 @@
 //! R62, cell by cell: what each state does with each command, asked of `decide`.
 
 use super::*;
-use crate::rules::{Actor, Command, Restore, Violation, decide, tables::Standing};
+use crate::rules::{Actor, Command, Departure, Restore, Violation, decide, tables::Standing};
 
 /// Commands about a member, by the standing in the organization. `changes`, `nothing`, or `refused`, which names the
 /// standing as the reason: none is not found, active exists already, deactivated and removed are preconditions.
@@ -99,13 +99,15 @@ fn r62_every_command_about_a_member_in_every_state() {
             "clear-leaving" => announce(Some(false), None),
             "plan-return" => announce(None, Some(Some(Moment(1)))),
             "cancel-return" => announce(None, Some(None)),
-            "deactivate" => Command::DeactivateMember { member, return_time: None },
+            "deactivate" => {
+                Command::DeactivateMember { member, departure: Departure::regardless(), return_time: None }
+            }
             "reactivate" => Command::ReactivateMember { member, restore: Restore::LastCascade },
             "reactivate-all" => Command::ReactivateMember { member, restore: Restore::All },
             "reactivate-some" => {
                 Command::ReactivateMember { member, restore: Restore::Listed(BTreeSet::from([HOME])) }
             }
-            "remove" => Command::RemoveMember { member },
+            "remove" => Command::RemoveMember { member, departure: Departure::regardless() },
             other => panic!("{other} is no command"),
         };
         for (standing, cell) in standings.iter().zip(&row[1..]) {
@@ -172,9 +174,11 @@ fn about(name: &str, workspace: WorkspaceId, member: MemberId) -> Command {
     match name {
         "add" => Command::AddWorkspaceMember { workspace, member, role },
         "change-role" => Command::SetWorkspaceRole { workspace, member, role },
-        "deactivate" => Command::DeactivateWorkspaceMember { workspace, member },
+        "deactivate" => {
+            Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() }
+        }
         "reactivate" => Command::ReactivateWorkspaceMember { workspace, member },
-        "remove" => Command::RemoveWorkspaceMember { workspace, member },
+        "remove" => Command::RemoveWorkspaceMember { workspace, member, departure: Departure::regardless() },
         other => panic!("{other} is no command"),
     }
 }

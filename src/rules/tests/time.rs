@@ -1,7 +1,7 @@
 //! R55, R56, R59: what time does, with a clock that the test holds.
 
 use super::*;
-use crate::rules::{Actor, Command, Reason, Subject, Violation, decide};
+use crate::rules::{Actor, Command, Departure, Reason, Subject, Violation, decide};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 const TODAY: Moment = Moment(20_000 * DAY);
@@ -92,7 +92,11 @@ fn r56_a_return_lies_ahead_and_within_five_years() {
     for (ahead, fits) in [(-DAY, false), (0, false), (1, true), (1_827 * DAY, true), (1_827 * DAY + 1, false)]
     {
         let time = Moment(TODAY.0 + ahead);
-        let deactivate = Command::DeactivateMember { member: TARGET, return_time: Some(time) };
+        let deactivate = Command::DeactivateMember {
+            member: TARGET,
+            departure: Departure::regardless(),
+            return_time: Some(time),
+        };
         let update = announce(None, Some(Some(time)));
         for answer in [reasons(&state, &deactivate), reasons(&closed, &update)] {
             let answer = answer.map(|reasons| !reasons.is_empty());
@@ -116,13 +120,28 @@ fn r56_r59_what_was_announced_ends_when_it_is_over() {
     };
     let time = Moment(TODAY.0 + DAY);
     assert!(run(&mut state, &announce(Some(true), None)).leaving);
-    let gone = run(&mut state, &Command::DeactivateMember { member: TARGET, return_time: Some(time) });
+    let gone = run(
+        &mut state,
+        &Command::DeactivateMember {
+            member: TARGET,
+            departure: Departure::regardless(),
+            return_time: Some(time),
+        },
+    );
     assert_eq!((gone.leaving, gone.return_time), (true, Some(time)));
     let restore = crate::rules::Restore::LastCascade;
     let back = run(&mut state, &Command::ReactivateMember { member: TARGET, restore });
     assert_eq!((back.leaving, back.return_time), (true, None), "back for some days, and still leaving");
-    run(&mut state, &Command::DeactivateMember { member: TARGET, return_time: Some(time) });
-    let removed = run(&mut state, &Command::RemoveMember { member: TARGET });
+    run(
+        &mut state,
+        &Command::DeactivateMember {
+            member: TARGET,
+            departure: Departure::regardless(),
+            return_time: Some(time),
+        },
+    );
+    let removed =
+        run(&mut state, &Command::RemoveMember { member: TARGET, departure: Departure::regardless() });
     assert_eq!(removed.return_time, None);
     let role = OrganizationRole::Member;
     let added = run(&mut state, &Command::AddMember { member: TARGET, account: account_of(TARGET), role });

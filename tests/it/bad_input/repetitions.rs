@@ -11,13 +11,14 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::Scene;
-use crate::fixtures::{made_up_id, refused};
+use crate::fixtures::{made_up_id, refused, regardless};
 
 fn deactivate(scene: &Scene, member: &str, request_id: &str) -> DeactivateMemberRequest {
     DeactivateMemberRequest {
         organization_id: scene.org.id.clone(),
         member_id: member.to_owned(),
         request_id: request_id.to_owned(),
+        departure: regardless(),
         ..Default::default()
     }
 }

@@ -18,7 +18,7 @@ use super::{
     history::{Answer, Lines, Recorder},
     random::Random,
 };
-use crate::fixtures::{by_email, mask};
+use crate::fixtures::{by_email, mask, regardless};
 
 /// Longer than a killed replica is away, many times over: only a defect leaves a command unanswered.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -209,6 +209,7 @@ impl Writer {
         let request = DeactivateMemberRequest {
             organization_id: target.organization.clone(),
             member_id: target.member.clone(),
+            departure: regardless(),
             ..Default::default()
         };
         command!(self, target, members.deactivate_member, request, |answer: DeactivateMemberResponse| {
@@ -232,6 +233,7 @@ impl Writer {
         let request = RemoveMemberRequest {
             organization_id: target.organization.clone(),
             member_id: target.member.clone(),
+            departure: regardless(),
             ..Default::default()
         };
         command!(self, target, members.remove_member, request, |answer: RemoveMemberResponse| of_member(
@@ -280,6 +282,7 @@ impl Writer {
             organization_id: target.organization.clone(),
             workspace_id: workspace.to_owned(),
             member_id: target.member.clone(),
+            departure: regardless(),
             ..Default::default()
         };
         let show =
@@ -292,6 +295,7 @@ impl Writer {
             organization_id: target.organization.clone(),
             workspace_id: workspace.to_owned(),
             member_id: target.member.clone(),
+            departure: regardless(),
             ..Default::default()
         };
         let show =

@@ -1,0 +1,304 @@
+//! Erasing across organizations: an account with everything of it, and the ledger applied again.
+
+use std::collections::BTreeMap;
+
+use futures_util::{future::OptionFuture, join};
+use uuid::Uuid;
+
+use super::{
+    Context, Done, Engine, EngineError, Missing,
+    run::{Attempt, Effects, Outcome, Work},
+};
+use crate::{
+    rules::{
+        self, ActingMember, Actor, Blocker, Change, Command, Departure, EraseMember, ErasureCause, Notice,
+        State, Subject, Violation, decide,
+        ids::{AccountId, CommandId, ErasureId, MemberId, OrganizationId},
+        roles::{Assignments, ErasedBy},
+        state::Member,
+        tables::Action,
+    },
+    storage::{Acting, Erased, ErasureWrite, Lock, RequestSubject, Transaction, Whose},
+};
+
+/// What is erased, and the changes that tell of it.
+#[derive(Default)]
+pub(super) struct Rest {
+    pub(super) changes: Vec<Change>,
+    pub(super) erasures: Vec<ErasureWrite>,
+}
+
+/// The deletion of an account by its holder (R45).
+#[derive(Debug, Clone)]
+pub struct AccountDeletion {
+    /// The account.
+    pub account: AccountId,
+    /// What is decided beforehand, for every organization.
+    pub departure: Departure,
+}
+
+/// An entry of the ledger of erasures, to be applied again.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    /// What was erased.
+    pub what: LedgerSubject,
+    /// Who had it erased.
+    pub erased_by: ErasedBy,
+}
+
+/// What an entry of the ledger is about.
+#[derive(Debug, Clone, Copy)]
+pub enum LedgerSubject {
+    /// A member, with what stands for it.
+    Member(OrganizationId, MemberId, Uuid),
+    /// An account.
+    Account(AccountId),
+}
+
+/// The entries of the ledger for the members that changes erase. `before` is the slice that they were decided on.
+pub(super) fn erased(before: &State, changes: &[Change], with_account: bool) -> Vec<ErasureWrite> {
+    let members = changes.iter().filter_map(|change| match &change.subject {
+        Subject::Member(member) => Some((member, member.tombstone?)),
+        _ => None,
+    });
+    let entries = members.filter_map(|(member, tombstone)| {
+        let account = before.members.get(&member.id)?.account_id?;
+        let what = Erased::Member {
+            organization: member.organization_id,
+            member: member.id,
+            account,
+            tombstone,
+            with_account,
+        };
+        Some(ErasureWrite { id: ErasureId::generate(), what })
+    });
+    entries.collect()
+}
+
+/// What else goes when an account is deleted, which this transaction holds for itself: what is left of it in organizations
+/// from which it was removed, and the account itself.
+pub(super) async fn rest_of_account(
+    transaction: &Transaction,
+    account: AccountId,
+    but: OrganizationId,
+    command_id: CommandId,
+) -> Result<Rest, EngineError> {
+    let mut rest = Rest::default();
+    let members = transaction.members_of_account(account).await?;
+    for member in members.into_iter().filter(|member| member.organization_id != but) {
+        let command = erasure(&member, ErasureCause::Ledger(ErasedBy::Account), Departure::default());
+        rest.add(transaction, member, &Actor::Workload, command, command_id).await?;
+    }
+    rest.end_account(account, ErasedBy::Account);
+    Ok(rest)
+}
+
+fn erasure(member: &Member, cause: ErasureCause, departure: Departure) -> Command {
+    // What a person leaves behind with the account is nobody's any more (R45).
+    let assignments = match cause {
+        ErasureCause::Ledger(ErasedBy::Owner) => Assignments::Keep,
+        _ => Assignments::Clear,
+    };
+    let tombstone = Uuid::new_v4();
+    Command::EraseMember(EraseMember { member: member.id, tombstone, cause, assignments, departure })
+}
+
+impl Rest {
+    /// Erases a member who is locked, in an organization of their own.
+    async fn add(
+        &mut self,
+        transaction: &Transaction,
+        member: Member,
+        actor: &Actor,
+        command: Command,
+        command_id: CommandId,
+    ) -> Result<Vec<Blocker>, EngineError> {
+        let ends = match &command {
+            Command::EraseMember(erasure) => erasure.departure.acknowledge_organization_deletion,
+            _ => false,
+        };
+        let state = slice(transaction, member, ends).await?;
+        match decide(&state, actor, &command, command_id) {
+            Ok(changes) => {
+                self.erasures.extend(erased(&state, &changes, false));
+                self.changes.extend(changes);
+                Ok(Vec::new())
+            }
+            Err(Violation::Blocked(blockers)) => Ok(blockers),
+            Err(violation) => Err(violation.into()),
+        }
+    }
+
+    fn end_account(&mut self, account: AccountId, erased_by: ErasedBy) {
+        let what = Erased::Account { account, erased_by };
+        self.erasures.push(ErasureWrite { id: ErasureId::generate(), what });
+    }
+}
+
+/// What the erasure of one member is decided on. The member is locked, and the organization where somebody leaves it.
+/// `ends`: the organization may end with it.
+async fn slice(transaction: &Transaction, member: Member, ends: bool) -> Result<State, EngineError> {
+    let organization = member.organization_id;
+    let whose = Whose { members: vec![member.id], account: None };
+    let (found, live, memberships, workspaces, owners, admins, others) = join!(
+        transaction.organization(organization, Lock::None),
+        OptionFuture::from(ends.then(|| transaction.lock_live_workspaces(organization))),
+        transaction.memberships(organization, &whose),
+        transaction.workspaces(organization, &whose, &[]),
+        transaction.active_owners(organization),
+        transaction.workspace_admins(organization, member.id),
+        transaction.others_belong(organization, member.id),
+    );
+    Ok(State {
+        organization: found?,
+        workspaces: workspaces?
+            .into_iter()
+            .chain(live.transpose()?.unwrap_or_default())
+            .map(|workspace| (workspace.id, workspace))
+            .collect(),
+        workspace_members: memberships?
+            .into_iter()
+            .map(|membership| ((membership.workspace_id, membership.member_id), membership))
+            .collect(),
+        active_owners: owners?.into_iter().collect(),
+        workspace_admins: admins?.into_iter().collect(),
+        others_belong: others?,
+        actor_belongs_elsewhere: true,
+        members: BTreeMap::from([(member.id, member)]),
+        ..State::default()
+    })
+}
+
+impl Engine {
+    /// Deletes an account with everything of it.
+    pub async fn delete_account(
+        &self,
+        context: Context,
+        deletion: AccountDeletion,
+    ) -> Result<Done, EngineError> {
+        self.run(context, deletion).await
+    }
+
+    /// Applies an entry of the ledger again.
+    pub async fn reapply_erasure(&self, context: Context, ledger: Ledger) -> Result<Done, EngineError> {
+        self.run(context, ledger).await
+    }
+}
+
+impl Work for AccountDeletion {
+    fn name(&self) -> &'static str {
+        "DeleteAccount"
+    }
+
+    fn expected(&self, id: CommandId) -> RequestSubject {
+        RequestSubject { account_id: Some(self.account), command_id: Some(id), ..RequestSubject::default() }
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let Self { account, departure } = self;
+        let acting = attempt.context.acting;
+        let (opened, found, known) = join!(
+            transaction.open(attempt.claim()),
+            transaction.account(*account, Lock::Update),
+            transaction.account_exists(*account),
+        );
+        if !opened? {
+            return Ok(Outcome::Repeated);
+        }
+        let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
+        if found?.is_none() {
+            // Deleted already: nothing to do. Never there: nothing to say.
+            return if known? {
+                rules::permit_account(Action::DeleteAccount, acting, Some(*account))?;
+                Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })))
+            } else {
+                Err(EngineError::Missing(Missing::Account(*account)))
+            };
+        }
+        rules::permit_account(Action::DeleteAccount, acting, Some(*account))?;
+        // The account is held, so nobody adds a member to it; the organizations come before the members.
+        for organization in transaction.active_in(*account).await? {
+            transaction.organization(organization, Lock::Update).await?;
+        }
+        let mut rest = Rest::default();
+        let mut blockers = Vec::new();
+        for member in transaction.members_of_account(*account).await? {
+            let actor = match acting {
+                None => Actor::Workload,
+                Some(account) => Actor::Person {
+                    account,
+                    member: Some(ActingMember { id: member.id, role: member.role, state: member.state }),
+                    workspace_admin: false,
+                },
+            };
+            let command = erasure(&member, ErasureCause::Account, departure.clone());
+            blockers.extend(rest.add(transaction, member, &actor, command, attempt.command_id).await?);
+        }
+        if !blockers.is_empty() {
+            return Err(Violation::Blocked(blockers).into());
+        }
+        rest.end_account(*account, ErasedBy::Account);
+        let Rest { changes, erasures } = rest;
+        let mut subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
+        subject.erasure_id = erasures.last().map(|erasure| erasure.id);
+        let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
+        let notices = vec![Notice::account_deleted(*account)];
+        let effects = Effects { subject, changes, acting, notices, erasures, ..Effects::default() };
+        Ok(Outcome::Done(Box::new(effects)))
+    }
+}
+
+impl Work for Ledger {
+    fn name(&self) -> &'static str {
+        "ReapplyErasure"
+    }
+
+    fn expected(&self, id: CommandId) -> RequestSubject {
+        RequestSubject { command_id: Some(id), ..RequestSubject::default() }
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        rules::permit_account(Action::CreateAccount, attempt.context.acting, None)?;
+        if !transaction.open(attempt.claim()).await? {
+            return Ok(Outcome::Repeated);
+        }
+        let account = match self.what {
+            LedgerSubject::Account(account) => Some(account),
+            LedgerSubject::Member(organization, member, _) => {
+                transaction.account_of(organization, member).await?
+            }
+        };
+        let found = match account {
+            Some(account) => transaction.account(account, Lock::Update).await?.map(|_| account),
+            None => None,
+        };
+        let Some(account) = found else {
+            // Erased already, or unknown here.
+            return Ok(Outcome::Done(Box::default()));
+        };
+        let mut rest = Rest::default();
+        for member in transaction.members_of_account(account).await? {
+            let Member { id, organization_id, .. } = member;
+            let mut command = erasure(&member, ErasureCause::Ledger(self.erased_by), Departure::default());
+            if let LedgerSubject::Member(organization, about, tombstone) = self.what {
+                if (organization, about) != (organization_id, id) {
+                    continue;
+                }
+                if let Command::EraseMember(erasure) = &mut command {
+                    erasure.tombstone = tombstone;
+                }
+            }
+            rest.add(transaction, member, &Actor::Workload, command, attempt.command_id).await?;
+        }
+        if let LedgerSubject::Account(account) = self.what {
+            rest.end_account(account, self.erased_by);
+        }
+        let Rest { changes, erasures } = rest;
+        let subject = RequestSubject {
+            command_id: (!changes.is_empty()).then_some(attempt.command_id),
+            erasure_id: erasures.last().map(|erasure| erasure.id),
+            ..RequestSubject::default()
+        };
+        Ok(Outcome::Done(Box::new(Effects { subject, changes, erasures, ..Effects::default() })))
+    }
+}

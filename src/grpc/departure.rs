@@ -1,0 +1,394 @@
+//! Departures: what is decided beforehand, plans, leaving by oneself, and many at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::try_join;
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use super::{Services, convert, parse, status};
+use crate::{
+    engine::{Context, Done, Order, Planned, Request as EngineRequest},
+    proto::{
+        self, BatchDeactivateMembersRequest, BatchDeactivateMembersResponse, BatchDepartureResult,
+        DepartureKind, DeparturePlan, ErrorReason, LeaveOrganizationRequest, LeaveOrganizationResponse,
+        LeaveWorkspaceRequest, LeaveWorkspaceResponse, PlanDepartureRequest, PlannedBlocker, PlannedEffect,
+    },
+    rules::{
+        Command, Departure, EraseMember, ErasureCause,
+        ids::{AccountId, MemberId, OrganizationId, RequestId, WorkspaceId},
+        roles::Assignments,
+    },
+};
+
+/// Successors that a request names at most: an organization has rooms, not thousands of them, for one admin.
+const MAX_SUCCESSORS: usize = 100;
+/// Members of a batch at most: each is a command of its own, and the call has a deadline.
+const MAX_BATCH: usize = 500;
+
+/// A departure as it was decided on, and what the engine looks at besides.
+pub(super) struct Decided {
+    pub(super) departure: Departure,
+    plan_etag: Option<String>,
+    exceed_limit: bool,
+}
+
+impl Decided {
+    pub(super) fn order(
+        self,
+        organization: OrganizationId,
+        command: impl FnOnce(Departure) -> Command,
+    ) -> Order {
+        let Self { departure, plan_etag, exceed_limit } = self;
+        Order { plan_etag, exceed_limit, ..Order::new(organization, command(departure)) }
+    }
+}
+
+/// An etag that may be absent.
+pub(super) fn given(etag: &str) -> Option<String> {
+    (!etag.is_empty()).then(|| etag.to_owned())
+}
+
+/// Parses what is decided beforehand.
+pub(super) fn decided(message: Option<&proto::DepartureTerms>) -> Result<Decided, Status> {
+    let empty = proto::DepartureTerms::default();
+    let message = message.unwrap_or(&empty);
+    if message.workspace_successors.len() > MAX_SUCCESSORS {
+        let problem = format!("must be at most {MAX_SUCCESSORS}");
+        return Err(status::invalid_field("departure.workspace_successors", problem));
+    }
+    let mut workspace_successors = BTreeMap::new();
+    for successor in &message.workspace_successors {
+        let workspace: WorkspaceId =
+            parse::required("departure.workspace_successors.workspace_id", &successor.workspace_id)?;
+        let member = parse::required("departure.workspace_successors.member_id", &successor.member_id)?;
+        if workspace_successors.insert(workspace, member).is_some() {
+            let problem = "must name each workspace once";
+            return Err(status::invalid_field("departure.workspace_successors", problem));
+        }
+    }
+    let departure = Departure {
+        owner_successor: parse::optional(
+            "departure.owner_successor_member_id",
+            &message.owner_successor_member_id,
+        )?,
+        workspace_successors,
+        successor: parse::optional("departure.successor_member_id", &message.successor_member_id)?,
+        leave_without_admin: message.leave_without_admin,
+        handover_to: parse::optional("departure.handover_to_member_id", &message.handover_to_member_id)?,
+        acknowledge_account_deletion: message.acknowledge_account_deletion,
+        acknowledge_organization_deletion: message.acknowledge_organization_deletion,
+        tombstone: Uuid::new_v4(),
+    };
+    Ok(Decided { departure, plan_etag: given(&message.plan_etag), exceed_limit: message.exceed_limit })
+}
+
+/// Parses what becomes of assignments; kept where it is not said. Only what is handed over needs somebody who takes over.
+pub(super) fn assignments(policy: i32, departure: &Departure) -> Result<Assignments, Status> {
+    let field = "assignments";
+    match (proto::Assignments::try_from(policy), departure.handover_to) {
+        (Ok(proto::Assignments::HandOver), None) => {
+            Err(status::invalid_field(field, "needs departure.handover_to_member_id to hand over"))
+        }
+        (Ok(proto::Assignments::HandOver), Some(_)) => Ok(Assignments::HandOver),
+        (Ok(_), Some(_)) => Err(status::invalid_field(field, "must hand over where somebody takes over")),
+        (Ok(proto::Assignments::Unspecified | proto::Assignments::Keep), None) => Ok(Assignments::Keep),
+        (Ok(proto::Assignments::Clear), None) => Ok(Assignments::Clear),
+        (Err(_), _) => Err(status::invalid_field(field, "must be a known value")),
+    }
+}
+
+/// A plan as it is shown.
+fn plan(planned: Planned) -> DeparturePlan {
+    let Planned {
+        changes,
+        blockers,
+        seats_freed,
+        other_organizations,
+        account_deleted,
+        organization_deleted,
+        etag,
+    } = planned;
+    let effects = changes.into_iter().map(|change| PlannedEffect {
+        reason: convert::reason(change.reason).into(),
+        subject: Some(convert::planned(change.subject)),
+    });
+    let blockers = blockers.iter().map(|blocker| {
+        let (reason, resource, description) = status::blocker(blocker);
+        PlannedBlocker { reason: status::reason_name(reason), resource, description: description.to_owned() }
+    });
+    DeparturePlan {
+        effects: effects.collect(),
+        blockers: blockers.collect(),
+        seats_freed,
+        other_organization_ids: convert::ids(other_organizations),
+        account_deleted,
+        organization_deleted,
+        etag,
+    }
+}
+
+/// What a plan is about: the command without its commander.
+fn planned_command(message: &PlanDepartureRequest) -> Result<Order, Status> {
+    let organization = parse::required("organization_id", &message.organization_id)?;
+    let member = parse::required("member_id", &message.member_id)?;
+    let kind = DepartureKind::try_from(message.kind);
+    let about_workspace =
+        matches!(kind, Ok(DepartureKind::DeactivateInWorkspace | DepartureKind::RemoveFromWorkspace));
+    let workspace: Option<WorkspaceId> = parse::optional("workspace_id", &message.workspace_id)?;
+    if workspace.is_some() != about_workspace {
+        return Err(status::invalid_field(
+            "workspace_id",
+            "must be given for what is about a workspace alone",
+        ));
+    }
+    let decided = decided(message.departure.as_ref())?;
+    if kind != Ok(DepartureKind::Erase) && message.assignments != 0 {
+        return Err(status::invalid_field("assignments", "goes with DEPARTURE_KIND_ERASE alone"));
+    }
+    let unknown = || status::invalid_field("kind", "must be a known kind of departure");
+    let command = match (kind.map_err(|_| unknown())?, workspace) {
+        (DepartureKind::Deactivate, _) => {
+            Command::DeactivateMember { member, departure: decided.departure.clone(), return_time: None }
+        }
+        (DepartureKind::Remove, _) => Command::RemoveMember { member, departure: decided.departure.clone() },
+        (DepartureKind::Erase, _) => erasure(member, message.assignments, &decided)?,
+        (DepartureKind::DeactivateInWorkspace, Some(workspace)) => {
+            Command::DeactivateWorkspaceMember { workspace, member, departure: decided.departure.clone() }
+        }
+        (DepartureKind::RemoveFromWorkspace, Some(workspace)) => {
+            Command::RemoveWorkspaceMember { workspace, member, departure: decided.departure.clone() }
+        }
+        _ => return Err(unknown()),
+    };
+    Ok(decided.order(organization, |_| command))
+}
+
+/// The command with which an owner erases a member.
+pub(super) fn erasure(member: MemberId, policy: i32, decided: &Decided) -> Result<Command, Status> {
+    let departure = decided.departure.clone();
+    let assignments = assignments(policy, &departure)?;
+    let tombstone = departure.tombstone;
+    Ok(Command::EraseMember(EraseMember {
+        member,
+        tombstone,
+        cause: ErasureCause::Owner,
+        assignments,
+        departure,
+    }))
+}
+
+impl Services {
+    /// Carries out a command with what was decided beforehand.
+    pub(super) async fn depart(&self, context: Context, order: Order) -> Result<Done, Status> {
+        self.engine.execute(context, order).await.map_err(status::engine)
+    }
+
+    async fn plan_of(&self, context: Context, order: Order) -> Result<DeparturePlan, Status> {
+        self.engine.plan(context, order).await.map(plan).map_err(status::engine)
+    }
+
+    pub(super) async fn planned_departure(
+        &self,
+        request: &Request<PlanDepartureRequest>,
+    ) -> Result<DeparturePlan, Status> {
+        let message = request.get_ref();
+        let order = planned_command(message)?;
+        let context = self.context("PlanDeparture", request, &message.acting_account_id, "")?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.plan_of(context, order).await
+    }
+
+    /// The member that an acting person is in an organization.
+    async fn own_member(&self, organization: OrganizationId, acting: &str) -> Result<MemberId, Status> {
+        let account: AccountId = parse::required("acting_account_id", acting)?;
+        let found = self.engine.database().member_of_account(organization, account).await;
+        match found.map_err(status::storage)? {
+            Some(member) => Ok(member),
+            None => {
+                self.read_organization(organization).await?;
+                Err(status::not_found(ErrorReason::MemberNotFound, "member of the account", account))
+            }
+        }
+    }
+
+    pub(super) async fn left_organization(
+        &self,
+        request: &Request<LeaveOrganizationRequest>,
+    ) -> Result<LeaveOrganizationResponse, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let decided = decided(message.departure.as_ref())?;
+        let context =
+            self.context("LeaveOrganization", request, &message.acting_account_id, &message.request_id)?;
+        let member = self.own_member(organization, &message.acting_account_id).await?;
+        let order = decided.order(organization, |departure| Command::DeactivateMember {
+            member,
+            departure,
+            return_time: None,
+        });
+        if !message.confirm {
+            let plan = Some(self.plan_of(context, order).await?);
+            return Ok(LeaveOrganizationResponse { plan, ..LeaveOrganizationResponse::default() });
+        }
+        let done = self.depart(context, order).await?;
+        let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
+        Ok(LeaveOrganizationResponse {
+            plan: None,
+            member: Some(convert::member(standing.member)),
+            other_organization_ids: convert::ids(standing.others),
+            token,
+        })
+    }
+
+    pub(super) async fn left_workspace(
+        &self,
+        request: &Request<LeaveWorkspaceRequest>,
+    ) -> Result<LeaveWorkspaceResponse, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let workspace = parse::required("workspace_id", &message.workspace_id)?;
+        let decided = decided(message.departure.as_ref())?;
+        let context =
+            self.context("LeaveWorkspace", request, &message.acting_account_id, &message.request_id)?;
+        let member = self.own_member(organization, &message.acting_account_id).await?;
+        let order = decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
+            workspace,
+            member,
+            departure,
+        });
+        if !message.confirm {
+            let plan = Some(self.plan_of(context, order).await?);
+            return Ok(LeaveWorkspaceResponse { plan, ..LeaveWorkspaceResponse::default() });
+        }
+        let done = self.depart(context, order).await?;
+        let (workspace_member, standing, token) = try_join!(
+            self.workspace_member_of(organization, &done),
+            self.standing_of(organization, &done),
+            self.token(&done),
+        )?;
+        Ok(LeaveWorkspaceResponse {
+            plan: None,
+            workspace_member,
+            member: Some(convert::member(standing.member)),
+            other_organization_ids: convert::ids(standing.others),
+            token,
+        })
+    }
+
+    pub(super) async fn deactivated_members(
+        &self,
+        request: &Request<BatchDeactivateMembersRequest>,
+    ) -> Result<BatchDeactivateMembersResponse, Status> {
+        let message = request.get_ref();
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        if message.members.is_empty() || message.members.len() > MAX_BATCH {
+            return Err(status::invalid_field("members", format!("must be 1 to {MAX_BATCH} members")));
+        }
+        let ids = message.members.iter().map(|item| parse::required("members.member_id", &item.member_id));
+        let ids: Vec<MemberId> = ids.collect::<Result<_, _>>()?;
+        if ids.iter().collect::<BTreeSet<_>>().len() != ids.len() {
+            return Err(status::invalid_field("members", "must name each member once"));
+        }
+        let decided = decided(message.departure.as_ref())?;
+        if decided.plan_etag.is_some() {
+            return Err(status::invalid_field("departure.plan_etag", "stands beside each member of a batch"));
+        }
+        let context =
+            self.context("BatchDeactivateMembers", request, &message.acting_account_id, &message.request_id)?;
+        self.read_organization(organization).await?;
+        let checked = self.engine.check_batch(&context, organization, &ids, decided.exceed_limit).await;
+        checked.map_err(status::engine)?;
+        let mut answer = BatchDeactivateMembersResponse::default();
+        for (member, item) in ids.into_iter().zip(&message.members) {
+            let order = Order {
+                plan_etag: given(&item.plan_etag),
+                exceed_limit: decided.exceed_limit,
+                ..Order::new(
+                    organization,
+                    Command::DeactivateMember {
+                        member,
+                        departure: Departure { tombstone: Uuid::new_v4(), ..decided.departure.clone() },
+                        return_time: None,
+                    },
+                )
+            };
+            let context = Context { request: self.item_request(&context, member), ..context.clone() };
+            let result = self.deactivated_one(context, organization, member, order, message.validate_only);
+            let (result, token) = result.await?;
+            answer.seats_freed += result.plan.as_ref().map_or(0, |plan| plan.seats_freed);
+            answer
+                .results
+                .push(BatchDepartureResult { plan: result.plan.filter(|_| message.validate_only), ..result });
+            if !token.is_empty() {
+                answer.token = token;
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Each member of a batch is a command with a request id of its own, so that a batch that broke off can be repeated.
+    fn item_request(&self, context: &Context, member: MemberId) -> Option<EngineRequest> {
+        let EngineRequest { id, payload_mac } = context.request.as_ref()?;
+        let mut named = id.0.as_bytes().to_vec();
+        named.extend(member.0.as_bytes());
+        let name = self.seal.fingerprint("BatchDeactivateMembers", &named);
+        let id = Uuid::from_slice(name.get(..16)?).ok().map(RequestId)?;
+        Some(EngineRequest { id, payload_mac: payload_mac.clone() })
+    }
+
+    /// One member of a batch: what became of them, with the plan that was carried out.
+    async fn deactivated_one(
+        &self,
+        context: Context,
+        organization: OrganizationId,
+        member: MemberId,
+        order: Order,
+        validate_only: bool,
+    ) -> Result<(BatchDepartureResult, String), Status> {
+        let mut result =
+            BatchDepartureResult { member_id: member.to_string(), ..BatchDepartureResult::default() };
+        let planned = self.engine.plan(Context { request: None, ..context.clone() }, order.clone()).await;
+        let planned = match planned {
+            Ok(planned) => planned,
+            Err(error) => return refused(result, status::engine(error)),
+        };
+        result.deactivated = !planned.changes.is_empty() && planned.blockers.is_empty();
+        let seats = planned.seats_freed;
+        result.plan = Some(plan(planned));
+        if validate_only {
+            return Ok((result, String::new()));
+        }
+        let done = match self.engine.execute(context, order).await {
+            Ok(done) => done,
+            Err(error) => {
+                result.deactivated = false;
+                result.plan = None;
+                return refused(result, status::engine(error));
+            }
+        };
+        if let Some(plan) = &mut result.plan {
+            plan.seats_freed = seats;
+        }
+        let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
+        result.member = member;
+        Ok((result, token))
+    }
+}
+
+/// What refuses one member of a batch is its result; what ails the service ends the batch.
+fn refused(result: BatchDepartureResult, refusal: Status) -> Result<(BatchDepartureResult, String), Status> {
+    use tonic::Code;
+    let of_one = matches!(
+        refusal.code(),
+        Code::NotFound | Code::FailedPrecondition | Code::PermissionDenied | Code::Aborted
+    );
+    if !of_one {
+        return Err(refusal);
+    }
+    let reason = status::reason_of(&refusal);
+    Ok((
+        BatchDepartureResult { refusal: reason, message: refusal.message().to_owned(), plan: None, ..result },
+        String::new(),
+    ))
+}
