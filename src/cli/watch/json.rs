@@ -228,6 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn who_is_leaving_is_marked() {
+        let member = v1::Member { leaving: true, ..Default::default() };
+        let subject = v1::Subject { subject: Some(subject::Subject::Member(member)) };
+        let page = v1::SnapshotPage { index: 0, subjects: vec![subject] };
+        let line = String::from_utf8(lines(&Event::SnapshotPage(page), SystemTime::now())).unwrap();
+        assert!(line.contains(r#""leaving":true"#), "{line}");
+    }
+
+    #[test]
     fn an_opened_stream_says_whether_a_snapshot_follows_and_why() {
         let opened = v1::Opened {
             store_id: "s".into(),

@@ -137,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn who_is_leaving_is_marked() {
+        let leaving = v1::Member {
+            organization_id: "o".into(),
+            member_id: "m".into(),
+            role: v1::OrganizationRole::Guest.into(),
+            state: v1::MemberState::Active.into(),
+            leaving: true,
+            ..Default::default()
+        };
+        let said = thing(&subject(subject::Subject::Member(leaving)), &Replica::default());
+        assert_eq!(said.as_deref(), Some("member m in o: guest, ACTIVE, leaving"));
+    }
+
+    #[test]
     fn a_change_is_one_line_with_names_from_the_replica() {
         let mut replica = Replica::default();
         let profile =

@@ -64,6 +64,14 @@ async fn a_hard_cap_below_the_retention_is_refused() {
 }
 
 #[tokio::test]
+async fn a_look_at_what_is_due_comes_after_a_second_at_least() {
+    let arguments = ["serve", "--data-dir", "none", "--sweep-interval-seconds", "0"];
+    let (code, said) = ended(&arguments, &[]).await;
+    assert_eq!(code, REFUSED, "{said}");
+    assert!(said.contains("sweep-interval-seconds"), "{said}");
+}
+
+#[tokio::test]
 async fn a_filter_that_is_none_is_refused() {
     let (code, said) =
         ended(&["serve", "--log", "rollcall=loud", "--database-url", "postgresql://localhost/none"], &[])

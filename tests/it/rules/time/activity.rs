@@ -75,3 +75,21 @@ async fn r55_a_report_with_a_bad_entry_records_nothing_and_names_it() {
     assert_eq!(number(&world, "SELECT count(*) FROM member_activity WHERE active_time > now()").await, 0);
     assert!(operator.report(vec![good; 1_000]).await.expect("a report").is_empty());
 }
+
+#[tokio::test]
+async fn r55_reports_that_name_the_same_members_in_any_order_do_not_lock_each_other_out() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let mut forwards = Vec::new();
+    for index in 0..30 {
+        let person = world.member(&org, &format!("person{index}")).await;
+        forwards.push(active(&org, &person, None));
+    }
+    let backwards: Vec<Activity> = forwards.iter().rev().cloned().collect();
+    let operator = world.operator();
+    for round in 0..30 {
+        let (one, other) = (operator.report(forwards.clone()), operator.report(backwards.clone()));
+        let (one, other) = tokio::join!(one, other);
+        assert!(one.is_ok() && other.is_ok(), "round {round}: {one:?} {other:?}");
+    }
+}
