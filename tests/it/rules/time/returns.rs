@@ -152,3 +152,23 @@ async fn r11_r56_who_leaves_plans_no_return_of_their_own() {
     let above = world.acting(&admin).deactivate_until(&org, &second, ahead(1)).await;
     refused(above, code, "ROLE_ABOVE_OWN");
 }
+
+#[tokio::test]
+async fn r35_r56_a_return_without_a_free_seat_is_a_reminder() {
+    let world = sweeping().await;
+    let org = world.organization("ada").await;
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    world.acting(&org.owner).deactivate_until(&org, &bob, ahead(1)).await.expect("deactivated");
+    world.member(&org, "successor").await;
+    set(&world, &org, "reactivate_on_return = true, seat_limit = 2").await;
+    pass(&world, &bob, 2).await;
+    swept(&world).await;
+    assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
+    assert_eq!(reminders(&world, &org).await, 1, "the owner");
+    // A seat that becomes free later is given by people.
+    set(&world, &org, "seat_limit = 3").await;
+    swept(&world).await;
+    assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
+    assert_eq!(reminders(&world, &org).await, 1, "once");
+    world.acting(&org.owner).reactivate(&org, &bob).await.expect("there is a seat");
+}
