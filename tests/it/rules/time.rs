@@ -33,10 +33,16 @@ async fn number(world: &World, query: &str) -> i64 {
     world.server().database().query_one(query, &[]).await.expect(query).get(0)
 }
 
-/// Changes the settings of an organization.
-async fn set(world: &World, org: &Org, settings: &str) {
-    let id = &org.id;
-    sql(world, &format!("UPDATE organizations SET {settings} WHERE organization_id = '{id}'")).await;
+/// Has guests deactivated who are inactive for so many days (R55).
+async fn limit_inactivity(world: &World, org: &Org, days: i32) {
+    let settings = OrganizationSettings { guest_inactivity_days: Some(days), ..Default::default() };
+    world.acting(&org.owner).set(org, settings, &["guest_inactivity_days"]).await.expect("a setting");
+}
+
+/// Has members reactivated when their planned return comes (R56).
+async fn opt_in(world: &World, org: &Org) {
+    let settings = OrganizationSettings { reactivate_on_return: true, ..Default::default() };
+    world.acting(&org.owner).set(org, settings, &["reactivate_on_return"]).await.expect("a setting");
 }
 
 /// Lets days pass for one member.
@@ -69,7 +75,7 @@ async fn becomes(world: &World, org: &Org, person: &Person, wanted: MemberState)
 /// then at returns, and at these guests, of a newer organization, last of all and in two looks.
 async fn swept(world: &World) {
     let fence = world.organization(&made_up_id()).await;
-    set(world, &fence, "guest_inactivity_days = 1").await;
+    limit_inactivity(world, &fence, 1).await;
     for _ in 0..2 {
         let guest = world.member_as(&fence, &made_up_id(), OrganizationRole::Guest).await;
         pass(world, &guest, 2).await;

@@ -2,7 +2,7 @@
 
 use rollcall_client::v1::*;
 
-use super::{BOUND, active, ahead, at, becomes, number, pass, set, sweeping, swept};
+use super::{BOUND, active, ahead, at, becomes, limit_inactivity, number, pass, sweeping, swept};
 use crate::{
     fixtures::{World, refused, told},
     support::Server,
@@ -29,7 +29,7 @@ async fn r55_an_inactive_guest_is_deactivated_by_the_service_itself() {
     swept(&world).await;
     assert_eq!(world.state(&org, &guest).await, MemberState::Active, "never, where nothing is set");
 
-    set(&world, &org, "guest_inactivity_days = 30").await;
+    limit_inactivity(&world, &org, 30).await;
     swept(&world).await;
     assert_eq!(world.state(&org, &guest).await, MemberState::Deactivated);
     assert_eq!(world.state_in(&org, &org.general, &guest).await, WorkspaceMemberState::Deactivated);
@@ -65,7 +65,7 @@ async fn r55_activity_restarts_the_clock() {
     // What is older than is known changes nothing.
     let long_ago = at(std::time::SystemTime::UNIX_EPOCH);
     world.operator().report(vec![active(&org, &guest, Some(long_ago))]).await.expect("recorded");
-    set(&world, &org, "guest_inactivity_days = 30").await;
+    limit_inactivity(&world, &org, 30).await;
     swept(&world).await;
     assert_eq!(world.state(&org, &guest).await, MemberState::Active);
     pass(&world, &guest, 29).await;
@@ -82,7 +82,7 @@ async fn r55_a_guest_who_becomes_a_member_stays() {
     let guest = world.member_as(&org, "guest", Guest).await;
     pass(&world, &guest, 31).await;
     world.acting(&org.owner).set_role(&org, &guest, OrganizationRole::Member).await.expect("a member");
-    set(&world, &org, "guest_inactivity_days = 30").await;
+    limit_inactivity(&world, &org, 30).await;
     swept(&world).await;
     assert_eq!(world.state(&org, &guest).await, MemberState::Active);
 }
@@ -97,7 +97,7 @@ async fn r55_activity_between_the_look_and_the_command_wins() {
     let holder = world.server().another_connection().await;
     let lock = format!("BEGIN; SELECT FROM members WHERE member_id = '{}' FOR NO KEY UPDATE", guest.member);
     holder.client.batch_execute(&lock).await.expect("a lock");
-    set(&world, &org, "guest_inactivity_days = 30").await;
+    limit_inactivity(&world, &org, 30).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let comes = async { while number(&world, waiting).await == 0 {} };
@@ -121,7 +121,7 @@ async fn r55_two_services_that_look_at_once_do_nothing_twice() {
         guests.push(guest);
     }
     let mut chat = world.follow("chat").await;
-    set(&world, &org, "guest_inactivity_days = 30").await;
+    limit_inactivity(&world, &org, 30).await;
     for guest in &guests {
         becomes(&world, &org, guest, MemberState::Deactivated).await;
     }
@@ -142,7 +142,7 @@ async fn r55_who_is_away_is_not_deactivated_again() {
     let guest = world.member_as(&org, "guest", Guest).await;
     world.operator().deactivate_until(&org, &guest, ahead(365)).await.expect("deactivated");
     pass(&world, &guest, 31).await;
-    set(&world, &org, "guest_inactivity_days = 30").await;
+    limit_inactivity(&world, &org, 30).await;
     let before = world.get(&org, &guest).await;
     swept(&world).await;
     assert_eq!(world.get(&org, &guest).await, before);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use rollcall_client::v1::*;
 use tonic::Code::{FailedPrecondition, PermissionDenied};
 
-use super::{DAY, ahead, at, becomes, number, pass, set, sweeping, swept};
+use super::{DAY, ahead, at, becomes, number, opt_in, pass, sweeping, swept};
 use crate::fixtures::{Org, World, invalid, refused, told};
 
 /// How many mails wait that remind of a return.
@@ -61,7 +61,7 @@ async fn r56_an_organization_may_have_its_members_reactivated_when_they_return()
     owner.deactivate_in(&org, &boards, &bob).await.expect("closed before");
     owner.deactivate_until(&org, &bob, ahead(1)).await.expect("deactivated");
     owner.deactivate_until(&org, &eve, ahead(3)).await.expect("deactivated");
-    set(&world, &org, "reactivate_on_return = true").await;
+    opt_in(&world, &org).await;
     let mut chat = world.follow("chat").await;
     for person in [&bob, &eve] {
         pass(&world, person, 2).await;
@@ -160,13 +160,14 @@ async fn r35_r56_a_return_without_a_free_seat_is_a_reminder() {
     let bob = world.member_in(&org, "bob", &[&org.general]).await;
     world.acting(&org.owner).deactivate_until(&org, &bob, ahead(1)).await.expect("deactivated");
     world.member(&org, "successor").await;
-    set(&world, &org, "reactivate_on_return = true, seat_limit = 2").await;
+    opt_in(&world, &org).await;
+    world.operator().limit_seats(&org, Some(2)).await.expect("two seats");
     pass(&world, &bob, 2).await;
     swept(&world).await;
     assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
     assert_eq!(reminders(&world, &org).await, 1, "the owner");
     // A seat that becomes free later is given by people.
-    set(&world, &org, "seat_limit = 3").await;
+    world.operator().limit_seats(&org, Some(3)).await.expect("three seats");
     swept(&world).await;
     assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
     assert_eq!(reminders(&world, &org).await, 1, "once");
