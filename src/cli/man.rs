@@ -48,13 +48,25 @@ fn man(ManArgs { output }: ManArgs) -> Result<ExitCode, ManError> {
     let Some(directory) = output else { return Ok(run::say_all(&page(command)?)) };
     fs::create_dir_all(&directory)
         .map_err(|source| ManError::Directory { path: directory.clone(), source })?;
-    let commands: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    let commands = subcommands(&command);
     for command in commands.into_iter().chain([command]) {
         // As git has it: `rollcall serve` is explained in rollcall-serve(1).
         let name = command.get_bin_name().unwrap_or(command.get_name()).replace(' ', "-");
         files::replace(&directory.join(format!("{name}.1")), &page(command.display_name(name.clone()))?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The commands below one, and those below them. Those of `help` have no pages: they are the commands again.
+fn subcommands(command: &clap::Command) -> Vec<clap::Command> {
+    let mut all = Vec::new();
+    for below in command.get_subcommands() {
+        all.push(below.clone());
+        if below.get_name() != "help" {
+            all.extend(subcommands(below));
+        }
+    }
+    all
 }
 
 fn page(command: clap::Command) -> Result<Vec<u8>, ManError> {

@@ -11,20 +11,24 @@ mod calls;
 mod completions;
 mod csv_file;
 mod demo;
+mod departures;
 mod export;
 mod files;
 mod health;
+mod history;
 mod import;
 mod known;
 mod lists;
 mod man;
 mod migrate;
 mod names;
+mod output;
 mod progress;
 mod replay;
 mod roster;
 mod run;
 mod serve;
+mod times;
 mod trace;
 mod watch;
 
@@ -39,6 +43,8 @@ Examples:
   rollcall replay history.csv                        import what happened elsewhere
   rollcall export --output roster.csv                who is in what, now
   rollcall import roster.csv                         see to it that they are in it
+  rollcall history --organization ID                 what happened in an organization
+  rollcall departures --organization ID --csv        who left it, and what each app did
 
 Every command explains itself: rollcall help watch";
 
@@ -71,6 +77,10 @@ enum Command {
     Export(export::ExportArgs),
     /// See to it that a service has everyone in a roster (CSV), through the public API
     Import(import::ImportArgs),
+    /// List what happened in an organization, or say what a member was
+    History(history::HistoryArgs),
+    /// List who left an organization, when and by whom, and what each app did
+    Departures(departures::DeparturesArgs),
     /// Ask a service whether it is serving
     Health(health::HealthArgs),
     /// Print a script that completes commands and options in your shell
@@ -99,6 +109,8 @@ impl Cli {
             Command::Replay(args) => replay::run(args),
             Command::Export(args) => export::run(args),
             Command::Import(args) => import::run(args),
+            Command::History(args) => history::run(args),
+            Command::Departures(args) => departures::run(args),
             Command::Health(args) => health::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(args),

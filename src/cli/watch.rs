@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 mod acknowledge;
 mod error;
 mod goal;
-mod json;
+pub(super) mod json;
 mod output;
 mod rows;
 mod saver;

@@ -46,15 +46,15 @@ impl Services {
             }
         };
         let read = database.history(&filter, newest_first, between, page.limit()).await;
-        let HistoryPage { mut rows, floor } = read.map_err(status::storage)?;
-        let next_page_token = self.next_page(&page, &mut rows, |row| {
-            let Between { after, before } = between;
-            if newest_first {
-                format!("{after}/{}", row.position)
-            } else {
-                format!("{}/{before}", row.position)
-            }
-        });
+        let HistoryPage { mut rows, floor, looked_until } = read.map_err(status::storage)?;
+        let key = |position: i64| match newest_first {
+            true => format!("{}/{position}", between.after),
+            false => format!("{position}/{}", between.before),
+        };
+        let mut next_page_token = self.next_page(&page, &mut rows, |row| key(row.position));
+        if let (true, Some(position)) = (next_page_token.is_empty(), looked_until) {
+            next_page_token = self.page_after(&page, &key(position));
+        }
         let changes = rows.into_iter().map(convert::history_change).collect();
         Ok(ListChangesResponse { changes, next_page_token, trimmed_position: floor })
     }

@@ -40,8 +40,13 @@ impl Services {
             return String::new();
         }
         rows.truncate(asked.rows);
+        self.page_after(asked, &rows.last().map(key).unwrap_or_default())
+    }
+
+    /// Seals that the next page begins after this key.
+    pub(super) fn page_after(&self, asked: &Asked, key: &str) -> String {
         let mut payload = asked.list.clone();
-        payload.extend(rows.last().map(key).unwrap_or_default().into_bytes());
+        payload.extend(key.as_bytes());
         self.seal.seal(Purpose::Page, &payload)
     }
 }

@@ -94,12 +94,16 @@ pub struct HistoryPage {
     pub rows: Vec<HistoryRow>,
     /// Changes at or before this position may have been dropped.
     pub floor: i64,
+    /// Where looking ended, where there may be more behind it. With a filter by reason that may be before a page is full.
+    pub looked_until: Option<i64>,
 }
 
 #[derive(QueryableByName)]
 struct FlooredRow {
     #[diesel(sql_type = sql_types::BigInt)]
     floor: i64,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
+    looked_until: Option<i64>,
     #[diesel(embed)]
     row: Option<HistoryRow>,
 }
@@ -132,12 +136,12 @@ macro_rules! columns {
 }
 
 /// A page in one order. Planned anew each time, with its parameters: what is not asked for is then no condition, and
-/// what is asked for chooses the index that gives the order.
+/// what is asked for chooses the index that gives the order. Reasons have no index, which would cost every write: they
+/// are picked out of the next $11 changes.
 macro_rules! page {
-    ($order:literal) => {
+    ($order:literal, $last:literal) => {
         concat!(
-            "SELECT f.position AS floor, page.*
-             FROM history_floor f LEFT JOIN LATERAL (
+            "WITH looked AS MATERIALIZED (
                  SELECT ",
             columns!(),
             "    FROM (SELECT ",
@@ -149,15 +153,29 @@ macro_rules! page {
                    AND ($4 IS NULL OR r.member_id = $4)
                    AND ($5 IS NULL OR r.acting_member_id = $5)
                    AND ($6 IS NULL OR r.workspace_id = $6)
-                   AND (cardinality($7) = 0 OR r.reason = ANY ($7))
                    AND ($8 IS NULL OR r.record_time >= $8)
                    AND ($9 IS NULL OR r.record_time < $9)
                  ORDER BY r.position ",
             $order,
-            "    LIMIT $10) AS page ON true"
+            "    LIMIT $11
+             ), summary AS (
+                 SELECT count(*) = $11 AS more, ",
+            $last,
+            "(position) AS last FROM looked
+             )
+             SELECT f.position AS floor, CASE WHEN s.more THEN s.last END AS looked_until, page.*
+             FROM history_floor f CROSS JOIN summary s LEFT JOIN LATERAL (
+                 SELECT * FROM looked WHERE cardinality($7) = 0 OR reason = ANY ($7) ORDER BY position ",
+            $order,
+            "    LIMIT $10) AS page ON true
+             ORDER BY page.position ",
+            $order
         )
     };
 }
+
+/// How many changes a page with a filter by reason looks at: some tens of milliseconds.
+const LOOK: i64 = 20_000;
 
 /// When a member is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,7 +311,7 @@ impl Database {
         limit: i64,
     ) -> Result<HistoryPage, StorageError> {
         let HistoryFilter { organization, member, acting_member, workspace, reasons, start, end } = filter;
-        let query = sql_query(if newest_first { page!("DESC") } else { page!("ASC") })
+        let query = sql_query(if newest_first { page!("DESC", "min") } else { page!("ASC", "max") })
             .bind::<sql_types::Uuid, _>(organization.0)
             .bind::<sql_types::BigInt, _>(after)
             .bind::<sql_types::BigInt, _>(before)
@@ -303,10 +321,12 @@ impl Database {
             .bind::<sql_types::Array<sql_types::Text>, _>(reasons)
             .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(*start)
             .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(*end)
-            .bind::<sql_types::BigInt, _>(limit);
+            .bind::<sql_types::BigInt, _>(limit)
+            .bind::<sql_types::BigInt, _>(if reasons.is_empty() { limit } else { LOOK });
         let read: Vec<FlooredRow> = query.load(&mut self.read().await?).await?;
         let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
-        Ok(HistoryPage { rows: read.into_iter().filter_map(|row| row.row).collect(), floor })
+        let looked_until = read.as_slice().first().and_then(|row| row.looked_until);
+        Ok(HistoryPage { rows: read.into_iter().filter_map(|row| row.row).collect(), floor, looked_until })
     }
 
     /// What a member was at an earlier time: the member first, then the memberships by workspace.

@@ -33,7 +33,7 @@ fn positions(changes: &[Change]) -> Vec<i64> {
 }
 
 /// The position of the newest change of an organization, which the token is of.
-async fn newest(world: &World, org: &Org, token: &str) -> i64 {
+pub(crate) async fn newest(world: &World, org: &Org, token: &str) -> i64 {
     let request = ListChangesRequest { page_size: 1, at_least_as_fresh: token.to_owned(), ..of(org) };
     let page = world.feed().list_changes(request).await.expect("a page").into_inner();
     page.changes.first().expect("a change").position

@@ -2,7 +2,6 @@
 
 use std::{ops::Not, time::SystemTime};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use rollcall_client::{
     Event,
     v1::{self, subject},
@@ -10,6 +9,7 @@ use rollcall_client::{
 use serde::Serialize;
 
 use super::text::milliseconds_after;
+use crate::cli::times::rfc3339;
 
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -52,19 +52,20 @@ enum Line<'a> {
     },
 }
 
+/// What a change is about, in words.
 #[derive(Default, Serialize)]
-struct Thing<'a> {
-    subject: &'static str,
+pub(in crate::cli) struct Thing<'a> {
+    pub(in crate::cli) subject: &'static str,
     organization_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    workspace_id: Option<&'a str>,
+    pub(in crate::cli) workspace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    member_id: Option<&'a str>,
+    pub(in crate::cli) member_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    state: &'static str,
+    pub(in crate::cli) role: Option<&'static str>,
+    pub(in crate::cli) state: &'static str,
     #[serde(skip_serializing_if = "Not::not")]
     leaving: bool,
     version: i64,
@@ -130,7 +131,7 @@ fn change_line(change: &v1::Change, received: SystemTime) -> Option<Line<'_>> {
 }
 
 impl<'a> Thing<'a> {
-    fn of(subject: &'a v1::Subject) -> Option<Self> {
+    pub(in crate::cli) fn of(subject: &'a v1::Subject) -> Option<Self> {
         Some(match subject.subject.as_ref()? {
             subject::Subject::Organization(row) => Self {
                 subject: "organization",
@@ -143,7 +144,7 @@ impl<'a> Thing<'a> {
                 subject: "workspace",
                 organization_id: &row.organization_id,
                 workspace_id: Some(&row.workspace_id),
-                app: Some(&row.app),
+                app: Some(row.app.as_str()).filter(|app| !app.is_empty()),
                 state: short(row.state().as_str_name(), "WORKSPACE_STATE_"),
                 version: row.version,
                 ..Self::default()
@@ -173,17 +174,13 @@ impl<'a> Thing<'a> {
 }
 
 /// The reason of a change without its prefix.
-pub(super) fn reason_word(reason: v1::ChangeReason) -> &'static str {
+pub(in crate::cli) fn reason_word(reason: v1::ChangeReason) -> &'static str {
     short(reason.as_str_name(), "CHANGE_REASON_")
 }
 
-fn short(name: &'static str, prefix: &str) -> &'static str {
+/// A name of an enum without its prefix.
+pub(in crate::cli) fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
-}
-
-fn rfc3339(time: &prost_types::Timestamp) -> Option<String> {
-    let time = DateTime::<Utc>::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)?;
-    Some(time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rollcall_client::{
 };
 
 use super::json::reason_word;
+use crate::cli::output::plain;
 
 /// The lines of one event. Bookmarks have none: a person sees by the prompt that nothing happens.
 pub(super) fn lines(event: &Event, replica: &Replica, received: SystemTime) -> Vec<u8> {
@@ -108,11 +109,6 @@ fn organization_name(organization_id: &str, replica: &Replica) -> String {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", plain(name))
-}
-
-/// Names are chosen by strangers: no control character of theirs reaches the terminal.
-fn plain(name: &str) -> String {
-    name.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 /// Milliseconds from the recording of a change to its arrival, by two machines' clocks.

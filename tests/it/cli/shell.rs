@@ -7,8 +7,20 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 10] =
-    ["serve", "demo", "migrate", "watch", "replay", "export", "import", "health", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "serve",
+    "demo",
+    "migrate",
+    "watch",
+    "replay",
+    "export",
+    "import",
+    "history",
+    "departures",
+    "health",
+    "completions",
+    "man",
+];
 
 #[tokio::test]
 async fn every_shell_completes_every_command() {
@@ -57,7 +69,11 @@ async fn there_is_a_page_for_every_command() {
         .collect();
     names.sort();
     let mut expected: Vec<String> = COMMANDS.iter().map(|command| format!("rollcall-{command}.1")).collect();
-    expected.extend(["rollcall.1".to_owned(), "rollcall-help.1".to_owned()]);
+    // Pages of what is below a command too.
+    expected.extend(
+        ["rollcall.1", "rollcall-help.1", "rollcall-history-at.1", "rollcall-history-help.1"]
+            .map(str::to_owned),
+    );
     expected.sort();
     assert_eq!(names, expected);
     let text = fs::read_to_string(format!("{pages}/rollcall-import.1")).unwrap();

@@ -268,3 +268,35 @@ async fn filters_are_checked() {
         &id,
     );
 }
+
+/// Among many changes, few of a kind: a page looks at a bounded part of them, and the list is whole all the same.
+#[tokio::test]
+async fn rare_reasons_are_found_page_by_page() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let id: uuid::Uuid = org.id.parse().expect("an id");
+    let many = "INSERT INTO history (organization_id, position, change_id, command_id, subject, state, version, reason,
+                                     caller, record_time)
+                SELECT $1, 1000000 + n, gen_random_uuid(), gen_random_uuid(), 'ORGANIZATION', 'ACTIVE', n,
+                       CASE WHEN n IN (1, 25000, 50000) THEN 'SETTINGS_CHANGED' ELSE 'RENAMED' END, 'test', now()
+                FROM generate_series(1, 50000) n";
+    world.server().database().execute(many, &[&id]).await.expect("a long history");
+    let rare = ListChangesRequest { reasons: vec![ChangeReason::SettingsChanged.into()], ..of(&org) };
+    let expected = [1_050_000, 1_025_000, 1_000_001];
+    assert_eq!(positions(&list(&world, rare.clone()).await), expected);
+    let (mut pages, mut request) = (0, ListChangesRequest { page_size: 2, ..rare });
+    request.order = ChangeOrder::OldestFirst.into();
+    let mut found = Vec::new();
+    loop {
+        let page = world.feed().list_changes(request.clone()).await.expect("a page").into_inner();
+        pages += 1;
+        found.extend(positions(&page.changes));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    found.reverse();
+    assert_eq!(found, expected);
+    assert_eq!(pages, 3, "50,000 changes, 20,000 at a time");
+}
