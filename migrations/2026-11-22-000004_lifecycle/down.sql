@@ -174,7 +174,7 @@ DROP TABLE invitation_sends;
 DROP TABLE invitation_workspaces;
 DROP TABLE invitations;
 DROP TABLE member_activity;
-DROP INDEX members_active_guests;
+DROP INDEX members_active, members_active_guests;
 DROP INDEX members_return_due;
 DROP INDEX organizations_by_guest_inactivity;
 ALTER TABLE members DROP CONSTRAINT members_erased_check;

@@ -107,8 +107,8 @@ impl OrganizationService for Services {
     ) -> Result<Response<GetOrganizationResponse>, Status> {
         let id = parse::required("organization_id", &request.get_ref().organization_id)?;
         self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
-        let row = self.read_organization(id).await?;
-        let used = self.engine.database().seats_used(id).await.map_err(status::storage)?;
+        let used = async { self.engine.database().seats_used(id).await.map_err(status::storage) };
+        let (row, used) = try_join!(self.read_organization(id), used)?;
         let organization = Some(Organization { seats_used: Some(used), ..convert::organization(row) });
         Ok(Response::new(GetOrganizationResponse { organization }))
     }

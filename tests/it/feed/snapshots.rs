@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rollcall_client::{
     Client, Event, Replica, Watch, WatchOptions, connect,
     v1::{
-        OrganizationRole, WatchRequest, WorkspaceMemberState, WorkspaceRole, subject::Subject as Thing,
-        watch_response::Message,
+        MemberState, OrganizationRole, OrganizationState, WatchRequest, WorkspaceMemberState, WorkspaceRole,
+        WorkspaceState, subject::Subject as Thing, watch_response::Message,
     },
 };
 use tokio::task::JoinSet;
@@ -262,4 +262,34 @@ async fn c4_a_command_of_more_than_5000_changes_is_refused_and_changes_nothing()
     refused(&status, Code::FailedPrecondition, "COMMAND_TOO_LARGE");
     assert_eq!(world.list_in(&org, &doomed).await.len(), 2_500);
     assert_eq!(head(&world).await, before);
+}
+
+/// Who follows an organization to its end and who comes after it hold the same: that it and all in it are gone.
+#[tokio::test]
+async fn c4_a_deleted_organization_leaves_tombstones_in_every_replica() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    world.member_in(&org, "bob", &[&org.general]).await;
+    let client = connect(&world.server().endpoint()).expect("an endpoint");
+    let mut before = Following::new(&client, options("chat"));
+    before.until(head(&world).await).await;
+    world.operator().delete_organization(&org, true).await.expect("deleted");
+    world.mark().await;
+    let end = head(&world).await;
+    let mut after = Following::new(&client, options("chat"));
+    for following in [&mut before, &mut after] {
+        let replica = following.until(end).await;
+        let found = replica.organization(&org.id).expect("a tombstone");
+        assert_eq!(found.state(), OrganizationState::Deleted);
+        assert_eq!(replica.workspace(&org.general).expect("another").state(), WorkspaceState::Deleted);
+        assert_eq!(held(replica, &org.general), BTreeMap::new());
+        let members: Vec<_> = replica.members().filter(|member| member.organization_id == org.id).collect();
+        assert_eq!(members.len(), 2);
+        assert!(members.iter().all(|member| member.state() == MemberState::Removed), "{members:?}");
+    }
+    let versions = |following: &Following| {
+        let things = following.replica.members().map(|member| (member.member_id.clone(), member.version));
+        things.collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(versions(&before), versions(&after));
 }
