@@ -28,6 +28,8 @@ pub enum Purpose {
     Token = 2,
     /// Where the next page of a list begins.
     Page = 3,
+    /// What accepts an invitation.
+    Invitation = 4,
     /// Proof of an erasure.
     Receipt = 5,
 }
@@ -122,6 +124,12 @@ impl Fields<'_> {
         let (field, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(i64::from_be_bytes(*field))
+    }
+
+    pub(crate) fn i32(&mut self) -> Option<i32> {
+        let (field, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(i32::from_be_bytes(*field))
     }
 
     pub(crate) fn uuid(&mut self) -> Option<Uuid> {

@@ -1,5 +1,5 @@
 //! The task that does what time brings: deactivates guests who were inactive for too long (R55), and has members return
-//! as planned, or reminds of them (R56).
+//! as planned, or reminds of them (R56), and ends invitations that have expired.
 //!
 //! Any number of replicas may run it at once. It looks without a lock, and for each thing that it finds it runs one
 //! command, which looks again under the member's lock: what another replica did meanwhile, or what is no longer due, is
@@ -32,6 +32,9 @@ pub async fn run(engine: Engine, every: Duration, shutdown: CancellationToken) {
             }
             if let Err(error) = carry_out_returns(&engine).await {
                 tracing::warn!(%error, "looking for planned returns failed; it is tried again");
+            }
+            if let Err(error) = expire_invitations(&engine).await {
+                tracing::warn!(%error, "ending expired invitations failed; it is tried again");
             }
             tokio::time::sleep(every).await;
         }
@@ -106,6 +109,13 @@ fn or_later(member: MemberId, done: Result<bool, EngineError>) -> Result<bool, E
         }
         done => done,
     }
+}
+
+/// Invitations that nobody answered in time lose their address, and it is forgotten who was sent one long ago.
+async fn expire_invitations(engine: &Engine) -> Result<(), StorageError> {
+    let full = usize::try_from(BATCH).unwrap_or(usize::MAX);
+    while engine.database().expire_invitations(BATCH).await? >= full {}
+    Ok(())
 }
 
 /// Runs a command as the service itself. Whether something changed.

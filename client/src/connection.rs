@@ -6,8 +6,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::v1::{
     account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
-    feed_service_client::FeedServiceClient, member_service_client::MemberServiceClient,
-    organization_service_client::OrganizationServiceClient,
+    feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
+    member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient,
 };
 
 /// A TCP connection takes a round trip; five seconds allow for two lost SYNs.
@@ -93,6 +93,12 @@ impl Client {
     #[must_use]
     pub fn members(&self) -> MemberServiceClient<Channel> {
         MemberServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES)
+    }
+
+    /// Invitations.
+    #[must_use]
+    pub fn invitations(&self) -> InvitationServiceClient<Channel> {
+        InvitationServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     /// Apps.

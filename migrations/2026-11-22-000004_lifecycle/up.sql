@@ -125,6 +125,7 @@ CREATE TABLE invitations (
         CHECK ((email IS NULL) = (state <> 'PENDING') AND (email_key IS NULL) = (state <> 'PENDING'))
 );
 CREATE UNIQUE INDEX invitations_pending ON invitations (organization_id, email_key) WHERE state = 'PENDING';
+CREATE INDEX invitations_pending_by_id ON invitations (organization_id, invitation_id) WHERE state = 'PENDING';
 CREATE INDEX invitations_by_email ON invitations (email_key) WHERE state = 'PENDING';
 CREATE INDEX invitations_by_expiry ON invitations (expire_time) WHERE state = 'PENDING';
 COMMENT ON TABLE invitations IS 'Who was invited. Of those that ended, without the address.';
@@ -154,6 +155,7 @@ CREATE TABLE invitation_workspaces (
     FOREIGN KEY (organization_id, invitation_id) REFERENCES invitations,
     FOREIGN KEY (organization_id, workspace_id) REFERENCES workspaces
 );
+CREATE INDEX invitation_workspaces_by_workspace ON invitation_workspaces (organization_id, workspace_id) WHERE NOT revoked;
 COMMENT ON TABLE invitation_workspaces IS 'The workspaces that an invitation is to.';
 COMMENT ON COLUMN invitation_workspaces.organization_id IS 'The organization.';
 COMMENT ON COLUMN invitation_workspaces.invitation_id IS 'The invitation.';

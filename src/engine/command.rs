@@ -1,7 +1,7 @@
 //! Carrying out a command in an organization.
 
 use super::{
-    Context, Done, Engine, EngineError, Order, erase, etag, limit,
+    Context, Done, Engine, EngineError, Order, erase, etag, invitations, limit,
     load::{Loaded, Slice, load},
     plan::plan_etag,
     run::{Attempt, Effects, Firmness, Outcome, Work},
@@ -11,6 +11,7 @@ use crate::{
         self, Actor, Command, EraseMember, Notice, Plan, Reason, State, Violation,
         ids::{AccountId, CommandId, MemberId, WorkspaceId},
         notices,
+        roles::MembershipState,
     },
     storage::{Acting, RequestSubject, Transaction},
 };
@@ -37,7 +38,11 @@ impl Work for Order {
             Loaded::Repeated => return Ok(Outcome::Repeated),
             Loaded::Firmer(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
-        let Decision { plan, account_deleted, etag } = match decided(self, &slice, attempt)? {
+        let decided = match decided(self, &slice, attempt) {
+            Err(error) => return Err(invitations::or_invited(transaction, self.organization, error).await?),
+            Ok(decided) => decided,
+        };
+        let Decision { plan, account_deleted, etag } = match decided {
             Ok(decision) => decision,
             Err(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
@@ -66,7 +71,17 @@ impl Work for Order {
             .map_or(Acting::Workload, |member| Acting::Member(self.organization, member));
         let profile = id.and_then(|_| named_member(self, &command, &state));
         let profile = profile.map(|member| (self.organization, member, self.display_name.clone().flatten()));
-        let effects = Effects { subject, changes, acting, profile, notices, erasures, ..Effects::default() };
+        let invitation = invitations::written(self.organization, &command, &state, &changes);
+        let effects = Effects {
+            subject,
+            changes,
+            acting,
+            profile,
+            notices,
+            erasures,
+            invitation,
+            ..Effects::default()
+        };
         Ok(Outcome::Done(Box::new(effects)))
     }
 }
@@ -146,6 +161,14 @@ fn check_etag(wanted: &str, command: &Command, state: &State) -> Result<(), Engi
 fn named_member(order: &Order, command: &Command, state: &State) -> Option<MemberId> {
     match command {
         Command::CreateOrganization(create) => Some(create.owner),
+        // Who is a member already keeps the name, which others know by now.
+        Command::AcceptInvitation { member, .. } => {
+            match state.members.get(member).map(|found| found.state) {
+                None => Some(*member),
+                Some(MembershipState::Active) => None,
+                Some(_) => order.display_name.is_some().then_some(*member),
+            }
+        }
         Command::AddMember { member, .. }
             if order.display_name.is_some() || !state.members.contains_key(member) =>
         {
@@ -160,7 +183,13 @@ fn named_member(order: &Order, command: &Command, state: &State) -> Option<Membe
 fn shown(order: &Order, command: &Command, command_id: Option<CommandId>) -> RequestSubject {
     let (workspace_id, member_id) = subject_of(command);
     let organization_id = Some(order.organization);
-    RequestSubject { command_id, organization_id, workspace_id, member_id, ..RequestSubject::default() }
+    let invitation_id = match command {
+        Command::AcceptInvitation { invitation, .. } => Some(*invitation),
+        _ => None,
+    };
+    let subject =
+        RequestSubject { command_id, organization_id, workspace_id, member_id, ..Default::default() };
+    RequestSubject { invitation_id, ..subject }
 }
 
 /// The workspace and the member that a command is about.
@@ -172,6 +201,7 @@ fn subject_of(command: &Command) -> (Option<WorkspaceId>, Option<MemberId>) {
         | Command::RenameWorkspace { workspace, .. }
         | Command::DeleteWorkspace { workspace } => (Some(*workspace), None),
         Command::AddMember { member, .. }
+        | Command::AcceptInvitation { member, .. }
         | Command::UpdateMember { member, .. }
         | Command::DeactivateMember { member, .. }
         | Command::DeactivateInactive { member }
@@ -205,6 +235,7 @@ fn revoked_by(command: &Command, state: &State) -> Option<CommandId> {
 fn acting_member(actor: &Actor, command: &Command) -> Option<MemberId> {
     match (actor, command) {
         (Actor::Person { .. }, Command::CreateOrganization(create)) => Some(create.owner),
+        (Actor::Person { .. }, Command::AcceptInvitation { member, .. }) => Some(*member),
         _ => actor.member_id(),
     }
 }

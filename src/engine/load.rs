@@ -1,5 +1,5 @@
 //! Loads the slice that a command is decided on, under the locks that its rules need, in the one order that all
-//! commands keep: account, contract, organization, workspace, members by id.
+//! commands keep: account, contract, organization, workspace, invitation, members by id.
 //!
 //! Adding, accepting and reactivating hold their parents FOR SHARE, so that none of them ends meanwhile. Ending a parent,
 //! and a rule about "the only" or "the last", hold it for themselves. A plain member's departure locks that member alone.
@@ -20,12 +20,15 @@ use crate::{
     rules::{
         ActingMember, Actor, Command, CreateOrganization, Departure, EraseMember, MAX_CHANGES, Restore,
         State, Violation,
-        ids::{AccountId, AppName, ContractId, DisplayName, MemberId, WorkspaceId},
+        ids::{AccountId, AppName, ContractId, DisplayName, InvitationId, MemberId, WorkspaceId},
+        invitations::{Invitation, InvitedTo},
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
         seats::Seats,
         state::{Member, Organization, Workspace, WorkspaceMember},
     },
-    storage::{ContractRow, ContractUse, Lock, MemberTimes, StorageError, Transaction, Whose},
+    storage::{
+        ContractRow, ContractUse, Lock, MemberTimes, StorageError, Transaction, WhichInvitation, Whose,
+    },
 };
 
 /// What came of loading.
@@ -84,6 +87,7 @@ impl Needs {
             Command::RenameWorkspace { workspace, .. } => thing(Lock::None, Some((*workspace, Lock::Update))),
             Command::DeleteWorkspace { workspace } => thing(Lock::Update, Some((*workspace, Lock::Update))),
             Command::AddMember { member, .. }
+            | Command::AcceptInvitation { member, .. }
             | Command::ReactivateMember { member, .. }
             | Command::ReturnAsPlanned { member } => about(Lock::Share, *member),
             Command::UpdateMember { member, role, .. } => {
@@ -174,6 +178,8 @@ struct Locked {
     organization: Organization,
     contract: Option<ContractRow>,
     workspaces: Vec<Workspace>,
+    /// What is accepted, and whether the account has its address.
+    invitation: Option<(Invitation, bool)>,
     members: BTreeMap<MemberId, Member>,
     caller_is_app: bool,
 }
@@ -183,6 +189,7 @@ struct Locked {
 struct Read {
     memberships: Vec<WorkspaceMember>,
     workspaces: Vec<Workspace>,
+    invited_to: BTreeMap<WorkspaceId, InvitedTo>,
     active_owners: Vec<MemberId>,
     live_workspaces: usize,
     belongs_elsewhere: bool,
@@ -207,7 +214,7 @@ pub(super) async fn load(
     }
     let mut command = order.command.clone();
     let newcomer = match command {
-        Command::AddMember { account, .. } => Some(account),
+        Command::AddMember { account, .. } | Command::AcceptInvitation { account, .. } => Some(account),
         _ => None,
     };
     let mut plan = Plan {
@@ -302,7 +309,8 @@ pub(super) async fn load(
         Some(_) => locked.members.keys().next().copied(),
         None => None,
     });
-    if let (Command::AddMember { member, .. }, Some(existing)) = (&mut command, about)
+    if let (Command::AddMember { member, .. } | Command::AcceptInvitation { member, .. }, Some(existing)) =
+        (&mut command, about)
         && newcomer.is_some()
     {
         *member = existing;
@@ -351,7 +359,7 @@ async fn load_new(
     })))
 }
 
-/// Takes the locks, in their order: account, contract, organization, workspace, members by id.
+/// Takes the locks, in their order: account, contract, organization, workspace, invitation, members by id.
 async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, EngineError> {
     let Plan { context, order, needs, account, acting, newcomer, erased } = plan;
     let organization = order.organization;
@@ -368,6 +376,7 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
         caller_is_app,
         workspace,
         live,
+        invitation,
         members,
         existing,
     ) = join!(
@@ -384,6 +393,11 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
         OptionFuture::from(
             (needs.whole || plan.ends_organization()).then(|| transaction.lock_live_workspaces(organization))
         ),
+        OptionFuture::from(plan.accepted().map(|(invitation, account)| transaction.invitation(
+            organization,
+            WhichInvitation::Id(invitation),
+            Some(account)
+        ))),
         lock_members(transaction, order, needs, *acting),
         OptionFuture::from(newcomer.map(|account| transaction.member_of_account(organization, account))),
     );
@@ -419,7 +433,8 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
     workspaces.extend(workspace);
     let mut members = members?;
     members.extend(existing.transpose()?.flatten().map(|member| (member.id, member)));
-    Ok(Locked { organization, contract, workspaces, members, caller_is_app })
+    let invitation = invitation.transpose()?.flatten();
+    Ok(Locked { organization, contract, workspaces, invitation, members, caller_is_app })
 }
 
 /// Locks the members that the command is about, and the acting one against losing the role meanwhile, by id.
@@ -474,6 +489,7 @@ async fn read(
         _ => None,
     };
     let timed = needs.member.filter(|_| compares_moments(&order.command));
+    let accepted = plan.accepted().map(|(invitation, _)| invitation);
     let counts = needs.seats.is_some();
     let contract = needs.seats.flatten();
     // Whose place as the last ADMIN is asked about.
@@ -482,6 +498,8 @@ async fn read(
     });
     let alone_on_themselves = acting.filter(|acting| alone && needs.member == Some(*acting));
     let (
+        invited_to,
+        invited,
         memberships,
         workspaces,
         active_owners,
@@ -494,6 +512,10 @@ async fn read(
         workspace_admins,
         others_belong,
     ) = join!(
+        OptionFuture::from(
+            accepted.map(|id| transaction.workspaces_of_invitation(organization, WhichInvitation::Id(id)))
+        ),
+        OptionFuture::from(accepted.map(|id| transaction.invited_workspaces(organization, id))),
         OptionFuture::from(
             (!memberships_of.is_empty()).then(|| transaction.memberships(organization, &memberships_of))
         ),
@@ -516,9 +538,12 @@ async fn read(
         OptionFuture::from(admin.map(|member| transaction.workspace_admins(organization, member))),
         OptionFuture::from(alone_on_themselves.map(|member| transaction.others_belong(organization, member))),
     );
+    let mut workspaces = workspaces.transpose()?.unwrap_or_default();
+    workspaces.extend(invited.transpose()?.unwrap_or_default());
     Ok(Read {
         memberships: memberships.transpose()?.unwrap_or_default(),
-        workspaces: workspaces.transpose()?.unwrap_or_default(),
+        workspaces,
+        invited_to: invited_to.transpose()?.unwrap_or_default(),
         active_owners: active_owners.transpose()?.unwrap_or_default(),
         live_workspaces: live_workspaces.transpose()?.unwrap_or_default(),
         belongs_elsewhere: belongs_elsewhere.transpose()?.unwrap_or_default(),
@@ -554,6 +579,14 @@ impl Plan<'_> {
         }
     }
 
+    /// The invitation that is accepted, and by which account.
+    fn accepted(&self) -> Option<(InvitationId, AccountId)> {
+        match self.order.command {
+            Command::AcceptInvitation { invitation, account, .. } => Some((invitation, account)),
+            _ => None,
+        }
+    }
+
     /// Whether the request names workspaces, which an app commands only if they are its own.
     fn names_workspaces(&self) -> bool {
         self.needs.workspace.is_some()
@@ -568,7 +601,7 @@ impl Plan<'_> {
         locked: Locked,
         read: Read,
     ) -> Result<(State, Actor), EngineError> {
-        let Locked { organization, contract, workspaces, members, caller_is_app } = locked;
+        let Locked { organization, contract, workspaces, invitation, members, caller_is_app } = locked;
         let acting = self.acting.and_then(|acting| members.get(&acting).cloned());
         let mut state = State {
             organization: Some(organization),
@@ -585,6 +618,10 @@ impl Plan<'_> {
             members,
             ..State::default()
         };
+        if let Some((invitation, is_invited)) = invitation {
+            state.invitation = Some(Invitation { workspaces: read.invited_to, ..invitation });
+            state.actor_is_invited = is_invited;
+        }
         if !self.sweeps() {
             let named: BTreeSet<MemberId> = departure_of(&self.order.command)
                 .into_iter()
@@ -645,7 +682,11 @@ fn check_app(found: bool, app: &AppName) -> Result<(), EngineError> {
 }
 
 /// An app commands its own workspaces alone (R15). A caller that is no app is not bound so.
-fn check_own_app(context: &Context, caller_is_app: bool, app: &AppName) -> Result<(), EngineError> {
+pub(super) fn check_own_app(
+    context: &Context,
+    caller_is_app: bool,
+    app: &AppName,
+) -> Result<(), EngineError> {
     if caller_is_app && context.caller.as_str() != app.as_str() {
         return Err(Violation::WorkspaceOfOtherApp { app: app.clone() }.into());
     }

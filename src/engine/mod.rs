@@ -1,6 +1,7 @@
 //! One transaction for each command: claim the request id, load the slice under locks, decide, persist, append.
 //!
 //! - [`Engine::execute`] runs a [`Command`] in an organization; accounts, contracts and apps are written outside of one.
+//! - [`Engine::manage_invitation`] does what happens to an invitation besides accepting it, which is a command.
 //! - A write that is decided runs to its end even if its caller hangs up; until then it is given up. It is repeated, a
 //!   bounded number of times, when it loses against a concurrent one.
 //! - What a write answers is read afterwards, so that a first call, one that changed nothing and a repetition under the
@@ -12,6 +13,7 @@ mod contracts;
 mod erase;
 mod error;
 mod etag;
+mod invitations;
 mod limit;
 mod load;
 mod plan;
@@ -32,6 +34,7 @@ pub use self::{
     erase::{AccountDeletion, Ledger, LedgerSubject},
     error::{EngineError, Missing},
     etag::etag,
+    invitations::{InvitationOrder, Sending},
     plan::Planned,
 };
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Context, Engine, EngineError, Order,
     command::decided,
+    invitations,
     load::{Loaded, load},
     run::{ATTEMPTS, Attempt, Firmness, Work as _},
 };
@@ -77,7 +78,10 @@ impl Engine {
             let command_id = CommandId::generate();
             let attempt = Attempt::new(&context, command_id, firmness, order.expected(command_id));
             let transaction = self.database().transaction().await?;
-            let planned = planned(&transaction, &order, &attempt).await;
+            let planned = match planned(&transaction, &order, &attempt).await {
+                Err(error) => Err(invitations::or_invited(&transaction, order.organization, error).await?),
+                planned => planned,
+            };
             transaction.rollback().await;
             match planned {
                 Ok(Ok(planned)) => return Ok(planned),

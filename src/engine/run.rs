@@ -18,8 +18,8 @@ use crate::{
         ids::{CommandId, ContractId, DisplayName, MemberId, OrganizationId},
     },
     storage::{
-        AccountWrite, Acting, ChangeOrigin, Claim, ErasureWrite, ProfileWrite, RequestSubject, StorageError,
-        Transaction, Writes,
+        AccountWrite, Acting, ChangeOrigin, Claim, ErasureWrite, InvitationWrite, ProfileWrite,
+        RequestSubject, StorageError, Transaction, Writes,
     },
 };
 
@@ -105,6 +105,8 @@ pub(super) struct Effects {
     pub(super) notices: Vec<Notice>,
     /// What is erased.
     pub(super) erasures: Vec<ErasureWrite>,
+    /// What becomes of invitations.
+    pub(super) invitation: Option<InvitationWrite>,
 }
 
 /// How firmly an attempt locks the organization.
@@ -220,7 +222,7 @@ async fn write(
     attempt: &Attempt<'_>,
     effects: Effects,
 ) -> Result<Done, EngineError> {
-    let Effects { subject, changes, acting, profile, account, notices, erasures } = effects;
+    let Effects { subject, changes, acting, profile, account, notices, erasures, invitation } = effects;
     let command_id = subject.command_id.filter(|_| !changes.is_empty());
     let caller = &attempt.context.caller;
     let writes = Writes {
@@ -233,6 +235,7 @@ async fn write(
             member: *member,
             display_name: display_name.as_ref(),
         }),
+        invitation: invitation.as_ref(),
         completed: attempt.claim().filter(|_| subject != attempt.expected).map(|claim| (claim, &subject)),
         origin: command_id.map(|command_id| ChangeOrigin { command_id, caller: caller.clone(), acting }),
     };

@@ -16,13 +16,13 @@ use crate::{
         self, Reason,
         ids::{StoreId, SubscriptionId},
         roles::{
-            AccountState, Assignments, ErasedBy, MembershipState, OrganizationRole, OrganizationState,
-            WorkspaceRole, WorkspaceState,
+            AccountState, Assignments, ErasedBy, InvitationState, MembershipState, OrganizationRole,
+            OrganizationState, WorkspaceRole, WorkspaceState,
         },
     },
     storage::{
-        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, MemberRead, OrganizationRead,
-        SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
+        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, INVITED, InvitationRead, MemberRead,
+        OrganizationRead, SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
     },
 };
 
@@ -56,6 +56,9 @@ fn workspace_role(word: &str) -> proto::WorkspaceRole {
 }
 
 fn member_state(word: &str) -> proto::MemberState {
+    if word == INVITED {
+        return proto::MemberState::Invited;
+    }
     match MembershipState::from_word(word) {
         Some(MembershipState::Active) => proto::MemberState::Active,
         Some(MembershipState::Deactivated) => proto::MemberState::Deactivated,
@@ -66,6 +69,9 @@ fn member_state(word: &str) -> proto::MemberState {
 }
 
 fn workspace_member_state(word: &str) -> proto::WorkspaceMemberState {
+    if word == INVITED {
+        return proto::WorkspaceMemberState::Invited;
+    }
     match MembershipState::from_word(word) {
         Some(MembershipState::Active) => proto::WorkspaceMemberState::Active,
         Some(MembershipState::Deactivated) => proto::WorkspaceMemberState::Deactivated,
@@ -333,7 +339,7 @@ pub(super) fn rendered(
         proto::MemberState::Deactivated => proto::Rendering::Deactivated,
         proto::MemberState::Removed => proto::Rendering::Struck,
         proto::MemberState::Erased => proto::Rendering::Alias,
-        proto::MemberState::Unspecified => proto::Rendering::Unknown,
+        proto::MemberState::Invited | proto::MemberState::Unspecified => proto::Rendering::Unknown,
     };
     let display_name = match row.erased_by.as_deref().and_then(ErasedBy::from_word) {
         None => &row.display_name,
@@ -368,6 +374,62 @@ pub(super) fn workspace_member(row: WorkspaceMemberRead) -> proto::WorkspaceMemb
         role: workspace_role(&role).into(),
         state: workspace_member_state(&state).into(),
         version,
+        create_time: time(create_time),
+        update_time: time(update_time),
+    }
+}
+
+fn invitation_state(word: &str) -> proto::InvitationState {
+    match InvitationState::from_word(word) {
+        Some(InvitationState::Pending) => proto::InvitationState::Pending,
+        Some(InvitationState::Accepted) => proto::InvitationState::Accepted,
+        Some(InvitationState::Declined) => proto::InvitationState::Declined,
+        Some(InvitationState::Revoked) => proto::InvitationState::Revoked,
+        Some(InvitationState::Expired) => proto::InvitationState::Expired,
+        None => proto::InvitationState::Unspecified,
+    }
+}
+
+/// An invitation. Its generation is no one's business: it is in the secret.
+pub(super) fn invitation(row: InvitationRead) -> proto::Invitation {
+    let InvitationRead {
+        organization_id,
+        invitation_id,
+        email,
+        role,
+        state,
+        generation: _,
+        language,
+        inviting_member_id,
+        member_id,
+        version,
+        send_time,
+        expire_time,
+        create_time,
+        update_time,
+        workspace_ids,
+        workspace_roles,
+        workspace_revoked,
+    } = row;
+    let workspaces = workspace_ids.into_iter().zip(workspace_roles).zip(workspace_revoked);
+    let workspaces = workspaces.map(|((id, role), revoked)| proto::InvitationWorkspace {
+        workspace_id: id.to_string(),
+        role: workspace_role(&role).into(),
+        revoked,
+    });
+    proto::Invitation {
+        organization_id: organization_id.to_string(),
+        invitation_id: invitation_id.to_string(),
+        email: email.unwrap_or_default(),
+        role: organization_role(&role).into(),
+        state: invitation_state(&state).into(),
+        workspaces: workspaces.collect(),
+        language,
+        inviting_member_id: inviting_member_id.map(|id| id.to_string()).unwrap_or_default(),
+        member_id: member_id.map(|id| id.to_string()).unwrap_or_default(),
+        version,
+        send_time: time(send_time),
+        expire_time: time(expire_time),
         create_time: time(create_time),
         update_time: time(update_time),
     }

@@ -8,11 +8,12 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::feed::Marks;
 
 /// Every service, and "" for the whole.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "rollcall.v1.AccountService",
     "rollcall.v1.AppService",
     "rollcall.v1.FeedService",
+    "rollcall.v1.InvitationService",
     "rollcall.v1.MemberService",
     "rollcall.v1.OrganizationService",
 ];

@@ -6,7 +6,11 @@ use super::{Services, convert, status};
 use crate::{
     engine::Done,
     proto::{ErrorReason, Member, WorkspaceMember},
-    rules::ids::{MemberId, OrganizationId, WorkspaceId},
+    rules::{
+        Violation,
+        ids::{InvitationId, MemberId, OrganizationId, WorkspaceId},
+        tables::Standing,
+    },
     storage::{MemberRead, MemberStanding, WorkspaceMemberRead},
 };
 
@@ -21,7 +25,10 @@ impl Services {
             return Ok(member);
         }
         self.read_organization(organization).await?;
-        Err(status::not_found(ErrorReason::MemberNotFound, "member", id))
+        let invitation = self.engine.database().invitation(organization, InvitationId(id.0)).await;
+        let invited = invitation.map_err(status::storage)?.is_some_and(|found| found.is_pending());
+        let standing = if invited { Standing::Invited } else { Standing::None };
+        Err(status::violation(Violation::Member { member: id, standing }))
     }
 
     pub(super) async fn read_workspace_member(

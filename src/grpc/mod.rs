@@ -13,6 +13,7 @@ mod feed;
 mod fresh;
 mod health;
 mod history;
+mod invitation;
 mod layer;
 mod member;
 mod member_reads;
@@ -39,8 +40,8 @@ use crate::{
     feed::{Limits, Marks, Registry, Window},
     proto::{
         DESCRIPTORS, account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
-        feed_service_server::FeedServiceServer, member_service_server::MemberServiceServer,
-        organization_service_server::OrganizationServiceServer,
+        feed_service_server::FeedServiceServer, invitation_service_server::InvitationServiceServer,
+        member_service_server::MemberServiceServer, organization_service_server::OrganizationServiceServer,
     },
     seal::Seal,
     store_log::StoreLog,
@@ -124,6 +125,7 @@ impl Services {
             .add_service(AppServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(OrganizationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(MemberServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(InvitationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(FeedServiceServer::new(self).max_decoding_message_size(MAX_REQUEST));
         let drained: JoinHandle<()> = tokio::spawn({
             let shutdown = shutdown.clone();

@@ -14,6 +14,8 @@ use crate::{
     rules::{
         Blocker, Violation,
         ids::{ContractId, Malformed, SubscriptionId},
+        invitations::InvitationBound,
+        roles::InvitationState,
         seats::SeatsOf,
         tables::{Denial, Standing},
     },
@@ -392,7 +394,8 @@ fn seats_of(of: SeatsOf) -> (&'static str, String) {
     }
 }
 
-fn violation(violation: Violation) -> Status {
+/// A rule refuses it.
+pub(super) fn violation(violation: Violation) -> Status {
     let message = violation.to_string();
     let failed = |reason, resource: String| {
         Problem::new(Code::FailedPrecondition, reason, message.clone())
@@ -480,6 +483,46 @@ fn violation(violation: Violation) -> Status {
         Violation::Blocked(blockers) => blocked(&blockers),
         Violation::SuccessorUnfit(member) => failed(ErrorReason::SuccessorUnfit, member.to_string()).status(),
         Violation::HandoverUnfit(member) => failed(ErrorReason::HandoverUnfit, member.to_string()).status(),
+        Violation::InvitationSecret => bad_field(
+            ErrorReason::InvitationSecretInvalid,
+            "secret",
+            "is damaged or made up, or the invitation was sent again since".to_owned(),
+        ),
+        Violation::NoInvitation(id) => not_found(ErrorReason::InvitationNotFound, "invitation", id),
+        Violation::InvitationExists(id) => {
+            Problem::new(Code::AlreadyExists, ErrorReason::InvitationExists, message.clone())
+                .about("invitation", id)
+                .status()
+        }
+        Violation::Invitation { invitation, state } => {
+            let reason = match state {
+                InvitationState::Accepted => ErrorReason::InvitationAccepted,
+                InvitationState::Declined => ErrorReason::InvitationDeclined,
+                InvitationState::Revoked => ErrorReason::InvitationRevoked,
+                // Nothing is refused because it is pending.
+                InvitationState::Expired | InvitationState::Pending => ErrorReason::InvitationExpired,
+            };
+            failed(reason, invitation.to_string()).status()
+        }
+        Violation::InvitationOfOtherAccount(id) => {
+            Problem::new(Code::PermissionDenied, ErrorReason::InvitationOfOtherAccount, message.clone())
+                .with("resource", id)
+                .status()
+        }
+        Violation::InvitationRate { bound, wait } => {
+            let (word, description) = match bound {
+                InvitationBound::Invitation => {
+                    ("invitation", "an invitation is sent again once in 5 minutes")
+                }
+                InvitationBound::Address => ("address", "an address gets 10 invitations in 24 hours"),
+            };
+            let mut error =
+                Problem::new(Code::ResourceExhausted, ErrorReason::InvitationRateLimited, message.clone())
+                    .with("bound", word);
+            error.details.add_quota_failure_violation(word, description);
+            error.details.set_retry_info(Some(wait));
+            error.status()
+        }
         Violation::TooLarge { changes, limit } => {
             let message = format!("{message}; remove or deactivate members of it first");
             Problem::new(Code::FailedPrecondition, ErrorReason::CommandTooLarge, message)

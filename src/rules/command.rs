@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     departure::Departure,
-    ids::{AccountId, AppName, ContractId, DisplayName, MemberId, OrganizationId, WorkspaceId},
+    ids::{AccountId, AppName, ContractId, DisplayName, InvitationId, MemberId, OrganizationId, WorkspaceId},
     roles::{Assignments, ErasedBy, MembershipState, OrganizationRole, WorkspaceRole},
     state::{Moment, Organization, Settings},
     tables::ActorKind,
@@ -53,6 +53,17 @@ pub enum Command {
         account: AccountId,
         /// The role.
         role: OrganizationRole,
+    },
+    /// Become a member by an invitation (R29, R50).
+    AcceptInvitation {
+        /// The invitation.
+        invitation: InvitationId,
+        /// The member that the account has here, or the id that it gets: that of the invitation.
+        member: MemberId,
+        /// The account.
+        account: AccountId,
+        /// The generation of the secret.
+        generation: i32,
     },
     /// Change the role, the profile, or what was announced of the member's future.
     UpdateMember {
@@ -160,6 +171,7 @@ impl Command {
             Self::RenameWorkspace { .. } => "RenameWorkspace",
             Self::DeleteWorkspace { .. } => "DeleteWorkspace",
             Self::AddMember { .. } => "AddMember",
+            Self::AcceptInvitation { .. } => "AcceptInvitation",
             Self::UpdateMember { .. } => "UpdateMember",
             Self::DeactivateMember { .. } => "DeactivateMember",
             Self::DeactivateInactive { .. } => "DeactivateInactive",

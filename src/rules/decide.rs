@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     erasure,
     ids::{AccountId, AppName, CommandId, DisplayName, MemberId, WorkspaceId},
-    members, organizations,
+    invitations, members, organizations,
     roles::{MembershipState, OrganizationRole, WorkspaceState},
     seats,
     state::{Member, State, Workspace, WorkspaceMember},
@@ -65,6 +65,9 @@ pub fn plan(state: &State, actor: &Actor, command: &Command, id: CommandId) -> R
         }
         Command::DeleteWorkspace { workspace } => delete_workspace(&mut draft, *workspace),
         Command::AddMember { member, account, role } => members::add(&mut draft, *member, *account, *role),
+        Command::AcceptInvitation { member, account, generation, .. } => {
+            invitations::accept(&mut draft, *member, *account, *generation)
+        }
         Command::UpdateMember { member, role, profile_changes, profile_named, leaving, return_time } => {
             members::update(&mut draft, *member, *role, *profile_changes, *profile_named)
                 .and_then(|()| time::announce(&mut draft, *member, *leaving, *return_time))

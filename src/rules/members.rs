@@ -40,6 +40,17 @@ pub(super) fn add(
     draft.permit_thing(Action::AddMember)?;
     let before = draft.state.members.get(&id).cloned();
     accept(Action::AddMember, id, before.as_ref().map(|member| member.state))?;
+    enter(draft, id, account_id, role)
+}
+
+/// An account becomes a member, or a member is one again.
+pub(super) fn enter(
+    draft: &mut Draft<'_>,
+    id: MemberId,
+    account_id: AccountId,
+    role: OrganizationRole,
+) -> Result<(), Violation> {
+    let before = draft.state.members.get(&id).cloned();
     let Some(organization_id) = draft.state.organization.as_ref().map(|organization| organization.id) else {
         return Ok(());
     };

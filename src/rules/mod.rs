@@ -9,6 +9,8 @@
 //! - R04 everyone may deactivate themselves, in a workspace and in the organization.
 //! - R06 an organization may forbid just that: [`state::Settings`].
 //! - R05, R07, R61 who may do what to whom: [`tables::permitted`].
+//! - R10, R53 who revokes an invitation, or one workspace of it; R54 what was accepted is not revoked. R52 until then it
+//!   is no member: [`decide_invitation`].
 //! - R12 to R14 a workspace deactivation closes that workspace, and the organization with the last ACTIVE one.
 //! - R15 a command from an app is the same command. R16, R21 it takes effect with its commit.
 //! - R17, R21, R24 who is told by mail: [`notices`], one message for each person and command.
@@ -16,6 +18,7 @@
 //! - R23 a change of the account is a change of each of its members: [`profile_changed`].
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
 //! - R25 to R29 a REMOVED member is in no list and returns with the same id, into no workspace.
+//! - R50, R51 who was erased, or has another account, is a new member by accepting an invitation.
 //! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
 //! - R35, R48 an ACTIVE member holds a seat, free with the access: [`seats`].
 //! - R37 who is deactivated by others keeps the account. R36, R38, R39 leaving the only organization ends the
@@ -33,6 +36,7 @@ pub mod departure;
 mod draft;
 mod erasure;
 pub mod ids;
+pub mod invitations;
 mod members;
 mod notices;
 mod organizations;
@@ -54,6 +58,7 @@ pub use command::{
 };
 pub use decide::{MAX_CHANGES, Plan, decide, permit_account, plan, profile_changed};
 pub use departure::{Blocker, Departure};
+pub use invitations::{InvitationCommand, decide_invitation};
 pub use notices::{MailKind, Notice, Recipient, notices};
 pub use state::State;
 pub use violation::Violation;

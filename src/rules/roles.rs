@@ -107,6 +107,22 @@ words!(
 );
 
 words!(
+    /// What became of an invitation.
+    InvitationState {
+        /// Waits for an answer.
+        Pending = "PENDING",
+        /// Whoever came of it is a member.
+        Accepted = "ACCEPTED",
+        /// The invited person does not want to.
+        Declined = "DECLINED",
+        /// It was taken back (R52).
+        Revoked = "REVOKED",
+        /// Nobody answered in time.
+        Expired = "EXPIRED",
+    }
+);
+
+words!(
     /// The languages of mail.
     Language {
         /// English.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     change::{Change, Subject},
     ids::{AccountId, AppName, CommandId, ContractId, DisplayName, MemberId, OrganizationId, WorkspaceId},
+    invitations::Invitation,
     roles::{ErasedBy, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState},
     seats::Seats,
 };
@@ -172,6 +173,10 @@ pub struct State {
     pub workspace_admins: BTreeSet<(WorkspaceId, MemberId)>,
     /// Whether anyone but the acting person belongs, ACTIVE or DEACTIVATED, to the organization (R60).
     pub others_belong: bool,
+    /// The invitation that is to be accepted.
+    pub invitation: Option<Invitation>,
+    /// Whether the acting account has the invited address.
+    pub actor_is_invited: bool,
     /// Whether the acting person belongs, ACTIVE or DEACTIVATED, to another organization (R36, R40).
     pub actor_belongs_elsewhere: bool,
     /// The moment of the decision. Loaded for commands that compare moments; otherwise so long ago that nothing is due.

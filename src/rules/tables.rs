@@ -4,7 +4,7 @@
 //! `.` (the role does not suffice) or `^` (the target or the granted role is above the actor's own); a cell of the
 //! second is `c` (changes), `-` (nothing to do) or `x` (refused, with the reason that the standing gives).
 
-use super::roles::{MembershipState, OrganizationRole};
+use super::roles::{InvitationState, MembershipState, OrganizationRole};
 
 /// What can be done, as far as permission and state are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +38,12 @@ pub enum Action {
     DeactivateWorkspaceMember,
     ReactivateWorkspaceMember,
     RemoveWorkspaceMember,
+    InviteMember,
+    AcceptInvitation,
+    DeclineInvitation,
+    ResendInvitation,
+    RevokeInvitation,
+    RevokeInvitationWorkspace,
 }
 
 impl Action {
@@ -104,7 +110,8 @@ const ADMINS_ON_OTHERS: Rows = ["yyyyy", ".yyyy", ".^yyy", ".....", ".....", "..
 const ADMINS_OR_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y...."];
 const WORKSPACE_ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y^^yy", ".....", ".....", "....."];
 
-/// Who may do what to whom (R04, R05, R07, R61).
+/// Who may do what to whom (R04, R05, R07, R10, R61). Of invitations the target is the role that they give. Accepting
+/// and declining have no rows: the secret is what permits them.
 const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::CreateAccount, OPERATOR_ONLY),
     (Action::UpdateAccount, OWN_ONLY),
@@ -136,6 +143,10 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::DeactivateWorkspaceMember, ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y....", "y....", "y...."]),
     (Action::ReactivateWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
     (Action::RemoveWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::InviteMember, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::ResendInvitation, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::RevokeInvitation, ADMINS_UP_TO_OWN),
+    (Action::RevokeInvitationWorkspace, WORKSPACE_ADMINS_UP_TO_OWN),
 ];
 
 /// Whether an actor may do this to this target.
@@ -223,6 +234,8 @@ const TRANSITIONS: &[(Action, &str)] = &[
     (Action::DeactivateWorkspaceMember, "xxc-xx"),
     (Action::ReactivateWorkspaceMember, "xx-cxx"),
     (Action::RemoveWorkspaceMember, "xxcc-x"),
+    (Action::InviteMember, "ccxxcc"),
+    (Action::AcceptInvitation, "cccxcx"),
 ];
 
 /// What a standing does with a command. Actions that are not about a membership are refused.
@@ -236,6 +249,33 @@ pub fn accepts(action: Action, standing: Standing) -> Outcome {
         Standing::Erased => 5,
     };
     match TRANSITIONS.iter().find(|(of, _)| *of == action).map(|(_, row)| row.as_bytes()[column]) {
+        Some(b'c') => Outcome::Changes,
+        Some(b'-') => Outcome::Nothing,
+        _ => Outcome::Refused,
+    }
+}
+
+/// Which state of an invitation accepts which command about it (R62): PENDING, ACCEPTED, DECLINED, REVOKED, EXPIRED.
+const INVITATIONS: &[(Action, &str)] = &[
+    // Accepting again by the same account, which the table does not know, changes nothing.
+    (Action::AcceptInvitation, "cxxxx"),
+    (Action::DeclineInvitation, "cx-xx"),
+    (Action::ResendInvitation, "cxxxx"),
+    // Whatever has ended is dead already, but who accepted is there (R54).
+    (Action::RevokeInvitation, "cx---"),
+    (Action::RevokeInvitationWorkspace, "cx---"),
+];
+
+/// What the state of an invitation does with a command about it.
+pub fn invitation_accepts(action: Action, state: InvitationState) -> Outcome {
+    let column = match state {
+        InvitationState::Pending => 0,
+        InvitationState::Accepted => 1,
+        InvitationState::Declined => 2,
+        InvitationState::Revoked => 3,
+        InvitationState::Expired => 4,
+    };
+    match INVITATIONS.iter().find(|(of, _)| *of == action).map(|(_, row)| row.as_bytes()[column]) {
         Some(b'c') => Outcome::Changes,
         Some(b'-') => Outcome::Nothing,
         _ => Outcome::Refused,

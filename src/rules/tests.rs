@@ -13,6 +13,7 @@ use super::{
     state::{Member, Moment, Organization, Settings, State, Workspace, WorkspaceMember},
 };
 
+mod invitations;
 mod model;
 mod notices;
 mod organizations;

@@ -1,8 +1,12 @@
 //! Why a command is refused.
 
+use std::time::Duration;
+
 use super::{
     departure::Blocker,
-    ids::{AppName, MemberId, OrganizationId, WorkspaceId},
+    ids::{AppName, InvitationId, MemberId, OrganizationId, WorkspaceId},
+    invitations::InvitationBound,
+    roles::InvitationState,
     seats::SeatsOf,
     tables::{Denial, Standing},
 };
@@ -94,6 +98,34 @@ pub enum Violation {
     /// Whoever takes over must be another ACTIVE member (R58).
     #[error("member {0} cannot take over")]
     HandoverUnfit(MemberId),
+    /// The secret of an invitation is not the newest one, or of none.
+    #[error("the secret of the invitation is dead")]
+    InvitationSecret,
+    /// The organization has no such invitation.
+    #[error("no invitation {0} in this organization")]
+    NoInvitation(InvitationId),
+    /// A pending invitation of the address has another role, or everything that was asked for.
+    #[error("invitation {0} of the address is pending")]
+    InvitationExists(InvitationId),
+    /// The state of the invitation does not accept the command (R54, R62).
+    #[error("the invitation is {}", state.as_str())]
+    Invitation {
+        /// The invitation.
+        invitation: InvitationId,
+        /// What became of it.
+        state: InvitationState,
+    },
+    /// The acting account does not have the invited address.
+    #[error("the invitation is to another address than that of the acting account")]
+    InvitationOfOtherAccount(InvitationId),
+    /// Invitations are sent only so often.
+    #[error("invitations were sent too often")]
+    InvitationRate {
+        /// What was sent too often.
+        bound: InvitationBound,
+        /// How long until the next one may be sent.
+        wait: Duration,
+    },
     /// More changes than one command may produce (C4).
     #[error("{changes} changes are more than the {limit} that one command may produce")]
     TooLarge {

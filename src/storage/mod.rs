@@ -13,6 +13,9 @@ mod departures;
 mod erase;
 mod error;
 mod history;
+mod invitation_reads;
+mod invitation_writes;
+mod invitations;
 mod lease;
 mod limit;
 mod listen;
@@ -48,6 +51,9 @@ pub use self::{
     erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
     history::{Between, HistoryFilter, HistoryPage, HistoryRow, Past, StandingRow, When},
+    invitation_reads::{INVITED, InvitationRead},
+    invitation_writes::{InvitationChange, InvitationWrite, NewInvitation},
+    invitations::WhichInvitation,
     lease::Reading,
     listen::Listener,
     lock::{Lock, Whose},

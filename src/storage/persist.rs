@@ -18,6 +18,7 @@ use super::{
     accounts::AccountWrite,
     erase::ErasureWrite,
     error::StorageError,
+    invitation_writes::InvitationWrite,
     log::{Acting, ChangeOrigin},
     prepared::{Text, prepared},
     requests::{Claim, RequestSubject},
@@ -43,6 +44,8 @@ pub struct Writes<'a> {
     pub changes: &'a [Change],
     /// The shown name of a member.
     pub profile: Option<ProfileWrite<'a>>,
+    /// What becomes of invitations.
+    pub invitation: Option<&'a InvitationWrite>,
     /// What the claimed request did, where it is not what was expected.
     pub completed: Option<(Claim<'a>, &'a RequestSubject)>,
     /// Where the changes come from. None: there are none.
@@ -183,7 +186,7 @@ impl Transaction {
     /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
     /// follows at once. An error may mean that the commit happened: only a repetition with the same request id tells.
     pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
-        let Writes { notices, account, erasures, changes, profile, completed, origin } = writes;
+        let Writes { notices, account, erasures, changes, profile, invitation, completed, origin } = writes;
         let subjects = Subjects::after(changes);
         self.committing();
         // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
@@ -199,6 +202,7 @@ impl Transaction {
             profile,
             memberships,
             ended,
+            invitation,
             completed,
             appended,
             committed,
@@ -213,6 +217,7 @@ impl Transaction {
             OptionFuture::from(profile.map(|profile| self.write_profile(profile))),
             OptionFuture::from(some(&subjects.memberships).map(|rows| self.write_memberships(rows))),
             OptionFuture::from(some(&ended).map(|ids| self.forget_organizations(ids))),
+            OptionFuture::from(invitation.map(|write| self.write_invitation(write))),
             OptionFuture::from(completed.map(|(claim, subject)| self.complete_request(claim, subject))),
             OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
             self.send_commit(),
@@ -228,6 +233,7 @@ impl Transaction {
             profile,
             memberships,
             ended,
+            invitation,
             completed,
             appended,
         ] {

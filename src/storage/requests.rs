@@ -12,7 +12,8 @@ use super::{
     transaction::Transaction,
 };
 use crate::rules::ids::{
-    AccountId, CallerName, CommandId, ContractId, ErasureId, MemberId, OrganizationId, RequestId, WorkspaceId,
+    AccountId, CallerName, CommandId, ContractId, ErasureId, InvitationId, MemberId, OrganizationId,
+    RequestId, WorkspaceId,
 };
 
 /// What the answer to a write shows. Never the answer itself: a repetition shows the things as they are then.
@@ -32,6 +33,8 @@ pub struct RequestSubject {
     pub contract_id: Option<ContractId>,
     /// The entry of the ledger of erasures.
     pub erasure_id: Option<ErasureId>,
+    /// The invitation.
+    pub invitation_id: Option<InvitationId>,
 }
 
 /// An earlier write under the same request id.
@@ -53,6 +56,7 @@ struct SubjectRow {
     member_id: Option<Uuid>,
     contract_id: Option<Uuid>,
     erasure_id: Option<Uuid>,
+    invitation_id: Option<Uuid>,
 }
 
 impl From<&RequestSubject> for SubjectRow {
@@ -65,6 +69,7 @@ impl From<&RequestSubject> for SubjectRow {
             member_id,
             contract_id,
             erasure_id,
+            invitation_id,
         } = subject;
         Self {
             command_id: command_id.map(|id| id.0),
@@ -74,6 +79,7 @@ impl From<&RequestSubject> for SubjectRow {
             member_id: member_id.map(|id| id.0),
             contract_id: contract_id.map(|id| id.0),
             erasure_id: erasure_id.map(|id| id.0),
+            invitation_id: invitation_id.map(|id| id.0),
         }
     }
 }
@@ -99,8 +105,8 @@ struct ClaimRequest;
 impl Text for ClaimRequest {
     const SQL: &'static str = "
         INSERT INTO requests (caller, request_id, payload_mac, command_id, account_id, organization_id, workspace_id,
-                              member_id, contract_id, erasure_id)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE current_setting('rollcall.begun', true) = 'yes'
+                              member_id, contract_id, erasure_id, invitation_id)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 WHERE current_setting('rollcall.begun', true) = 'yes'
         ON CONFLICT (caller, request_id) DO NOTHING";
 }
 
@@ -110,7 +116,7 @@ impl Text for CompleteRequest {
     const SQL: &'static str = "
         UPDATE requests
         SET command_id = $3, account_id = $4, organization_id = $5, workspace_id = $6, member_id = $7,
-            contract_id = $8, erasure_id = $9
+            contract_id = $8, erasure_id = $9, invitation_id = $10
         WHERE caller = $1 AND request_id = $2";
 }
 
@@ -136,6 +142,7 @@ impl Transaction {
             member_id,
             contract_id,
             erasure_id,
+            invitation_id,
         } = expected.into();
         let query = prepared::<ClaimRequest, _>(|sql| {
             sql.bind::<sql_types::Text, _>(caller.as_str())
@@ -148,6 +155,7 @@ impl Transaction {
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(contract_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(erasure_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(invitation_id)
         });
         Ok(query.execute(&mut self.connection()).await? == 1)
     }
@@ -167,6 +175,7 @@ impl Transaction {
             member_id,
             contract_id,
             erasure_id,
+            invitation_id,
         } = row;
         Ok(RequestRow {
             payload_mac,
@@ -178,6 +187,7 @@ impl Transaction {
                 member_id: member_id.map(MemberId),
                 contract_id: contract_id.map(ContractId),
                 erasure_id: erasure_id.map(ErasureId),
+                invitation_id: invitation_id.map(InvitationId),
             },
         })
     }
@@ -196,6 +206,7 @@ impl Transaction {
             member_id,
             contract_id,
             erasure_id,
+            invitation_id,
         } = subject.into();
         let query = prepared::<CompleteRequest, _>(|sql| {
             sql.bind::<sql_types::Text, _>(claim.caller.as_str())
@@ -207,6 +218,7 @@ impl Transaction {
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(contract_id)
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(erasure_id)
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(invitation_id)
         });
         query.execute(&mut self.connection()).await?;
         Ok(())

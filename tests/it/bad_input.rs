@@ -7,6 +7,7 @@ use crate::fixtures::{Org, Person, World};
 mod choices;
 mod conflicts;
 mod fields;
+mod invitations;
 mod organizations;
 mod reasons;
 mod repetitions;

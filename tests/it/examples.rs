@@ -26,11 +26,12 @@ use crate::{
 };
 
 /// The order in which a newcomer reads.
-const ORDER: [&str; 5] = [
+const ORDER: [&str; 6] = [
     "rollcall.v1.AppService",
     "rollcall.v1.AccountService",
     "rollcall.v1.OrganizationService",
     "rollcall.v1.MemberService",
+    "rollcall.v1.InvitationService",
     "rollcall.v1.FeedService",
 ];
 const HEALTH: &str = "grpc.health.v1.Health/Check";

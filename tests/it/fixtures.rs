@@ -5,8 +5,8 @@
 
 use rollcall_client::v1::{
     account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
-    feed_service_client::FeedServiceClient, member_service_client::MemberServiceClient,
-    organization_service_client::OrganizationServiceClient, *,
+    feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
+    member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient, *,
 };
 use tonic::transport::Channel;
 
@@ -14,10 +14,12 @@ use crate::support::Server;
 
 mod caller;
 mod follow;
+mod invitations;
 mod refusals;
 
 pub(crate) use caller::{Caller, mask, regardless};
 pub(crate) use follow::{Follower, told};
+pub(crate) use invitations::{Invited, inviting};
 pub(crate) use refusals::{declared_reasons, invalid, invalid_within, reason, refused, unknown};
 
 /// The apps that every world has. Organizations begin in `chat`; nothing happens in `track` unless a test says so.
@@ -83,6 +85,10 @@ impl World {
 
     pub(crate) fn members(&self) -> MemberServiceClient<Channel> {
         MemberServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn invitations(&self) -> InvitationServiceClient<Channel> {
+        InvitationServiceClient::new(self.channel())
     }
 
     pub(crate) fn feed(&self) -> FeedServiceClient<Channel> {

@@ -12,6 +12,7 @@ mod faults;
 mod feed;
 mod fixtures;
 mod history;
+mod invitations;
 mod ordering;
 mod pipeline;
 mod process;

@@ -7,7 +7,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use rollcall::proto::{DESCRIPTORS, ErrorReason};
 
 /// Methods that change something begin with one of these, and no others do.
-const WRITES: [&str; 12] = [
+const WRITES: [&str; 16] = [
     "Create",
     "Update",
     "Delete",
@@ -20,6 +20,10 @@ const WRITES: [&str; 12] = [
     "Erase",
     "Leave",
     "Register",
+    "Accept",
+    "Decline",
+    "Resend",
+    "Revoke",
 ];
 /// The rest reads, or is about the caller's own subscription.
 const OTHERS: [&str; 7] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge"];
@@ -88,7 +92,7 @@ pub(crate) fn services() -> Vec<String> {
     let services = pool();
     let services = services.services().map(|service| service.full_name().to_owned());
     let services: Vec<String> = services.filter(|name| name.starts_with("rollcall.")).collect();
-    assert_eq!(services.len(), 5, "{services:?}");
+    assert_eq!(services.len(), 6, "{services:?}");
     services
 }
 
