@@ -126,7 +126,11 @@ async fn r29_who_was_removed_returns_with_the_old_id_by_accepting() {
     let member = answer.member.expect("the member");
     assert_eq!(member.member_id, bob.member, "old content is linked again");
     assert_eq!((member.state(), member.role()), (MemberState::Active, OrganizationRole::Admin));
-    assert_eq!(answer.active_workspace_ids, [org.general.clone()], "no other than those of the invitation");
+    assert_eq!(
+        answer.active_workspace_ids,
+        std::slice::from_ref(&org.general),
+        "no other than those of the invitation"
+    );
     assert_eq!(world.state_in(&org, &room, &bob).await, WorkspaceMemberState::Removed);
     let invitation = answer.invitation.expect("it");
     assert_eq!((invitation.state(), invitation.member_id), (InvitationState::Accepted, bob.member.clone()));
