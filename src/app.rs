@@ -10,6 +10,7 @@ use crate::{
     engine::Engine,
     feed::{Ending, Marks, Registry, Window, tail},
     grpc::{Services, encode_change},
+    mail::{self, Delivery},
     retention,
     seal::Seal,
     storage::{Connections, Database, Listener, Retention, StorageError, migrate},
@@ -63,6 +64,8 @@ pub struct Options {
     pub retention: Retention,
     /// How often it looks for what time brings.
     pub sweep_every: Duration,
+    /// How mail is delivered. None: it is not.
+    pub mail: Option<Delivery>,
 }
 
 /// A service that listens, and not yet serves.
@@ -77,8 +80,16 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options { connections, listen, drain, window_bytes, limits, retention: keep, sweep_every } =
-            options;
+        let Options {
+            connections,
+            listen,
+            drain,
+            window_bytes,
+            limits,
+            retention: keep,
+            sweep_every,
+            mail,
+        } = options;
         let (listen, pool_size) = (*listen, connections.pool_size);
         for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");
@@ -105,8 +116,9 @@ impl App {
             sequencing,
             tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
-            tokio::spawn(retention::run(database, *keep, shutdown.clone())),
             tokio::spawn(sweeper::run(engine.clone(), *sweep_every, shutdown.clone())),
+            tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
+            tokio::spawn(mail::run(database, Arc::clone(&seal), mail.clone(), shutdown.clone())),
         ];
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
         let limits = *limits;

@@ -80,9 +80,34 @@ pub struct ServeArgs {
     /// How long to keep what.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// How to send mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Settings of mail.
+#[derive(Clone, Default, Args)]
+pub struct MailArgs {
+    /// Mail server: smtps://USER:PASSWORD@HOST, smtp://USER:PASSWORD@HOST?starttls or smtp://HOST; without one no mail is
+    /// sent
+    #[arg(long, env = "ROLLCALL_SMTP_URL", value_name = "URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+    /// Sender of the mail: Example <no-reply@example.com>
+    #[arg(long, env = "ROLLCALL_SMTP_FROM", value_name = "ADDRESS")]
+    pub smtp_from: Option<String>,
+    /// Where an invited person accepts; the secret of the invitation is appended [default: the mail shows the secret]
+    #[arg(long, env = "ROLLCALL_INVITATION_URL", value_name = "URL")]
+    pub invitation_url: Option<String>,
+}
+
+impl std::fmt::Debug for MailArgs {
+    /// Without the URL of the server, which has a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MailArgs").field("smtp_from", &self.smtp_from).finish_non_exhaustive()
+    }
 }
 
 /// Settings of the retention.
@@ -154,6 +179,9 @@ struct File {
     log_retention_max_days: Option<u16>,
     subscription_retention_hours: Option<u16>,
     history_retention_days: Option<u16>,
+    smtp_url: Option<String>,
+    smtp_from: Option<String>,
+    invitation_url: Option<String>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -197,6 +225,8 @@ pub struct ServeConfig {
     pub sweep_every: Duration,
     /// How long to keep what.
     pub retention: RetentionConfig,
+    /// Mail.
+    pub mail: MailConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -212,6 +242,17 @@ pub struct RetentionConfig {
     pub subscriptions: Duration,
     /// History. None: for ever.
     pub history: Option<Duration>,
+}
+
+/// How to send mail. No `Debug`: the URL has a password.
+#[derive(Clone, Default)]
+pub struct MailConfig {
+    /// The mail server. None: no mail is sent.
+    pub smtp_url: Option<String>,
+    /// The sender.
+    pub smtp_from: Option<String>,
+    /// Where an invited person accepts.
+    pub invitation_url: Option<String>,
 }
 
 /// How to log.
@@ -290,6 +331,7 @@ impl ServeArgs {
             ),
             sweep_every: seconds(self.sweep_interval_seconds.or(file.sweep_interval_seconds), SWEEP),
             retention,
+            mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
             log: LogConfig {
                 filter: self.log.log.or(file.log),
                 format: self.log.log_format.or(file.log_format).unwrap_or_default(),
@@ -341,6 +383,21 @@ fn retention(args: &RetentionArgs, file: &File) -> Result<RetentionConfig, Confi
         subscriptions: in_hours(hours.unwrap_or(SUBSCRIPTION_HOURS)),
         history: (history > 0).then(|| in_days(history)),
     })
+}
+
+/// An empty text is none: so a variable can take back what the file says.
+fn mail(
+    args: MailArgs,
+    smtp_url: Option<String>,
+    smtp_from: Option<String>,
+    invitation_url: Option<String>,
+) -> MailConfig {
+    let over = |given: Option<String>, file: Option<String>| given.or(file).filter(|text| !text.is_empty());
+    MailConfig {
+        smtp_url: over(args.smtp_url, smtp_url),
+        smtp_from: over(args.smtp_from, smtp_from),
+        invitation_url: over(args.invitation_url, invitation_url),
+    }
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {

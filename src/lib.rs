@@ -25,6 +25,7 @@
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
 //! - [`retention`] is the task that trims the log, in `app`.
 //! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
+//! - [`mail`] is the task that sends mail, in `app`. It uses [`rules`], [`seal`] and [`storage`].
 //! - [`app`] wires a service and starts and ends it.
 //! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
 //! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.
@@ -39,6 +40,7 @@ pub mod embedded;
 pub mod engine;
 pub mod feed;
 pub mod grpc;
+pub mod mail;
 pub mod proto;
 pub mod retention;
 pub mod rules;

@@ -4,8 +4,9 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
     app::{App, AppError, Limits, Options},
-    config::{RetentionConfig, ServeArgs, ServeConfig, Store},
+    config::{MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store},
     embedded::{self, Cluster, Durability, EmbeddedError},
+    mail::Delivery,
     storage::{Connections, Retention},
     telemetry,
 };
@@ -37,7 +38,15 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         eprintln!("rollcall serve: the log filter cannot be parsed");
         return ExitCode::from(2);
     }
-    match serve(config) {
+    let MailConfig { smtp_url, smtp_from, invitation_url } = &config.mail;
+    let mail = match Delivery::parse(smtp_url.as_deref(), smtp_from.as_deref(), invitation_url.as_deref()) {
+        Ok(mail) => mail,
+        Err(error) => {
+            eprintln!("rollcall serve: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(config, mail) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rollcall serve: {error}");
@@ -46,7 +55,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-fn serve(config: ServeConfig) -> Result<(), ServeError> {
+fn serve(config: ServeConfig, mail: Option<Delivery>) -> Result<(), ServeError> {
     // Before the runtime: the private Postgres ends with the thread that started it.
     let (cluster, (url, direct_url)) = match &config.store {
         Store::Url { url, direct_url } => (None, (url.clone(), direct_url.clone())),
@@ -63,7 +72,7 @@ fn serve(config: ServeConfig) -> Result<(), ServeError> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let connections = Connections { url, direct_url, pool_size: config.pool_size };
-    let served = runtime.block_on(serve_on(&connections, &config));
+    let served = runtime.block_on(serve_on(&connections, &config, mail));
     // Whatever a caller still waits for was cut at the deadline of the drain.
     runtime.shutdown_background();
     if let Some(cluster) = cluster {
@@ -72,7 +81,11 @@ fn serve(config: ServeConfig) -> Result<(), ServeError> {
     served
 }
 
-async fn serve_on(connections: &Connections, config: &ServeConfig) -> Result<(), ServeError> {
+async fn serve_on(
+    connections: &Connections,
+    config: &ServeConfig,
+    mail: Option<Delivery>,
+) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
@@ -85,6 +98,7 @@ async fn serve_on(connections: &Connections, config: &ServeConfig) -> Result<(),
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
         retention: Retention { log, log_max, subscriptions, history },
         sweep_every: config.sweep_every,
+        mail,
     };
     let starting = App::start(&options);
     let app = tokio::select! {

@@ -1,15 +1,29 @@
-//! The outbox: mails are queued in the transaction of the command that they tell of.
+//! The outbox: mails are queued in the transaction of the command that they tell of, and claimed one by one to be sent.
+//!
+//! Claiming, settling and dropping are one autocommitted statement each, so a replica that is paused or killed holds
+//! nothing (C18): what it had claimed is due again when the claim is over.
 
-use diesel::sql_types;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::{OptionalExtension as _, QueryableByName, sql_types};
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
 use super::{
+    Database,
     error::StorageError,
     prepared::{Text, prepared},
     transaction::Transaction,
 };
-use crate::rules::{Notice, Recipient, roles::Language};
+use crate::rules::{
+    MailKind, Notice, Recipient,
+    ids::{InvitationId, OrganizationId},
+    roles::Language,
+};
+
+/// Mails that are dropped at once, at most.
+const BATCH: i64 = 1_000;
 
 /// One row for each notice and address. It reads the addresses itself: they are nowhere else in the service, and a later
 /// statement of the transaction may erase them.
@@ -35,6 +49,174 @@ impl Text for Queue {
             WHERE n.address IS NULL AND n.account_id IS NULL AND m.organization_id = n.organization_id
               AND m.role IN ('OWNER', 'ADMIN') AND m.state = 'ACTIVE' AND a.email IS NOT NULL
         ) r ON true";
+}
+
+/// Takes the mail that has been due for longest, passing over those that somebody else is taking. What it names is read as
+/// it is now. An invitation that is over, or was sent anew since, and a member who is planned to return no more, show
+/// by their times being null.
+struct ClaimMail;
+
+impl Text for ClaimMail {
+    const SQL: &'static str = "
+        WITH due AS (
+            SELECT mail_id FROM mails
+            WHERE next_attempt_time <= now() AND create_time > now() - make_interval(secs => $3)
+            ORDER BY next_attempt_time LIMIT 1 FOR UPDATE SKIP LOCKED
+        ), claimed AS (
+            UPDATE mails SET claim_id = $1, attempts = mails.attempts + 1,
+                             next_attempt_time = now() + make_interval(secs => $2)
+            FROM due WHERE mails.mail_id = due.mail_id RETURNING mails.*
+        )
+        SELECT c.mail_id, c.kind, c.recipient, c.language, c.attempts, c.organization_id, c.invitation_id,
+               c.invitation_generation, o.display_name AS organization, w.display_name AS workspace,
+               p.display_name AS member, m.return_time, i.expire_time
+        FROM claimed c
+        LEFT JOIN organizations o ON o.organization_id = c.organization_id
+        LEFT JOIN workspaces w ON w.organization_id = c.organization_id AND w.workspace_id = c.workspace_id
+        LEFT JOIN members m ON m.organization_id = c.organization_id AND m.member_id = c.member_id
+                               AND m.state = 'DEACTIVATED'
+        LEFT JOIN profiles p ON p.organization_id = c.organization_id AND p.member_id = c.member_id
+        LEFT JOIN invitations i ON i.organization_id = c.organization_id AND i.invitation_id = c.invitation_id
+                                   AND i.state = 'PENDING' AND i.generation = c.invitation_generation
+                                   AND i.expire_time > now()";
+}
+
+struct FinishMail;
+
+impl Text for FinishMail {
+    const SQL: &'static str = "DELETE FROM mails WHERE mail_id = $1 AND claim_id = $2";
+}
+
+struct PostponeMail;
+
+impl Text for PostponeMail {
+    const SQL: &'static str = "
+        UPDATE mails SET claim_id = NULL, next_attempt_time = now() + make_interval(secs => $3)
+        WHERE mail_id = $1 AND claim_id = $2";
+}
+
+struct DropOldMails;
+
+impl Text for DropOldMails {
+    const SQL: &'static str = "
+        DELETE FROM mails WHERE mail_id IN (
+            SELECT mail_id FROM mails WHERE create_time <= now() - make_interval(secs => $1)
+            ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED
+        )";
+}
+
+/// A mail that was claimed, with what it names. No `Debug`: it holds an address and names.
+pub struct MailRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Which text.
+    pub kind: MailKind,
+    /// The address.
+    pub recipient: String,
+    /// The language of the text.
+    pub language: Language,
+    /// How often sending was begun, this time included.
+    pub attempts: i32,
+    /// The name of the organization that it is about.
+    pub organization: Option<String>,
+    /// The name of the workspace that it is about.
+    pub workspace: Option<String>,
+    /// The shown name of the member that it is about.
+    pub member: Option<String>,
+    /// When the member that it is about is planned to return. None: not, or not any more.
+    pub return_time: Option<DateTime<Utc>>,
+    /// The invitation that it brings. None: there is none, or it is over.
+    pub invitation: Option<InvitationToSend>,
+}
+
+/// An invitation that is still open, in the generation that the mail brings.
+pub struct InvitationToSend {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// The invitation.
+    pub invitation: InvitationId,
+    /// The generation.
+    pub generation: i32,
+    /// Until when it can be accepted.
+    pub expire_time: DateTime<Utc>,
+}
+
+#[derive(QueryableByName)]
+struct Claimed {
+    #[diesel(sql_type = sql_types::Uuid)]
+    mail_id: Uuid,
+    #[diesel(sql_type = sql_types::Text)]
+    kind: String,
+    #[diesel(sql_type = sql_types::Text)]
+    recipient: String,
+    #[diesel(sql_type = sql_types::Text)]
+    language: String,
+    #[diesel(sql_type = sql_types::Integer)]
+    attempts: i32,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    organization_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    invitation_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Integer>)]
+    invitation_generation: Option<i32>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    organization: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    workspace: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    member: Option<String>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Timestamptz>)]
+    return_time: Option<DateTime<Utc>>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Timestamptz>)]
+    expire_time: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<Claimed> for MailRow {
+    type Error = StorageError;
+
+    fn try_from(row: Claimed) -> Result<Self, StorageError> {
+        let Claimed {
+            mail_id,
+            kind,
+            recipient,
+            language,
+            attempts,
+            organization_id,
+            invitation_id,
+            invitation_generation,
+            organization,
+            workspace,
+            member,
+            return_time,
+            expire_time,
+        } = row;
+        let corrupt =
+            |what: &'static str, value: &str| StorageError::Corrupt { what, value: value.to_owned() };
+        let invitation = match (organization_id, invitation_id, invitation_generation, expire_time) {
+            (Some(organization), Some(invitation), Some(generation), Some(expire_time)) => {
+                Some(InvitationToSend {
+                    organization: OrganizationId(organization),
+                    invitation: InvitationId(invitation),
+                    generation,
+                    expire_time,
+                })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            id: mail_id,
+            kind: MailKind::from_word(&kind).ok_or_else(|| corrupt("kind of a mail", &kind))?,
+            recipient,
+            language: Language::from_word(&language)
+                .ok_or_else(|| corrupt("language of a mail", &language))?,
+            attempts,
+            organization,
+            workspace,
+            member,
+            return_time,
+            invitation,
+        })
+    }
 }
 
 type OptionalUuids = sql_types::Array<sql_types::Nullable<sql_types::Uuid>>;
@@ -75,5 +257,56 @@ impl Transaction {
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
+    }
+}
+
+impl Database {
+    /// Claims the mail that has been due for longest, if it is younger than `lifetime`: nobody else gets it within `claim`.
+    pub async fn claim_mail(
+        &self,
+        claim_id: Uuid,
+        claim: Duration,
+        lifetime: Duration,
+    ) -> Result<Option<MailRow>, StorageError> {
+        let query = prepared::<ClaimMail, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(claim_id)
+                .bind::<sql_types::Double, _>(claim.as_secs_f64())
+                .bind::<sql_types::Double, _>(lifetime.as_secs_f64())
+        });
+        let claimed: Option<Claimed> = query.get_result(&mut self.read().await?).await.optional()?;
+        claimed.map(MailRow::try_from).transpose()
+    }
+
+    /// Drops a mail that was sent or never can be, if it is still claimed so.
+    pub async fn finish_mail(&self, mail: Uuid, claim_id: Uuid) -> Result<(), StorageError> {
+        let query = prepared::<FinishMail, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(mail).bind::<sql_types::Uuid, _>(claim_id)
+        });
+        query.execute(&mut self.read().await?).await?;
+        Ok(())
+    }
+
+    /// Gives a mail back that is still claimed so, to be tried again after a while.
+    pub async fn postpone_mail(
+        &self,
+        mail: Uuid,
+        claim_id: Uuid,
+        wait: Duration,
+    ) -> Result<(), StorageError> {
+        let query = prepared::<PostponeMail, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(mail)
+                .bind::<sql_types::Uuid, _>(claim_id)
+                .bind::<sql_types::Double, _>(wait.as_secs_f64())
+        });
+        query.execute(&mut self.read().await?).await?;
+        Ok(())
+    }
+
+    /// Drops mails that are older than they are kept, a batch of them. Returns how many.
+    pub async fn drop_old_mails(&self, lifetime: Duration) -> Result<usize, StorageError> {
+        let query = prepared::<DropOldMails, _>(|sql| {
+            sql.bind::<sql_types::Double, _>(lifetime.as_secs_f64()).bind::<sql_types::BigInt, _>(BATCH)
+        });
+        Ok(query.execute(&mut self.read().await?).await?)
     }
 }

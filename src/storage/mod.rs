@@ -58,6 +58,7 @@ pub use self::{
     listen::Listener,
     lock::{Lock, Whose},
     log::{Acting, ChangeOrigin, Head, LogRow, ReadChanges, Sequencer, Tail},
+    mails::{InvitationToSend, MailRow},
     migrate::migrate,
     persist::{ProfileWrite, Writes},
     reads::{AccountOrganizationRow, MemberRead, OrganizationRead, WorkspaceMemberRead, WorkspaceRead},

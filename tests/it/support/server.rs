@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rollcall::{
     app::{App, Limits, Options},
+    mail::Delivery,
     storage::{Connections, Retention},
 };
 use tokio::task::JoinHandle;
@@ -13,8 +14,6 @@ use tonic::transport::{Channel, Endpoint};
 use super::cluster::{Database, create_database};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// As `serve` has it where nothing is said.
-const A_MINUTE: Duration = Duration::from_secs(60);
 /// As `serve` has it where nothing is said.
 const RETENTION: Retention = Retention {
     log: DAY.saturating_mul(30),
@@ -45,29 +44,36 @@ impl Server {
 
     /// Starts on a database, and looks for what time brings all the time.
     pub(crate) async fn sweeping(database: Database) -> Self {
-        Self::with(database, 32 << 20, Duration::from_millis(50)).await
+        Self::with(database, |options| options.sweep_every = Duration::from_millis(50)).await
+    }
+
+    /// Starts on a database, and sends the mail that is queued in it.
+    pub(crate) async fn mailing(database: Database, delivery: Delivery) -> Self {
+        Self::with(database, |options| options.mail = Some(delivery)).await
     }
 
     /// Starts on a fresh database, and serves streams from it alone.
     pub(crate) async fn without_window() -> Self {
-        Self::with(create_database().await, 0, A_MINUTE).await
+        Self::with(create_database().await, |options| options.window_bytes = 0).await
     }
 
     /// Starts on a database.
     pub(crate) async fn on(database: Database) -> Self {
-        Self::with(database, 32 << 20, A_MINUTE).await
+        Self::with(database, |_| {}).await
     }
 
-    async fn with(database: Database, window_bytes: usize, sweep_every: Duration) -> Self {
-        let options = Options {
+    async fn with(database: Database, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options {
             connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
             listen: "127.0.0.1:0".parse().expect("an address"),
             drain: Duration::from_secs(5),
-            window_bytes,
+            window_bytes: 32 << 20,
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
             retention: RETENTION,
-            sweep_every,
+            sweep_every: Duration::from_secs(60),
+            mail: None,
         };
+        change(&mut options);
         let app = App::start(&options).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());
         let shutdown = app.shutdown();
