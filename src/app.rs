@@ -80,16 +80,8 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options {
-            connections,
-            listen,
-            drain,
-            window_bytes,
-            limits,
-            retention: keep,
-            sweep_every,
-            mail,
-        } = options;
+        let Options { connections, listen, drain, window_bytes, limits, retention: keep, sweep_every, mail } =
+            options;
         let (listen, pool_size) = (*listen, connections.pool_size);
         for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");

@@ -13,7 +13,8 @@
 //!   is no member: [`decide_invitation`].
 //! - R12 to R14 a workspace deactivation closes that workspace, and the organization with the last ACTIVE one.
 //! - R15 a command from an app is the same command. R16, R21 it takes effect with its commit.
-//! - R17, R21, R24 who is told by mail: [`notices`], one message for each person and command.
+//! - R17, R21, R24 who is told by mail: [`notices()`], one message for each person and command. R49 it goes to the
+//!   address from before the command.
 //! - R19, R20 an organization deactivation closes everything in it at once. R22 other organizations are untouched.
 //! - R23 a change of the account is a change of each of its members: [`profile_changed`].
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.

@@ -13,6 +13,7 @@ mod feed;
 mod fixtures;
 mod history;
 mod invitations;
+mod mail;
 mod ordering;
 mod pipeline;
 mod process;

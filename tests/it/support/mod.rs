@@ -1,11 +1,13 @@
 //! What the tests stand on: one Postgres for the run, a database and a service for each test.
 
 mod cluster;
+mod python;
 mod replica;
 mod server;
 
 pub(crate) use self::{
     cluster::{Database, create_database},
+    python::python,
     replica::Replica,
     server::Server,
 };

@@ -25,6 +25,7 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) struct Replica {
     address: SocketAddr,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
     directory: tempfile::TempDir,
@@ -33,13 +34,23 @@ pub(crate) struct Replica {
 impl Replica {
     /// Starts one on a port of its own, with these further arguments of `serve`.
     pub(crate) async fn start(database_url: &str, arguments: &[&str]) -> Self {
+        Self::start_with(database_url, arguments, &[]).await
+    }
+
+    /// The same with variables of the environment besides.
+    pub(crate) async fn start_with(
+        database_url: &str,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> Self {
         let address = free_address();
         let mut all: Vec<String> = vec!["serve".to_owned(), "--listen".to_owned(), address.to_string()];
         all.extend(["--database-url".to_owned(), database_url.to_owned()]);
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let directory = tempfile::tempdir().expect("a directory");
         let log = directory.path().join("log");
-        let mut replica = Self { address, arguments: all, log, child: None, directory };
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut replica = Self { address, arguments: all, variables, log, child: None, directory };
         replica.restart().await;
         replica
     }
@@ -97,6 +108,7 @@ impl Replica {
     async fn try_start(&mut self) -> bool {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("its log");
         let mut command = rollcall(&self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(log).current_dir(self.directory.path());
         let mut child = command.spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("its stdout")).lines();

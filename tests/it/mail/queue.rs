@@ -1,0 +1,83 @@
+//! What is queued, where no mail server is set: it can be seen in the table.
+
+use rollcall_client::v1::OrganizationRole;
+
+use super::{sql, waiting};
+use crate::{fixtures::World, server::until};
+
+#[tokio::test]
+async fn r24_nothing_is_queued_where_nothing_changed() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let boards = world.workspace(&org, "boards", "boards").await;
+    let bob = world.member_in(&org, "bob", &[&org.general, &boards]).await;
+    assert_eq!(waiting(&world).await, Vec::<String>::new(), "additions are no news");
+    for _ in 0..2 {
+        world.operator().deactivate_in(&org, &boards, &bob).await.expect("deactivated");
+    }
+    assert_eq!(waiting(&world).await, ["DEACTIVATED_IN_WORKSPACE"]);
+    for _ in 0..2 {
+        world.operator().deactivate(&org, &bob).await.expect("deactivated");
+    }
+    for _ in 0..2 {
+        world.operator().remove(&org, &bob).await.expect("removed");
+    }
+    let all = ["DEACTIVATED_IN_WORKSPACE", "DEACTIVATED_IN_ORGANIZATION", "REMOVED"];
+    assert_eq!(waiting(&world).await, all);
+}
+
+#[tokio::test]
+async fn what_is_refused_queues_nothing() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    world.operator().deactivate(&org, &org.owner).await.expect_err("the last owner stays");
+    assert_eq!(waiting(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_deleted_workspace_is_one_mail_for_each_person() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let boards = world.workspace(&org, "boards", "boards").await;
+    world.member_in(&org, "bob", &[&boards]).await;
+    world.member_in(&org, "cleo", &[&boards, &org.general]).await;
+    world.operator().delete_workspace(&org, &boards).await.expect("deleted");
+    let rows = world.server().database();
+    let rows = rows.query("SELECT recipient, kind FROM mails ORDER BY recipient", &[]).await.expect("rows");
+    let told: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let expected =
+        [("bob@example.com", "DEACTIVATED_IN_WORKSPACE_AND_ORGANIZATION"), ("cleo@example.com", "REMOVED")];
+    assert_eq!(told, expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
+}
+
+#[tokio::test]
+async fn without_a_mail_server_mail_waits_for_a_day_and_is_dropped() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let [bob, cleo] = [world.member(&org, "bob").await, world.member(&org, "cleo").await];
+    for person in [&bob, &cleo] {
+        world.operator().deactivate(&org, person).await.expect("deactivated");
+    }
+    assert_eq!(waiting(&world).await.len(), 2);
+    // Stands for a day that passes.
+    sql(&world, "UPDATE mails SET create_time = now() - interval '25 hours' WHERE recipient LIKE 'bob@%'")
+        .await;
+    until("one mail is dropped", async || waiting(&world).await.len() == 1).await;
+    let left = world.server().database().query_one("SELECT recipient FROM mails", &[]).await.expect("a row");
+    assert_eq!(left.get::<_, String>(0), "cleo@example.com");
+}
+
+#[tokio::test]
+async fn r49_the_queue_has_addresses_and_no_names() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.member_as(&org, "bob", OrganizationRole::Admin).await;
+    world.operator().deactivate(&org, &bob).await.expect("deactivated");
+    // What comes after the command does not change where its mail goes.
+    world.operator().change_email(&bob.account, "robert@example.com").await.expect("changed");
+    let row = world.server().database().query_one("SELECT to_jsonb(mails) - 'mail_id' FROM mails", &[]).await;
+    let row: serde_json::Value = row.expect("a row").get(0);
+    assert_eq!(row["recipient"], "bob@example.com");
+    assert_eq!(row["account_id"], bob.account.as_str());
+    assert!(!row.to_string().contains("Engines"), "{row}");
+}
