@@ -1,6 +1,6 @@
 //! When members were last active, and what time brings: the statements behind `ReportActivity` and the sweeper.
 //!
-//! Activity has a table of its own. It is reported often, so it takes no lock of a command and makes no change of the log.
+//! Activity has a table of its own. It is reported often, so it holds up no command but erasing, and makes no change of the log.
 
 use chrono::{DateTime, Utc};
 use diesel::{QueryableByName, sql_types};
@@ -79,7 +79,8 @@ struct UnknownRow {
 }
 
 /// Rows are written in the order of their keys, so that of two reports neither waits for the other in a circle. A clock
-/// that is a little ahead does not lengthen anything.
+/// that is a little ahead does not lengthen anything. The lock is the one of a foreign key: erasing a member waits for it
+/// and it for erasing, so that nothing is recorded of who has just been erased; no other command meets it.
 struct Report;
 
 impl Text for Report {
@@ -93,6 +94,8 @@ impl Text for Report {
             FROM reported r JOIN members m USING (organization_id, member_id)
             WHERE m.state IN ('ACTIVE', 'DEACTIVATED')
               AND ($4 = ANY (m.apps) OR NOT EXISTS (SELECT FROM apps a WHERE a.app = $4))
+            ORDER BY m.organization_id, m.member_id
+            FOR KEY SHARE OF m
         ), written AS (
             INSERT INTO member_activity (organization_id, member_id, active_time)
             SELECT organization_id, member_id, active_time FROM known ORDER BY organization_id, member_id

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Longer than anything takes here: only a defect runs into it.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A world whose service looks for what time brings all the time.
@@ -81,6 +81,14 @@ async fn swept(world: &World) {
         pass(world, &guest, 2).await;
         becomes(world, &fence, &guest, MemberState::Deactivated).await;
     }
+}
+
+/// Looks again and again until the service waits for a lock.
+async fn waits_for_a_lock(world: &World) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let looking = async { while number(world, waiting).await == 0 {} };
+    tokio::time::timeout(BOUND, looking).await.expect("the service wants a lock");
 }
 
 fn at(time: SystemTime) -> Timestamp {

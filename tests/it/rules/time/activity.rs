@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rollcall_client::v1::*;
 
-use super::{active, at, number};
+use super::{active, at, number, waits_for_a_lock};
 use crate::fixtures::{Person, World, invalid, made_up_id};
 
 #[tokio::test]
@@ -92,4 +92,29 @@ async fn r55_reports_that_name_the_same_members_in_any_order_do_not_lock_each_ot
         let (one, other) = tokio::join!(one, other);
         assert!(one.is_ok() && other.is_ok(), "round {round}: {one:?} {other:?}");
     }
+}
+
+/// Nothing of an erased member comes back by a report that was under way.
+#[tokio::test]
+async fn r55_a_report_that_meets_an_erasure_records_nothing() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.member(&org, "bob").await;
+    world.operator().report(vec![active(&org, &bob, None)]).await.expect("recorded");
+    let eraser = world.server().another_connection().await;
+    let erase = format!(
+        "BEGIN;
+         UPDATE members SET state = 'ERASED', account_id = NULL, revoked_by = gen_random_uuid(),
+                tombstone_id = gen_random_uuid(), erased_by = 'OWNER'
+         WHERE member_id = '{id}';
+         DELETE FROM member_activity WHERE member_id = '{id}'",
+        id = bob.member
+    );
+    eraser.client.batch_execute(&erase).await.expect("an erasure under way");
+    let (operator, report) = (world.operator(), vec![active(&org, &bob, None)]);
+    let report = tokio::spawn(async move { operator.report(report).await });
+    waits_for_a_lock(&world).await;
+    eraser.client.batch_execute("COMMIT").await.expect("erased");
+    assert_eq!(report.await.expect("it ends").expect("a report"), [bob.member.as_str()]);
+    assert_eq!(number(&world, "SELECT count(*) FROM member_activity").await, 0);
 }

@@ -2,7 +2,7 @@
 
 use rollcall_client::v1::*;
 
-use super::{BOUND, active, ahead, at, becomes, limit_inactivity, number, pass, sweeping, swept};
+use super::{active, ahead, at, becomes, limit_inactivity, number, pass, sweeping, swept, waits_for_a_lock};
 use crate::{
     fixtures::{World, refused, told},
     support::Server,
@@ -98,10 +98,7 @@ async fn r55_activity_between_the_look_and_the_command_wins() {
     let lock = format!("BEGIN; SELECT FROM members WHERE member_id = '{}' FOR NO KEY UPDATE", guest.member);
     holder.client.batch_execute(&lock).await.expect("a lock");
     limit_inactivity(&world, &org, 30).await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let comes = async { while number(&world, waiting).await == 0 {} };
-    tokio::time::timeout(BOUND, comes).await.expect("the service wants the lock");
+    waits_for_a_lock(&world).await;
     world.operator().report(vec![active(&org, &guest, None)]).await.expect("waits for no lock of a command");
     holder.client.batch_execute("COMMIT").await.expect("its end");
     swept(&world).await;
@@ -159,4 +156,26 @@ async fn r55_no_caller_and_no_app_is_called_like_the_service() {
     crate::fixtures::invalid(caller.report(vec![active(&org, &guest, None)]).await, "rollcall-caller");
     let request = RegisterAppRequest { app: "system".to_owned(), ..Default::default() };
     crate::fixtures::invalid(world.apps().register_app(request).await, "app");
+}
+
+/// R57 asks people who takes over; time asks nobody.
+#[tokio::test]
+async fn r55_r57_the_last_admin_of_a_workspace_goes_as_any_other_guest() {
+    let world = sweeping().await;
+    let org = world.organization("ada").await;
+    let boards = world.workspace(&org, "boards", "boards").await;
+    let guest = world.member_as(&org, "guest", Guest).await;
+    world.put_in(&org, &boards, &guest, WorkspaceRole::Admin).await;
+    world.member_in(&org, "bob", &[&boards]).await;
+    let by_hand = DeactivateMemberRequest {
+        organization_id: org.id.clone(),
+        member_id: guest.member.clone(),
+        ..Default::default()
+    };
+    let by_hand = world.members().deactivate_member(by_hand).await;
+    refused(by_hand, tonic::Code::FailedPrecondition, "LAST_WORKSPACE_ADMIN");
+    pass(&world, &guest, 31).await;
+    limit_inactivity(&world, &org, 30).await;
+    becomes(&world, &org, &guest, MemberState::Deactivated).await;
+    assert_eq!(world.state_in(&org, &boards, &guest).await, WorkspaceMemberState::Deactivated);
 }
