@@ -8,10 +8,17 @@
 //!
 //! Locks and reads go out together wherever what they name is known beforehand (see [`Transaction`] about pipelines).
 
+mod needs;
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{future::OptionFuture, join};
 
+use self::{
+    needs::{Needs, departure_of, ends_admin},
+    read::{Read, read},
+};
 use super::{
     Context, EngineError, Missing, Order,
     run::{Attempt, Firmness},
@@ -20,15 +27,13 @@ use crate::{
     rules::{
         ActingMember, Actor, Command, CreateOrganization, Departure, EraseMember, MAX_CHANGES, Restore,
         State, Violation,
-        ids::{AccountId, AppName, ContractId, DisplayName, InvitationId, MemberId, WorkspaceId},
-        invitations::{Invitation, InvitedTo},
+        ids::{AccountId, AppName, DisplayName, InvitationId, MemberId, WorkspaceId},
+        invitations::Invitation,
         roles::{MembershipState, OrganizationRole, WorkspaceRole},
         seats::Seats,
-        state::{Member, Organization, Workspace, WorkspaceMember},
+        state::{Member, Organization, Workspace},
     },
-    storage::{
-        ContractRow, ContractUse, Lock, MemberTimes, StorageError, Transaction, WhichInvitation, Whose,
-    },
+    storage::{ContractRow, Lock, StorageError, Transaction, WhichInvitation, Whose},
 };
 
 /// What came of loading.
@@ -50,114 +55,6 @@ pub(super) struct Slice {
     pub(super) command: Command,
     /// Whether the member who is to be erased belongs to another organization (R43).
     pub(super) belongs_elsewhere: bool,
-}
-
-/// What a command locks and names.
-struct Needs {
-    organization: Lock,
-    workspace: Option<(WorkspaceId, Lock)>,
-    member: Option<MemberId>,
-    /// Whether the member's departure or demotion is about "the last owner" if they are one.
-    ends_owner: bool,
-    /// Whether everything in the organization is locked and loaded: all who belong, and all that is live.
-    whole: bool,
-    /// Whether the seats are counted, and of which contract.
-    seats: Option<Option<ContractId>>,
-}
-
-impl Needs {
-    fn of(command: &Command) -> Self {
-        let thing = |organization, workspace| Self {
-            organization,
-            workspace,
-            member: None,
-            ends_owner: false,
-            whole: false,
-            seats: None,
-        };
-        let about = |organization, member| Self { member: Some(member), ..thing(organization, None) };
-        match command {
-            Command::CreateOrganization(_) => thing(Lock::None, None),
-            Command::UpdateOrganization(update) => Self {
-                seats: update.names_seats().then(|| update.contract.flatten()),
-                ..thing(Lock::Update, None)
-            },
-            Command::DeleteOrganization { .. } => Self { whole: true, ..thing(Lock::Update, None) },
-            Command::CreateWorkspace { .. } => thing(Lock::Update, None),
-            Command::RenameWorkspace { workspace, .. } => thing(Lock::None, Some((*workspace, Lock::Update))),
-            Command::DeleteWorkspace { workspace } => thing(Lock::Update, Some((*workspace, Lock::Update))),
-            Command::AddMember { member, .. }
-            | Command::AcceptInvitation { member, .. }
-            | Command::ReactivateMember { member, .. }
-            | Command::ReturnAsPlanned { member } => about(Lock::Share, *member),
-            Command::UpdateMember { member, role, .. } => {
-                Self { ends_owner: role.is_some(), ..about(Lock::None, *member) }
-            }
-            Command::DeactivateInactive { member } => about(Lock::None, *member),
-            Command::DeactivateMember { member, .. }
-            | Command::RemoveMember { member, .. }
-            | Command::EraseMember(EraseMember { member, .. }) => {
-                Self { ends_owner: true, ..about(Lock::None, *member) }
-            }
-            Command::AddWorkspaceMember { workspace, member, .. }
-            | Command::ReactivateWorkspaceMember { workspace, member } => {
-                Self { workspace: Some((*workspace, Lock::Share)), ..about(Lock::Share, *member) }
-            }
-            Command::SetWorkspaceRole { workspace, member, .. }
-            | Command::RemoveWorkspaceMember { workspace, member, .. } => {
-                Self { workspace: Some((*workspace, Lock::None)), ..about(Lock::None, *member) }
-            }
-            Command::DeactivateWorkspaceMember { workspace, member, .. } => Self {
-                workspace: Some((*workspace, Lock::None)),
-                ends_owner: true,
-                ..about(Lock::None, *member)
-            },
-        }
-    }
-}
-
-impl Needs {
-    /// Whether the command may take the acting person's own access to the organization.
-    fn may_end(&self, acting: Option<MemberId>) -> bool {
-        match self.member {
-            Some(member) => self.ends_owner && Some(member) == acting,
-            // A deleted workspace takes along whoever was in no other.
-            None => {
-                self.workspace.is_some_and(|(_, lock)| lock == Lock::Update)
-                    && self.organization == Lock::Update
-            }
-        }
-    }
-}
-
-/// What a departure was decided with.
-fn departure_of(command: &Command) -> Option<&Departure> {
-    match command {
-        Command::DeactivateMember { departure, .. }
-        | Command::RemoveMember { departure, .. }
-        | Command::DeactivateWorkspaceMember { departure, .. }
-        | Command::RemoveWorkspaceMember { departure, .. }
-        | Command::EraseMember(EraseMember { departure, .. }) => Some(departure),
-        _ => None,
-    }
-}
-
-/// Whether what the command takes away includes being the ADMIN of a workspace, which may be left without one (R57).
-fn ends_admin(command: &Command, member: &Member, memberships: &[WorkspaceMember]) -> bool {
-    if departure_of(command).is_none_or(|departure| departure.leave_without_admin) {
-        return false;
-    }
-    let within = match command {
-        Command::DeactivateWorkspaceMember { workspace, .. }
-        | Command::RemoveWorkspaceMember { workspace, .. } => Some(*workspace),
-        _ => None,
-    };
-    memberships.iter().any(|membership| {
-        membership.member_id == member.id
-            && membership.role == WorkspaceRole::Admin
-            && membership.state == MembershipState::Active
-            && within.is_none_or(|workspace| workspace == membership.workspace_id)
-    })
 }
 
 /// What is locked and loaded, and for whom.
@@ -182,23 +79,6 @@ struct Locked {
     invitation: Option<(Invitation, bool)>,
     members: BTreeMap<MemberId, Member>,
     caller_is_app: bool,
-}
-
-/// What the reading half answers. The locks cover it, except where it is said.
-#[derive(Default)]
-struct Read {
-    memberships: Vec<WorkspaceMember>,
-    workspaces: Vec<Workspace>,
-    invited_to: BTreeMap<WorkspaceId, InvitedTo>,
-    active_owners: Vec<MemberId>,
-    live_workspaces: usize,
-    belongs_elsewhere: bool,
-    display_name: Option<String>,
-    times: Option<MemberTimes>,
-    seats_used: i64,
-    contract_use: Option<ContractUse>,
-    workspace_admins: Vec<(WorkspaceId, MemberId)>,
-    others_belong: bool,
 }
 
 /// Loads what `order` needs, in one pipeline; in two where the ids of members must be known first, because somebody acts
@@ -466,96 +346,6 @@ async fn lock_members(
     transaction.members(order.organization, &wanted).await
 }
 
-/// Reads what the locks cover: memberships of these, the workspaces of those, and what a rule counts.
-async fn read(
-    transaction: &Transaction,
-    plan: &Plan<'_>,
-    memberships_of: Whose,
-    workspaces_of: Whose,
-) -> Result<Read, StorageError> {
-    let mut about = memberships_of.clone();
-    about.account = about.account.or(plan.account.map(|(account, _)| account));
-    let Plan { context, order, needs, acting, .. } = plan;
-    let organization = order.organization;
-    let nothing = BTreeSet::new();
-    let listed = plan.listed().unwrap_or(&nothing);
-    let alone = needs.organization == Lock::Update;
-    let on_themselves = context.acting.filter(|_| {
-        acting.is_some()
-            && (needs.member == *acting || matches!(order.command, Command::DeleteWorkspace { .. }))
-    });
-    let renamed = match order.command {
-        Command::UpdateMember { member, .. } if order.display_name.is_some() => Some(member),
-        _ => None,
-    };
-    let timed = needs.member.filter(|_| compares_moments(&order.command));
-    let accepted = plan.accepted().map(|(invitation, _)| invitation);
-    let counts = needs.seats.is_some();
-    let contract = needs.seats.flatten();
-    // Whose place as the last ADMIN is asked about.
-    let admin = needs.member.filter(|_| {
-        alone && departure_of(&order.command).is_some_and(|departure| !departure.leave_without_admin)
-    });
-    let alone_on_themselves = acting.filter(|acting| alone && needs.member == Some(*acting));
-    let (
-        invited_to,
-        invited,
-        memberships,
-        workspaces,
-        active_owners,
-        live_workspaces,
-        belongs_elsewhere,
-        display_name,
-        times,
-        used,
-        shared,
-        workspace_admins,
-        others_belong,
-    ) = join!(
-        OptionFuture::from(
-            accepted.map(|id| transaction.workspaces_of_invitation(organization, WhichInvitation::Id(id)))
-        ),
-        OptionFuture::from(accepted.map(|id| transaction.invited_workspaces(organization, id))),
-        OptionFuture::from(
-            (!memberships_of.is_empty()).then(|| transaction.memberships(organization, &memberships_of))
-        ),
-        OptionFuture::from(
-            (!workspaces_of.is_empty() || !listed.is_empty()).then(|| transaction.workspaces(
-                organization,
-                &workspaces_of,
-                listed
-            ))
-        ),
-        OptionFuture::from(alone.then(|| transaction.active_owners(organization))),
-        OptionFuture::from(alone.then(|| transaction.live_workspaces(organization))),
-        OptionFuture::from(
-            on_themselves.or(plan.erased).map(|account| transaction.belongs_elsewhere(account, organization))
-        ),
-        OptionFuture::from(renamed.map(|member| transaction.display_name(organization, member))),
-        OptionFuture::from(timed.map(|member| transaction.member_times(organization, member))),
-        OptionFuture::from(counts.then(|| transaction.seats_used(organization))),
-        OptionFuture::from(contract.map(|contract| transaction.contract_use(contract, organization, &about))),
-        OptionFuture::from(admin.map(|member| transaction.workspace_admins(organization, member))),
-        OptionFuture::from(alone_on_themselves.map(|member| transaction.others_belong(organization, member))),
-    );
-    let mut workspaces = workspaces.transpose()?.unwrap_or_default();
-    workspaces.extend(invited.transpose()?.unwrap_or_default());
-    Ok(Read {
-        memberships: memberships.transpose()?.unwrap_or_default(),
-        workspaces,
-        invited_to: invited_to.transpose()?.unwrap_or_default(),
-        active_owners: active_owners.transpose()?.unwrap_or_default(),
-        live_workspaces: live_workspaces.transpose()?.unwrap_or_default(),
-        belongs_elsewhere: belongs_elsewhere.transpose()?.unwrap_or_default(),
-        display_name: display_name.transpose()?.flatten(),
-        times: times.transpose()?.flatten(),
-        seats_used: used.transpose()?.unwrap_or_default(),
-        contract_use: shared.transpose()?,
-        workspace_admins: workspace_admins.transpose()?.unwrap_or_default(),
-        others_belong: others_belong.transpose()?.unwrap_or_default(),
-    })
-}
-
 impl Plan<'_> {
     /// Whether it is about all members of something, who are known only after their locks.
     fn sweeps(&self) -> bool {
@@ -655,16 +445,6 @@ impl Plan<'_> {
         let member =
             acting.map(|member| ActingMember { id: member.id, role: member.role, state: member.state });
         Ok((state, Actor::Person { account, member, workspace_admin }))
-    }
-}
-
-/// Whether the command is decided by the clock, too.
-fn compares_moments(command: &Command) -> bool {
-    match command {
-        Command::DeactivateInactive { .. } | Command::ReturnAsPlanned { .. } => true,
-        Command::DeactivateMember { return_time, .. } => return_time.is_some(),
-        Command::UpdateMember { return_time, .. } => return_time.is_some(),
-        _ => false,
     }
 }
 

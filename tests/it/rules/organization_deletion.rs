@@ -194,22 +194,36 @@ async fn r62_every_command_on_a_deleted_organization_is_refused() {
 async fn a_deletion_revokes_what_was_pending_and_forgets_the_addresses() {
     let world = World::start().await;
     let (org, other) = (world.organization("ada").await, world.organization("eve").await);
-    for (number, id) in [&org.id, &other.id].into_iter().enumerate() {
-        let insert = format!(
-            "INSERT INTO invitations (organization_id, invitation_id, email, email_key, role, state, generation, \
-             language, version, expire_time) VALUES ('{id}', '{}', 'n{number}@example.com', 'n{number}@example.com', \
-             'GUEST', 'PENDING', 1, 'en', 1, now() + interval '7 days')",
-            made_up_id()
-        );
-        execute(&world, &insert).await;
-    }
+    let bob = world.account("bob").await;
+    let invited = world.invite(&org, "bob", &[&org.general]).await;
+    let elsewhere = world.invite(&other, "bob", &[]).await;
     world.operator().delete_organization(&org, true).await.expect("deleted");
-    let invitations = async |which: &str, id: &str| {
-        let text = format!("SELECT count(*) FROM invitations WHERE organization_id = '{id}' AND {which}");
-        count(&world, &text).await
-    };
-    assert_eq!(invitations("state = 'REVOKED' AND email IS NULL AND version = 2", &org.id).await, 1);
-    assert_eq!(invitations("state = 'PENDING'", &other.id).await, 1, "of another organization");
+    let ended = world.invitation(&org, &invited.id).await;
+    assert_eq!((ended.state(), ended.email.as_str()), (InvitationState::Revoked, ""));
+    let (code, reason) = (FailedPrecondition, "ORGANIZATION_DELETED");
+    refused(world.operator().invite(&org, "joe", &[]).await, code, reason);
+    refused(world.operator().resend(&org, &invited.id).await, code, reason);
+    refused(world.operator().revoke(&org, &invited.id).await, code, reason);
+    for answer in [
+        world.operator().acting(&bob).accept(&invited.secret).await.map(drop),
+        world.operator().decline(&invited.secret).await.map(drop),
+    ] {
+        refused(answer, code, reason);
+    }
+    world.join(&bob, &elsewhere.secret).await;
+}
+
+/// The limit on departures asks whether so many are meant; here that is asked already.
+#[tokio::test]
+async fn an_owner_deletes_an_organization_of_many() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    for number in 0..24 {
+        world.member(&org, &format!("member{number}")).await;
+    }
+    world.acting(&org.owner).delete_organization(&org, true).await.expect("deleted");
+    let text = format!("SELECT count(*) FROM departures WHERE organization_id = '{}'", org.id);
+    assert_eq!(count(&world, &text).await, 25, "in the report like every departure");
 }
 
 /// Whatever is on its way when the organization ends: either it was before, and its effect ends too, or it is refused.

@@ -216,6 +216,55 @@ async fn contracts_are_listed_in_pages() {
     assert_eq!(listed, made);
 }
 
+/// An invitation holds no seat; accepting one takes it, and an invitation that found none stays pending.
+#[tokio::test]
+async fn r35_of_many_who_accept_those_get_in_for_whom_there_are_seats() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let mut guests = Vec::new();
+    for number in 0..6 {
+        let name = format!("guest{number}");
+        let invited = world.invite(&org, &name, &[&org.general]).await;
+        guests.push((world.account(&name).await, invited));
+    }
+    assert_eq!(seats_used(&world, &org).await, 1);
+    world.operator().limit_seats(&org, Some(3)).await.expect("a limit");
+    let accepting = guests.iter().map(|(account, invited)| {
+        let caller = world.operator().acting(account);
+        async move { caller.accept(&invited.secret).await }
+    });
+    let results = join_all(accepting).await;
+    let in_now: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    assert_eq!((winners(results), seats_used(&world, &org).await), (2, 3));
+    let mut late = None;
+    for ((account, invited), is_in) in guests.iter().zip(in_now) {
+        let state = world.invitation(&org, &invited.id).await.state();
+        let wanted = if is_in { InvitationState::Accepted } else { InvitationState::Pending };
+        assert_eq!(state, wanted);
+        if !is_in {
+            late = Some((account, invited));
+        }
+    }
+    let (account, invited) = late.expect("four found none");
+    world.operator().limit_seats(&org, Some(4)).await.expect("one more");
+    world.join(account, &invited.secret).await;
+    assert_eq!(seats_used(&world, &org).await, 4);
+
+    // On a seat of the contract that the person has already, one may be accepted when all are taken.
+    let other = world.organization("eve").await;
+    let id = new_contract(&world, Some(5)).await;
+    world.operator().join_contract(&org, &id).await.expect("four");
+    world.operator().join_contract(&other, &id).await.expect("five");
+    let number = guests.iter().position(|(one, _)| one == account).expect("one of them");
+    let there = world.invite(&other, &format!("guest{number}"), &[]).await;
+    world.join(account, &there.secret).await;
+    assert_eq!(contract(&world, &id).await.seats_used, Some(5));
+    let stranger = world.account("stranger").await;
+    let there = world.invite(&other, "stranger", &[]).await;
+    let answer = world.operator().acting(&stranger).accept(&there.secret).await;
+    no_seat(answer, &format!("contract:{id}"), 5);
+}
+
 /// How many got in; everybody else was told that no seat is free.
 fn winners<T: std::fmt::Debug>(results: Vec<Result<T, Status>>) -> usize {
     let mut won = 0;
