@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{
-    Services, activity, convert, departure, erasure, invitation::merged, parse, status, unless_validated,
+    Services, activity, convert, departure, erasure, filter, invitation::merged, parse, status,
+    unless_validated,
 };
 use crate::{
     engine::{Context, EngineError, Order},
@@ -112,13 +113,16 @@ impl MemberService for Services {
     ) -> Result<Response<ListMembersResponse>, Status> {
         let message = request.get_ref();
         let id = parse::required("organization_id", &message.organization_id)?;
+        let filter = filter::members(&message.filter)?;
+        filter::without_invitees(&message.filter, message.include_invited)?;
         let which = if message.include_invited { "members and invitees" } else { "members" };
-        let page = self.page(message.page_size, &message.page_token, &[which, &message.organization_id])?;
+        let list = [which, &message.organization_id, &message.filter];
+        let page = self.page(message.page_size, &message.page_token, &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_organization(id).await?;
         let invitees = self.invitees(id, message.include_invited, after, page.limit()).await?;
-        let rows = self.engine.database().members(id, after, page.limit()).await;
+        let rows = self.engine.database().members(id, &filter, after, page.limit()).await;
         let mut rows = merged(rows.map_err(status::storage)?, invitees, |row| row.member_id);
         let next_page_token = self.next_page(&page, &mut rows, |row| row.member_id.to_string());
         let members = rows.into_iter().map(convert::member).collect();
@@ -379,9 +383,11 @@ impl MemberService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
+        let filter = filter::workspace_members(&message.filter)?;
+        filter::without_invitees(&message.filter, message.include_invited)?;
         let which =
             if message.include_invited { "workspace members and invitees" } else { "workspace members" };
-        let list = [which, &message.organization_id, &message.workspace_id];
+        let list = [which, &message.organization_id, &message.workspace_id, &message.filter];
         let page = self.page(message.page_size, &message.page_token, &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
@@ -389,8 +395,8 @@ impl MemberService for Services {
         let asked = message.include_invited;
         let invitees = self.invitees_to(organization, workspace, asked, after, page.limit()).await?;
         let rows =
-            self.engine.database().workspace_members(organization, workspace, after, page.limit()).await;
-        let mut rows = merged(rows.map_err(status::storage)?, invitees, |row| row.member_id);
+            self.engine.database().workspace_members(organization, workspace, &filter, after, page.limit());
+        let mut rows = merged(rows.await.map_err(status::storage)?, invitees, |row| row.member_id);
         let next_page_token = self.next_page(&page, &mut rows, |row| row.member_id.to_string());
         let workspace_members = rows.into_iter().map(convert::workspace_member).collect();
         Ok(Response::new(ListWorkspaceMembersResponse { workspace_members, next_page_token }))

@@ -10,6 +10,7 @@ mod convert;
 mod departure;
 mod erasure;
 mod feed;
+mod filter;
 mod fresh;
 mod health;
 mod history;

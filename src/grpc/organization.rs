@@ -3,7 +3,7 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, settings, status};
+use super::{Services, convert, filter, parse, settings, status};
 use crate::{
     engine::{Context, Done, Order},
     proto::{
@@ -147,10 +147,11 @@ impl OrganizationService for Services {
         request: Request<ListOrganizationsRequest>,
     ) -> Result<Response<ListOrganizationsResponse>, Status> {
         let message = request.get_ref();
-        let page = self.page(message.page_size, &message.page_token, &["organizations"])?;
+        let filter = filter::organizations(&message.filter)?;
+        let page = self.page(message.page_size, &message.page_token, &["organizations", &message.filter])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
-        let rows = self.engine.database().organizations(after, page.limit()).await;
+        let rows = self.engine.database().organizations(&filter, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.organization_id.to_string());
         let organizations = rows.into_iter().map(convert::organization).collect();
@@ -233,12 +234,13 @@ impl OrganizationService for Services {
         let message = request.get_ref();
         let id = parse::required("organization_id", &message.organization_id)?;
         let app: Option<AppName> = parse::optional("app", &message.app)?;
-        let list = ["workspaces", &message.organization_id, &message.app];
+        let filter = filter::workspaces(&message.filter)?;
+        let list = ["workspaces", &message.organization_id, &message.app, &message.filter];
         let page = self.page(message.page_size, &message.page_token, &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.read_organization(id).await?;
-        let rows = self.engine.database().workspaces(id, app.as_ref(), after, page.limit()).await;
+        let rows = self.engine.database().workspaces(id, app.as_ref(), &filter, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.workspace_id.to_string());
         let workspaces = rows.into_iter().map(convert::workspace).collect();

@@ -12,6 +12,7 @@ mod contracts;
 mod departures;
 mod erase;
 mod error;
+mod filters;
 mod history;
 mod invitation_reads;
 mod invitation_writes;
@@ -50,6 +51,7 @@ pub use self::{
     departures::{DepartureKey, DepartureRow},
     erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
+    filters::{MemberFilter, OrganizationFilter, WorkspaceFilter, WorkspaceMemberFilter},
     history::{Between, HistoryFilter, HistoryPage, HistoryRow, Past, StandingRow, When},
     invitation_reads::{INVITED, InvitationRead},
     invitation_writes::{InvitationChange, InvitationWrite, NewInvitation},

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _,
     OptionalExtension as _, QueryDsl as _, Queryable, QueryableByName, Selectable, SelectableHelper as _,
+    dsl::exists,
 };
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
@@ -11,12 +12,13 @@ use uuid::Uuid;
 use super::{
     Database,
     error::StorageError,
+    filters::{MemberFilter, OrganizationFilter, WorkspaceFilter, WorkspaceMemberFilter},
     rows::SettingsColumns,
     schema::{accounts, members, organizations, profiles, workspace_members, workspaces},
 };
 use crate::rules::{
     ids::{AccountId, AppName, CommandId, MemberId, OrganizationId, WorkspaceId},
-    roles::MembershipState,
+    roles::{MembershipState, OrganizationState, WorkspaceRole},
 };
 
 /// An organization as it is read.
@@ -109,6 +111,14 @@ pub struct MemberRead {
 pub(super) const BELONGS: [&str; 2] =
     [MembershipState::Active.as_str(), MembershipState::Deactivated.as_str()];
 
+/// Who is in a list that asks for a state.
+fn belonging(state: Option<MembershipState>) -> Vec<&'static str> {
+    match state {
+        Some(state) => vec![state.as_str()],
+        None => BELONGS.to_vec(),
+    }
+}
+
 /// One organization of an account.
 pub type AccountOrganizationRow = (OrganizationRead, MemberRead);
 
@@ -177,18 +187,24 @@ impl Database {
         Ok(query.first(&mut self.read().await?).await.optional()?)
     }
 
-    /// Lists the live organizations by id, from after one.
+    /// Lists organizations by id, from after one: the live ones, unless others are asked for.
     pub async fn organizations(
         &self,
+        filter: &OrganizationFilter,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<OrganizationRead>, StorageError> {
-        let query = organizations::table
-            .filter(organizations::state.eq("ACTIVE"))
+        let OrganizationFilter { state, contract } = filter;
+        let mut query = organizations::table
             .filter(organizations::organization_id.gt(after.unwrap_or_default()))
+            .filter(organizations::state.eq(state.unwrap_or(OrganizationState::Active).as_str()))
             .order(organizations::organization_id)
             .limit(limit)
-            .select(OrganizationRead::as_select());
+            .select(OrganizationRead::as_select())
+            .into_boxed();
+        if let Some(contract) = contract {
+            query = query.filter(organizations::contract_id.eq(contract.0));
+        }
         Ok(query.load(&mut self.read().await?).await?)
     }
 
@@ -217,6 +233,7 @@ impl Database {
         &self,
         organization: OrganizationId,
         app: Option<&AppName>,
+        filter: &WorkspaceFilter,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<WorkspaceRead>, StorageError> {
@@ -228,8 +245,16 @@ impl Database {
             .limit(limit)
             .select(WorkspaceRead::as_select())
             .into_boxed();
-        if let Some(app) = app {
+        for app in [app, filter.app.as_ref()].into_iter().flatten() {
             query = query.filter(workspaces::app.eq(app.as_str().to_owned()));
+        }
+        if let Some(without) = filter.without_admin {
+            let admins = workspace_members::table
+                .filter(workspace_members::organization_id.eq(workspaces::organization_id))
+                .filter(workspace_members::workspace_id.eq(workspaces::workspace_id))
+                .filter(workspace_members::role.eq(WorkspaceRole::Admin.as_str()))
+                .filter(workspace_members::state.eq(MembershipState::Active.as_str()));
+            query = query.filter(exists(admins).ne(without));
         }
         Ok(query.load(&mut self.read().await?).await?)
     }
@@ -280,18 +305,35 @@ impl Database {
     pub async fn members(
         &self,
         organization: OrganizationId,
+        filter: &MemberFilter,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<MemberRead>, StorageError> {
-        let rows: Vec<MemberTuple> = members_with_profile!()
+        let MemberFilter { state, role, leaving, return_from, return_until, email } = filter;
+        let mut query = members_with_profile!()
             .filter(members::organization_id.eq(organization.0))
-            .filter(members::state.eq_any(BELONGS))
+            .filter(members::state.eq_any(belonging(*state)))
             .filter(members::member_id.gt(after.unwrap_or_default()))
             .order(members::member_id)
             .limit(limit)
             .select(member_columns!())
-            .load(&mut self.read().await?)
-            .await?;
+            .into_boxed();
+        if let Some(role) = role {
+            query = query.filter(members::role.eq(role.as_str()));
+        }
+        if let Some(leaving) = leaving {
+            query = query.filter(members::leaving.eq(leaving));
+        }
+        if let Some(from) = return_from {
+            query = query.filter(members::return_time.ge(from));
+        }
+        if let Some(until) = return_until {
+            query = query.filter(members::return_time.lt(until));
+        }
+        if let Some(email) = email {
+            query = query.filter(accounts::email_key.eq(email.key()));
+        }
+        let rows: Vec<MemberTuple> = query.load(&mut self.read().await?).await?;
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
@@ -333,17 +375,23 @@ impl Database {
         &self,
         organization: OrganizationId,
         workspace: WorkspaceId,
+        filter: &WorkspaceMemberFilter,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<WorkspaceMemberRead>, StorageError> {
-        let query = workspace_members::table
+        let WorkspaceMemberFilter { state, role } = filter;
+        let mut query = workspace_members::table
             .filter(workspace_members::organization_id.eq(organization.0))
             .filter(workspace_members::workspace_id.eq(workspace.0))
-            .filter(workspace_members::state.ne(MembershipState::Removed.as_str()))
+            .filter(workspace_members::state.eq_any(belonging(*state)))
             .filter(workspace_members::member_id.gt(after.unwrap_or_default()))
             .order(workspace_members::member_id)
             .limit(limit)
-            .select(WorkspaceMemberRead::as_select());
+            .select(WorkspaceMemberRead::as_select())
+            .into_boxed();
+        if let Some(role) = role {
+            query = query.filter(workspace_members::role.eq(role.as_str()));
+        }
         Ok(query.load(&mut self.read().await?).await?)
     }
 
