@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     rules::{
-        self, Actor, Command, EraseMember, Notice, Plan, Reason, State, Violation,
+        self, Actor, Command, EraseMember, Notice, Plan, Reason, Recipient, State, Violation,
         ids::{AccountId, CommandId, MemberId, WorkspaceId},
         notices,
         roles::MembershipState,
@@ -62,6 +62,8 @@ impl Work for Order {
             let rest = rest.await?;
             changes.extend(rest.changes);
             erasures.extend(rest.erasures);
+            // That says it all to the person.
+            notices.retain(|notice| notice.to != Recipient::Account(account));
             notices.push(Notice::account_deleted(account));
         }
         let id = (!changes.is_empty()).then_some(attempt.command_id);

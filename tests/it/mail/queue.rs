@@ -1,6 +1,8 @@
 //! What is queued, where no mail server is set: it can be seen in the table.
 
-use rollcall_client::v1::OrganizationRole;
+use rollcall_client::v1::{
+    DeleteAccountRequest, DeleteOrganizationRequest, EraseMemberRequest, OrganizationRole,
+};
 
 use super::{sql, waiting};
 use crate::{fixtures::World, server::until};
@@ -80,4 +82,58 @@ async fn r49_the_queue_has_addresses_and_no_names() {
     assert_eq!(row["recipient"], "bob@example.com");
     assert_eq!(row["account_id"], bob.account.as_str());
     assert!(!row.to_string().contains("Engines"), "{row}");
+}
+
+/// Who is told what, and whether the row leads to an account or a member.
+async fn told(world: &World) -> Vec<(String, String, bool)> {
+    let query = "SELECT recipient, kind, account_id IS NOT NULL OR member_id IS NOT NULL FROM mails
+                 ORDER BY recipient, kind";
+    let rows = world.server().database().query(query, &[]).await.expect("rows");
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+#[tokio::test]
+async fn r49_r43_a_confirmation_goes_to_the_address_that_is_erased_with_the_same_command() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let [bob, cleo] = [world.member(&org, "bob").await, world.member(&org, "cleo").await];
+    let elsewhere = world.organization("dora").await;
+    world.add_account(&elsewhere, &cleo.account, OrganizationRole::Member).await;
+    for person in [&bob, &cleo] {
+        world.operator().deactivate(&org, person).await.expect("deactivated");
+        let request = EraseMemberRequest {
+            organization_id: org.id.clone(),
+            member_id: person.member.clone(),
+            confirm: true,
+            ..Default::default()
+        };
+        world.members().erase_member(request).await.expect("erased");
+    }
+    // One mail each; what waited for the erased ones is gone.
+    let row = |who: &str, kind: &str| (format!("{who}@example.com"), kind.to_owned(), false);
+    assert_eq!(told(&world).await, [row("bob", "ACCOUNT_DELETED"), row("cleo", "ERASED")]);
+    let request = DeleteAccountRequest {
+        account_id: cleo.account.clone(),
+        acting_account_id: cleo.account.clone(),
+        confirm: true,
+        ..Default::default()
+    };
+    world.accounts().delete_account(request).await.expect("deleted");
+    let all = [row("bob", "ACCOUNT_DELETED"), row("cleo", "ACCOUNT_DELETED"), row("cleo", "ERASED")];
+    assert_eq!(told(&world).await, all);
+}
+
+#[tokio::test]
+async fn everybody_who_belongs_is_told_that_the_organization_is_gone() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let [bob, cleo] = [world.member(&org, "bob").await, world.member(&org, "cleo").await];
+    world.operator().remove(&org, &bob).await.expect("removed");
+    world.operator().deactivate(&org, &cleo).await.expect("deactivated");
+    sql(&world, "DELETE FROM mails").await;
+    let request =
+        DeleteOrganizationRequest { organization_id: org.id.clone(), confirm: true, ..Default::default() };
+    world.organizations().delete_organization(request).await.expect("deleted");
+    let row = |who: &str| (format!("{who}@example.com"), "ORGANIZATION_DELETED".to_owned(), true);
+    assert_eq!(told(&world).await, [row("ada"), row("cleo")]);
 }

@@ -1,20 +1,11 @@
 //! What people read.
 
-use rollcall::{
-    rules::ids::StoreId,
-    seal::{Purpose, Seal},
-};
-
 use super::{
     MailServer, mailing, named,
     server::{FROM, delivery_with},
     sql, waiting,
 };
-use crate::{
-    fixtures::{Org, World},
-    server::until,
-    support::{Server, create_database},
-};
+use crate::{fixtures::World, server::until, support::Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r17_the_mail_names_the_workspace_and_with_the_last_one_the_organization() {
@@ -79,59 +70,31 @@ async fn a_mail_is_in_the_language_of_the_account_and_names_things_as_they_are_n
     sending.stop().await;
 }
 
-/// Stands for the commands about invitations: the invitation, and one mail for each of these generations.
-async fn invite(world: &World, org: &Org, state: &str, generations: &[i32]) -> String {
-    let invitation = uuid::Uuid::now_v7().to_string();
-    let (email, state_sql) = if state == "PENDING" { ("'cleo@example.com'", state) } else { ("NULL", state) };
-    let organization = &org.id;
-    sql(
-        world,
-        &format!(
-            "INSERT INTO invitations (organization_id, invitation_id, email, email_key, role, state, generation,
-                                      language, version, expire_time)
-             VALUES ('{organization}', '{invitation}', {email}, {email}, 'MEMBER', '{state_sql}', 2, 'en', 1,
-                     now() + interval '1 day')"
-        ),
-    )
-    .await;
-    for generation in generations {
-        sql(
-            world,
-            &format!(
-                "INSERT INTO mails (mail_id, kind, recipient, language, organization_id, invitation_id,
-                                    invitation_generation)
-                 VALUES (gen_random_uuid(), 'INVITATION', 'cleo@example.com', 'en', '{organization}', '{invitation}',
-                         {generation})"
-            ),
-        )
-        .await;
-    }
-    invitation
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn r52_an_invitation_brings_the_newest_secret_and_none_that_is_dead() {
     let Some(mut server) = MailServer::start().await else { return };
-    let delivery = delivery_with(&server.url(), Some("https://app.example.com/join?secret="));
-    let world = World::on(Server::mailing(create_database().await, delivery).await).await;
-    let org = world.organization("ada").await;
-    invite(&world, &org, "REVOKED", &[2]).await;
-    let invitation = invite(&world, &org, "PENDING", &[1, 2]).await;
+    // Queued first, sent by a service that starts later.
+    let world = World::start().await;
+    let org = named(&world, "ada", "Difference Works").await;
+    let revoked = world.invite(&org, "bob", &[]).await;
+    world.operator().revoke(&org, &revoked.id).await.expect("revoked");
+    let first = world.invite(&org, "cleo", &[]).await;
+    // Stands for the minutes after which it may be sent again.
+    sql(&world, "UPDATE invitations SET send_time = now() - interval '1 hour'").await;
+    let second = world.operator().resend(&org, &first.id).await.expect("sent again");
+    assert_eq!(waiting(&world).await, ["INVITATION"; 3]);
+
+    let address = "https://app.example.com/join?secret=";
+    let database = world.server().another_connection().await;
+    let sending = Server::mailing(database, delivery_with(&server.url(), Some(address))).await;
     let mail = server.next().await;
     until("nothing waits", async || waiting(&world).await.is_empty()).await;
-    let link = mail.text.lines().find_map(|line| line.strip_prefix("https://app.example.com/join?secret="));
-    let secret = link.expect("a link");
-
-    let database = world.server().database();
-    let store = database.query_one("SELECT store_id FROM store", &[]).await.expect("the store").get(0);
-    let keys =
-        database.query("SELECT key_id, secret FROM mac_keys ORDER BY key_id", &[]).await.expect("keys");
-    let keys = keys.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let opened = Seal::new(StoreId(store), keys).expect("keys").open(Purpose::Invitation, secret);
-    let mut expected = Vec::new();
-    for id in [&org.id, &invitation] {
-        expected.extend(uuid::Uuid::parse_str(id).expect("an id").as_bytes());
-    }
-    expected.extend([0, 0, 0, 2]);
-    assert_eq!(opened, Ok(expected));
+    sending.stop().await;
+    assert!(server.rest().await.is_empty(), "the others are dead");
+    assert_eq!(mail.to(), "cleo@example.com");
+    assert!(mail.text.contains("\"Difference Works\""), "{mail:?}");
+    let secret = mail.text.lines().find_map(|line| line.strip_prefix(address)).expect("a link");
+    assert_eq!(secret, second.secret);
+    let cleo = world.account("cleo").await;
+    world.join(&cleo, secret).await;
 }
