@@ -56,6 +56,7 @@ impl Calls {
         let register = v1::RegisterAppRequest {
             app: app.to_owned(),
             request_id: self.request_id(0, &format!("app {app}"), &[]),
+            ..Default::default()
         };
         let registered =
             retry(&self.policy, async || self.client.apps().register_app(register.clone()).await).await;

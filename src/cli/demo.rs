@@ -161,7 +161,11 @@ async fn start(stage: &mut Stage, screen: &Screen) -> Result<(), DemoError> {
     screen.line(&format!("{} after {:.1} s", stage.endpoint(), begun.elapsed().as_secs_f64()));
     let client = connect(stage.endpoint())?;
     for app in APPS {
-        let request = v1::RegisterAppRequest { app: app.to_owned(), request_id: company::request_id() };
+        let request = v1::RegisterAppRequest {
+            app: app.to_owned(),
+            request_id: company::request_id(),
+            ..Default::default()
+        };
         client.apps().register_app(request).await?;
         stage.start_follower(app)?;
     }

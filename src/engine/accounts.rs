@@ -105,6 +105,7 @@ impl Work for AccountChange {
         }
         let account = account?.ok_or(EngineError::Missing(Missing::Account(*id)))?;
         rules::permit_account(Action::UpdateAccount, acting, Some(*id))?;
+        attempt.check_etag(&[id.0], account.version)?;
         if external_ids.is_some() {
             rules::permit_account(Action::SetExternalIds, acting, Some(*id))?;
         }

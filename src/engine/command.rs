@@ -1,7 +1,7 @@
 //! Carrying out a command in an organization.
 
 use super::{
-    Context, Done, Engine, EngineError, Order, erase, etag, invitations, limit,
+    Context, Done, Engine, EngineError, Order, erase, invitations, limit,
     load::{Loaded, Slice, load},
     plan::plan_etag,
     run::{Attempt, Effects, Firmness, Outcome, Work},
@@ -38,7 +38,7 @@ impl Work for Order {
             Loaded::Repeated => return Ok(Outcome::Repeated),
             Loaded::Firmer(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
-        let decided = match decided(self, &slice, attempt) {
+        let decided = match decided(&slice, attempt) {
             Err(error) => return Err(invitations::or_invited(transaction, self.organization, error).await?),
             Ok(decided) => decided,
         };
@@ -99,14 +99,11 @@ pub(super) struct Decision {
 
 /// Decides on a slice, as the command and its plan both do. Err: it needs firmer locks.
 pub(super) fn decided(
-    order: &Order,
     slice: &Slice,
     attempt: &Attempt<'_>,
 ) -> Result<Result<Decision, Firmness>, EngineError> {
     let Slice { state, actor, command, belongs_elsewhere } = slice;
-    if let Some(wanted) = &order.etag {
-        check_etag(wanted, command, state)?;
-    }
+    check_etag(attempt, command, state)?;
     let plan = match rules::plan(state, actor, command, attempt.command_id) {
         // Only what takes a seat in an organization that limits them pays for the locks that counting needs.
         Err(Violation::SeatsNotCounted) if attempt.firmness.may_count() => {
@@ -134,7 +131,7 @@ fn account_of(command: &Command, state: &State) -> Option<AccountId> {
 }
 
 /// Refuses a command about something that has changed since its etag was read. What does not exist is refused otherwise.
-fn check_etag(wanted: &str, command: &Command, state: &State) -> Result<(), EngineError> {
+fn check_etag(attempt: &Attempt<'_>, command: &Command, state: &State) -> Result<(), EngineError> {
     let (ids, version) = match subject_of(command) {
         (Some(workspace), Some(member)) => (
             vec![workspace.0, member.0],
@@ -150,12 +147,7 @@ fn check_etag(wanted: &str, command: &Command, state: &State) -> Result<(), Engi
             (id.into_iter().collect(), organization.map(|organization| organization.version))
         }
     };
-    match version {
-        Some(version) if etag(&ids, version) != wanted => {
-            Err(EngineError::EtagMismatch(ids.last().map(ToString::to_string).unwrap_or_default()))
-        }
-        _ => Ok(()),
-    }
+    version.map_or(Ok(()), |version| attempt.check_etag(&ids, version))
 }
 
 /// The member whose shown name is written: a new or changed one. A returning member keeps the old name where none is

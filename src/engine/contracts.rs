@@ -116,6 +116,7 @@ impl Work for ContractChange {
             return Ok(Outcome::Repeated);
         }
         let before = before?.ok_or(EngineError::Missing(Missing::Contract(self.id)))?;
+        attempt.check_etag(&[self.id.0], before.version)?;
         let used = used?;
         let display_name =
             self.display_name.as_ref().map_or(before.display_name.as_str(), DisplayName::as_str);
@@ -150,7 +151,8 @@ impl Work for ContractDeletion {
         if !opened? {
             return Ok(Outcome::Repeated);
         }
-        found?.ok_or(EngineError::Missing(Missing::Contract(self.0)))?;
+        let found = found?.ok_or(EngineError::Missing(Missing::Contract(self.0)))?;
+        attempt.check_etag(&[self.0.0], found.version)?;
         if shared? {
             return Err(EngineError::ContractInUse(self.0));
         }

@@ -41,8 +41,9 @@ pub(super) async fn check(
     actor: &Actor,
     changes: &[Change],
 ) -> Result<(), EngineError> {
-    // Who deletes the organization has confirmed just that.
-    if matches!(order.command, Command::DeleteOrganization { .. }) {
+    // Who deletes the organization has confirmed just that, and who deletes a workspace ends a thing, not memberships one
+    // after the other.
+    if matches!(order.command, Command::DeleteOrganization { .. } | Command::DeleteWorkspace { .. }) {
         return Ok(());
     }
     let Some(acting) = actor.member_id().filter(|_| !order.exceed_limit) else { return Ok(()) };

@@ -55,6 +55,20 @@ pub struct Context {
     pub request: Option<Request>,
     /// Whether to check everything and change nothing (AIP-163).
     pub validate_only: bool,
+    /// The etag that what it is about must have (AIP-154).
+    pub etag: Option<String>,
+}
+
+impl Context {
+    /// The same, only to be checked or also done.
+    pub fn validating(self, validate_only: bool) -> Self {
+        Self { validate_only, ..self }
+    }
+
+    /// The same, for exactly the version that an etag names. Empty: for any.
+    pub fn expecting(self, etag: &str) -> Self {
+        Self { etag: (!etag.is_empty()).then(|| etag.to_owned()), ..self }
+    }
 }
 
 /// A request id with what it was given for.
@@ -75,8 +89,6 @@ pub struct Order {
     pub command: Command,
     /// The shown name of the member that the command is about. Some(None): empty.
     pub display_name: Option<Option<DisplayName>>,
-    /// The etag that what it is about must have (AIP-154).
-    pub etag: Option<String>,
     /// The etag of the plan that it must carry out exactly.
     pub plan_etag: Option<String>,
     /// Whether the acting person may end more memberships than the limit of an hour allows.
@@ -86,7 +98,7 @@ pub struct Order {
 impl Order {
     /// A command and nothing besides.
     pub fn new(organization: OrganizationId, command: Command) -> Self {
-        Self { organization, command, display_name: None, etag: None, plan_etag: None, exceed_limit: false }
+        Self { organization, command, display_name: None, plan_etag: None, exceed_limit: false }
     }
 }
 

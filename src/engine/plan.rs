@@ -104,7 +104,7 @@ async fn planned(
         Loaded::Firmer(firmness) => return Ok(Err(firmness)),
         Loaded::Repeated => return Err(EngineError::Panicked),
     };
-    let decided = match decided(order, &slice, attempt)? {
+    let decided = match decided(&slice, attempt)? {
         Ok(decided) => decided,
         Err(firmness) => return Ok(Err(firmness)),
     };

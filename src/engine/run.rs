@@ -10,8 +10,9 @@ use std::{future::Future, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
-use super::{Context, Done, Engine, EngineError};
+use super::{Context, Done, Engine, EngineError, etag};
 use crate::{
     rules::{
         Change, Notice,
@@ -63,6 +64,16 @@ impl<'a> Attempt<'a> {
         expected: RequestSubject,
     ) -> Self {
         Self { context, command_id, firmness, expected }
+    }
+
+    /// Refuses what is not the version that the caller read (AIP-154).
+    pub(super) fn check_etag(&self, ids: &[Uuid], version: i64) -> Result<(), EngineError> {
+        match &self.context.etag {
+            Some(wanted) if *wanted != etag(ids, version) => {
+                Err(EngineError::EtagMismatch(ids.last().map(Uuid::to_string).unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The request id to claim.
@@ -192,7 +203,7 @@ impl Engine {
                     }
                     tracing::debug!(lost, "a command lost against a concurrent one");
                     // Grows, and differs between two that met: the tail of a v7 id is random.
-                    let jitter = uuid::Uuid::now_v7().as_bytes()[15] % 5;
+                    let jitter = Uuid::now_v7().as_bytes()[15] % 5;
                     let wait = Duration::from_millis(u64::from(jitter) + (5 << lost));
                     gone.run_until_cancelled(tokio::time::sleep(wait)).await?;
                 }

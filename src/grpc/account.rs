@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, convert, parse, status, unless_validated};
 use crate::{
-    engine::{AccountChange, AccountDeletion, Context, Done},
+    engine::{AccountChange, AccountDeletion, Done},
     proto::{
         AccountOrganization, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest,
         DeleteAccountResponse, ErrorReason, GetAccountRequest, GetAccountResponse,
@@ -41,8 +41,9 @@ impl AccountService for Services {
     ) -> Result<Response<CreateAccountResponse>, Status> {
         let message = request.get_ref();
         let email: Email = parse::required("email", &message.email)?;
-        let context =
-            self.context("CreateAccount", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("CreateAccount", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let account = NewAccount {
             id: AccountId::generate(),
             email,
@@ -50,6 +51,7 @@ impl AccountService for Services {
             external_ids: parse::external_ids("external_ids", &message.external_ids)?,
         };
         let done = self.engine.create_account(context, account).await.map_err(status::engine)?;
+        unless_validated!(done);
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         Ok(Response::new(CreateAccountResponse { account: Some(account), token }))
     }
@@ -103,10 +105,13 @@ impl AccountService for Services {
         let external_ids = names("external_ids")
             .then(|| parse::external_ids("account.external_ids", &account.external_ids))
             .transpose()?;
-        let context =
-            self.context("UpdateAccount", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("UpdateAccount", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&account.etag);
         let change = AccountChange { account: id, email, language, external_ids };
         let done = self.engine.update_account(context, change).await.map_err(status::engine)?;
+        unless_validated!(done);
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         Ok(Response::new(UpdateAccountResponse { account: Some(account), token }))
     }
@@ -117,8 +122,9 @@ impl AccountService for Services {
     ) -> Result<Response<DeleteAccountResponse>, Status> {
         let message = request.get_ref();
         let account = parse::required("account_id", &message.account_id)?;
-        let context =
-            self.context("DeleteAccount", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("DeleteAccount", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         if !message.confirm {
             return Err(status::unconfirmed());
         }
@@ -127,7 +133,6 @@ impl AccountService for Services {
             acknowledge_organization_deletion: message.acknowledge_organization_deletion,
             ..Departure::default()
         };
-        let context = Context { validate_only: message.validate_only, ..context };
         let deletion = AccountDeletion { account, departure };
         let done = self.engine.delete_account(context, deletion).await.map_err(status::engine)?;
         unless_validated!(done);

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status};
+use super::{Services, convert, parse, status, unless_validated};
 use crate::{
     proto::{
         ErrorReason, GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse, RegisterAppRequest,
@@ -28,8 +28,10 @@ impl AppService for Services {
         let message = request.get_ref();
         parse::not_the_service("app", &message.app)?;
         let app: AppName = parse::required("app", &message.app)?;
-        let context = self.context("RegisterApp", &request, "", &message.request_id)?;
+        let context =
+            self.context("RegisterApp", &request, "", &message.request_id)?.validating(message.validate_only);
         let done = self.engine.register_app(context, app.clone()).await.map_err(status::engine)?;
+        unless_validated!(done);
         let app = Some(convert::app(self.read_app(&app).await?));
         Ok(Response::new(RegisterAppResponse { app, token: self.token(&done).await? }))
     }

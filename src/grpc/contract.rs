@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Services, convert, parse, settings::seat_limit, status};
+use super::{Services, convert, parse, settings::seat_limit, status, unless_validated};
 use crate::{
     engine::{ContractChange, Done, NewContract},
     proto::{
@@ -38,9 +38,11 @@ impl Services {
             display_name: parse::required("display_name", &message.display_name)?,
             seat_limit: seat_limit("seat_limit", message.seat_limit)?,
         };
-        let context =
-            self.context("CreateContract", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("CreateContract", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let done = self.engine.create_contract(context, contract).await.map_err(status::engine)?;
+        unless_validated!(done);
         let contract = self.contract_of(&done).await?;
         Ok(Response::new(CreateContractResponse { contract, token: self.token(&done).await? }))
     }
@@ -71,9 +73,12 @@ impl Services {
                 change.seat_limit = Some(seat_limit("contract.seat_limit", contract.seat_limit)?);
             }
         }
-        let context =
-            self.context("UpdateContract", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("UpdateContract", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&contract.etag);
         let done = self.engine.update_contract(context, change).await.map_err(status::engine)?;
+        unless_validated!(done);
         let contract = self.contract_of(&done).await?;
         Ok(Response::new(UpdateContractResponse { contract, token: self.token(&done).await? }))
     }
@@ -99,9 +104,12 @@ impl Services {
     ) -> Result<Response<DeleteContractResponse>, Status> {
         let message = request.get_ref();
         let id = parse::required("contract_id", &message.contract_id)?;
-        let context =
-            self.context("DeleteContract", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("DeleteContract", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let done = self.engine.delete_contract(context, id).await.map_err(status::engine)?;
+        unless_validated!(done);
         Ok(Response::new(DeleteContractResponse { token: self.token(&done).await? }))
     }
 }

@@ -1,27 +1,32 @@
 //! Rows and feed entries as messages of the API.
 
 mod history;
+mod words;
+
+use words::{
+    account_state, assignments, erased_by, invitation_state, member_state, organization_role,
+    organization_state, workspace_member_state, workspace_role, workspace_state,
+};
 
 pub(super) use history::{departure, history_change, member_at, workspace_member_at};
+pub(super) use words::reason;
 
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
 use crate::{
+    engine::etag,
     feed::{Body, Encoded, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
     grpc::status,
     proto::{self, Frame, subject::Subject},
     rules::{
-        self, Reason,
+        self,
         ids::{StoreId, SubscriptionId},
-        roles::{
-            AccountState, Assignments, ErasedBy, InvitationState, MembershipState, OrganizationRole,
-            OrganizationState, WorkspaceRole, WorkspaceState,
-        },
+        roles::ErasedBy,
     },
     storage::{
-        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, INVITED, InvitationRead, MemberRead,
+        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, InvitationRead, MemberRead,
         OrganizationRead, SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
     },
 };
@@ -33,106 +38,6 @@ fn time(time: DateTime<Utc>) -> Option<prost_types::Timestamp> {
 /// Ids as texts.
 pub(super) fn ids(ids: Vec<uuid::Uuid>) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
-}
-
-/// A stored word as the enum of the API; a word that this version does not know is unspecified.
-fn organization_role(word: &str) -> proto::OrganizationRole {
-    match OrganizationRole::from_word(word) {
-        Some(OrganizationRole::Owner) => proto::OrganizationRole::Owner,
-        Some(OrganizationRole::Admin) => proto::OrganizationRole::Admin,
-        Some(OrganizationRole::Member) => proto::OrganizationRole::Member,
-        Some(OrganizationRole::Guest) => proto::OrganizationRole::Guest,
-        None => proto::OrganizationRole::Unspecified,
-    }
-}
-
-fn workspace_role(word: &str) -> proto::WorkspaceRole {
-    match WorkspaceRole::from_word(word) {
-        Some(WorkspaceRole::Admin) => proto::WorkspaceRole::Admin,
-        Some(WorkspaceRole::Member) => proto::WorkspaceRole::Member,
-        Some(WorkspaceRole::Guest) => proto::WorkspaceRole::Guest,
-        None => proto::WorkspaceRole::Unspecified,
-    }
-}
-
-fn member_state(word: &str) -> proto::MemberState {
-    if word == INVITED {
-        return proto::MemberState::Invited;
-    }
-    match MembershipState::from_word(word) {
-        Some(MembershipState::Active) => proto::MemberState::Active,
-        Some(MembershipState::Deactivated) => proto::MemberState::Deactivated,
-        Some(MembershipState::Removed) => proto::MemberState::Removed,
-        Some(MembershipState::Erased) => proto::MemberState::Erased,
-        None => proto::MemberState::Unspecified,
-    }
-}
-
-fn workspace_member_state(word: &str) -> proto::WorkspaceMemberState {
-    if word == INVITED {
-        return proto::WorkspaceMemberState::Invited;
-    }
-    match MembershipState::from_word(word) {
-        Some(MembershipState::Active) => proto::WorkspaceMemberState::Active,
-        Some(MembershipState::Deactivated) => proto::WorkspaceMemberState::Deactivated,
-        Some(MembershipState::Removed) => proto::WorkspaceMemberState::Removed,
-        Some(MembershipState::Erased) | None => proto::WorkspaceMemberState::Unspecified,
-    }
-}
-
-fn workspace_state(word: &str) -> proto::WorkspaceState {
-    match WorkspaceState::from_word(word) {
-        Some(WorkspaceState::Active) => proto::WorkspaceState::Active,
-        Some(WorkspaceState::Deleted) => proto::WorkspaceState::Deleted,
-        None => proto::WorkspaceState::Unspecified,
-    }
-}
-
-pub(super) fn reason(reason: Reason) -> proto::ChangeReason {
-    match reason {
-        Reason::Created => proto::ChangeReason::Created,
-        Reason::Renamed => proto::ChangeReason::Renamed,
-        Reason::ProfileChanged => proto::ChangeReason::ProfileChanged,
-        Reason::ScopeEntered => proto::ChangeReason::ScopeEntered,
-        Reason::RoleChanged => proto::ChangeReason::RoleChanged,
-        Reason::Deactivated => proto::ChangeReason::Deactivated,
-        Reason::DeactivatedWithLastWorkspace => proto::ChangeReason::DeactivatedWithLastWorkspace,
-        Reason::DeactivatedWithOrganization => proto::ChangeReason::DeactivatedWithOrganization,
-        Reason::Reactivated => proto::ChangeReason::Reactivated,
-        Reason::ReactivatedWithWorkspace => proto::ChangeReason::ReactivatedWithWorkspace,
-        Reason::RestoredWithOrganization => proto::ChangeReason::RestoredWithOrganization,
-        Reason::Removed => proto::ChangeReason::Removed,
-        Reason::RemovedWithOrganization => proto::ChangeReason::RemovedWithOrganization,
-        Reason::RemovedWithWorkspace => proto::ChangeReason::RemovedWithWorkspace,
-        Reason::Returned => proto::ChangeReason::Returned,
-        Reason::Deleted => proto::ChangeReason::Deleted,
-        Reason::SettingsChanged => proto::ChangeReason::SettingsChanged,
-        Reason::LeavingSet => proto::ChangeReason::LeavingSet,
-        Reason::LeavingCleared => proto::ChangeReason::LeavingCleared,
-        Reason::ReturnChanged => proto::ChangeReason::ReturnChanged,
-        Reason::DeactivatedForInactivity => proto::ChangeReason::DeactivatedForInactivity,
-        Reason::ReactivatedAsPlanned => proto::ChangeReason::ReactivatedAsPlanned,
-        Reason::OrganizationDeleted => proto::ChangeReason::OrganizationDeleted,
-        Reason::Erased => proto::ChangeReason::Erased,
-        Reason::AccountDeleted => proto::ChangeReason::AccountDeleted,
-        Reason::RemovedWithErasure => proto::ChangeReason::RemovedWithErasure,
-    }
-}
-
-fn account_state(word: &str) -> proto::AccountState {
-    match AccountState::from_word(word) {
-        Some(AccountState::Active) => proto::AccountState::Active,
-        Some(AccountState::Deleted) => proto::AccountState::Deleted,
-        None => proto::AccountState::Unspecified,
-    }
-}
-
-fn organization_state(word: &str) -> proto::OrganizationState {
-    match OrganizationState::from_word(word) {
-        Some(OrganizationState::Active) => proto::OrganizationState::Active,
-        Some(OrganizationState::Deleted) => proto::OrganizationState::Deleted,
-        None => proto::OrganizationState::Unspecified,
-    }
 }
 
 fn settings(row: SettingsColumns) -> proto::OrganizationSettings {
@@ -156,20 +61,13 @@ fn settings(row: SettingsColumns) -> proto::OrganizationSettings {
     }
 }
 
-fn assignments(policy: Assignments) -> proto::Assignments {
-    match policy {
-        Assignments::Keep => proto::Assignments::Keep,
-        Assignments::Clear => proto::Assignments::Clear,
-        Assignments::HandOver => proto::Assignments::HandOver,
-    }
-}
-
 /// An account.
 pub(super) fn account(read: AccountRead) -> proto::Account {
     let AccountRead { account, issuers, subjects } = read;
     let AccountRow { account_id, email, state, language, version, create_time, update_time } = account;
     let external_ids = issuers.into_iter().zip(subjects);
     proto::Account {
+        etag: etag(&[account_id], version),
         account_id: account_id.to_string(),
         email: email.unwrap_or_default(),
         state: account_state(&state).into(),
@@ -208,14 +106,6 @@ pub(super) fn receipt(row: ErasureRow) -> proto::GetErasureResponse {
     }
 }
 
-fn erased_by(word: &str) -> proto::ErasedBy {
-    match ErasedBy::from_word(word) {
-        Some(ErasedBy::Owner) => proto::ErasedBy::Owner,
-        Some(ErasedBy::Account) => proto::ErasedBy::Account,
-        None => proto::ErasedBy::Unspecified,
-    }
-}
-
 /// An app.
 pub(super) fn app(row: AppRow) -> proto::App {
     let AppRow { app, create_time } = row;
@@ -235,6 +125,7 @@ pub(super) fn organization(row: OrganizationRead) -> proto::Organization {
         update_time,
     } = row;
     proto::Organization {
+        etag: etag(&[organization_id], version),
         organization_id: organization_id.to_string(),
         display_name,
         state: organization_state(&state).into(),
@@ -251,6 +142,7 @@ pub(super) fn organization(row: OrganizationRead) -> proto::Organization {
 pub(super) fn contract(row: ContractRow) -> proto::Contract {
     let ContractRow { contract_id, display_name, seat_limit, version, create_time, update_time } = row;
     proto::Contract {
+        etag: etag(&[contract_id], version),
         contract_id: contract_id.to_string(),
         display_name,
         seat_limit,
@@ -274,6 +166,7 @@ pub(super) fn workspace(row: WorkspaceRead) -> proto::Workspace {
         update_time,
     } = row;
     proto::Workspace {
+        etag: etag(&[workspace_id], version),
         organization_id: organization_id.to_string(),
         workspace_id: workspace_id.to_string(),
         app,
@@ -304,6 +197,7 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
         email,
     } = row;
     proto::Member {
+        etag: etag(&[member_id], version),
         organization_id: organization_id.to_string(),
         member_id: member_id.to_string(),
         account_id: account_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -368,6 +262,7 @@ pub(super) fn workspace_member(row: WorkspaceMemberRead) -> proto::WorkspaceMemb
         update_time,
     } = row;
     proto::WorkspaceMember {
+        etag: etag(&[workspace_id, member_id], version),
         organization_id: organization_id.to_string(),
         workspace_id: workspace_id.to_string(),
         member_id: member_id.to_string(),
@@ -376,17 +271,6 @@ pub(super) fn workspace_member(row: WorkspaceMemberRead) -> proto::WorkspaceMemb
         version,
         create_time: time(create_time),
         update_time: time(update_time),
-    }
-}
-
-fn invitation_state(word: &str) -> proto::InvitationState {
-    match InvitationState::from_word(word) {
-        Some(InvitationState::Pending) => proto::InvitationState::Pending,
-        Some(InvitationState::Accepted) => proto::InvitationState::Accepted,
-        Some(InvitationState::Declined) => proto::InvitationState::Declined,
-        Some(InvitationState::Revoked) => proto::InvitationState::Revoked,
-        Some(InvitationState::Expired) => proto::InvitationState::Expired,
-        None => proto::InvitationState::Unspecified,
     }
 }
 

@@ -219,8 +219,9 @@ impl Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let decided = decided(message.departure.as_ref())?;
-        let context =
-            self.context("LeaveOrganization", request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("LeaveOrganization", request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let member = self.own_member(organization, &message.acting_account_id).await?;
         let order = decided.order(organization, |departure| Command::DeactivateMember {
             member,
@@ -232,6 +233,9 @@ impl Services {
             return Ok(LeaveOrganizationResponse { plan, ..LeaveOrganizationResponse::default() });
         }
         let done = self.depart(context, order).await?;
+        if done.validated {
+            return Ok(LeaveOrganizationResponse::default());
+        }
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
         Ok(LeaveOrganizationResponse {
             plan: None,
@@ -249,8 +253,9 @@ impl Services {
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
         let decided = decided(message.departure.as_ref())?;
-        let context =
-            self.context("LeaveWorkspace", request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("LeaveWorkspace", request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let member = self.own_member(organization, &message.acting_account_id).await?;
         let order = decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
             workspace,
@@ -262,6 +267,9 @@ impl Services {
             return Ok(LeaveWorkspaceResponse { plan, ..LeaveWorkspaceResponse::default() });
         }
         let done = self.depart(context, order).await?;
+        if done.validated {
+            return Ok(LeaveWorkspaceResponse::default());
+        }
         let (workspace_member, standing, token) = try_join!(
             self.workspace_member_of(organization, &done),
             self.standing_of(organization, &done),

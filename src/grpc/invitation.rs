@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status};
+use super::{Services, convert, parse, status, unless_validated};
 use crate::{
     engine::{Done, InvitationOrder, Order, Sending},
     proto::{
@@ -184,8 +184,9 @@ impl InvitationService for Services {
         let workspaces = workspaces(&message.workspaces)?;
         let language = parse::language("language", &message.language)?.unwrap_or(Language::En);
         let sending = self.sending(email.clone(), time_to_live("time_to_live", message.time_to_live)?);
-        let context =
-            self.context("CreateInvitation", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("CreateInvitation", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let order = InvitationOrder {
             organization,
             invitation: InvitationId::generate(),
@@ -193,6 +194,7 @@ impl InvitationService for Services {
             sending: Some(sending),
         };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         let ((invitation, secret), token) =
             try_join!(self.invitation_of(organization, &done), self.token(&done))?;
         Ok(Response::new(CreateInvitationResponse { invitation, secret, token }))
@@ -237,13 +239,15 @@ impl InvitationService for Services {
         let Secret { organization, invitation, generation } = self.open_secret(&message.secret)?;
         let account: AccountId = parse::required("acting_account_id", &message.acting_account_id)?;
         let display_name = parse::display_name("display_name", &message.display_name)?.map(Some);
-        let context =
-            self.context("AcceptInvitation", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("AcceptInvitation", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         // Whoever is new gets the id of the invitation.
         let member = MemberId(invitation.0);
         let command = Command::AcceptInvitation { invitation, member, account, generation };
         let order = Order { display_name, ..Order::new(organization, command) };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         let ((invitation, _), standing, token) = try_join!(
             self.invitation_of(organization, &done),
             self.standing_of(organization, &done),
@@ -263,11 +267,13 @@ impl InvitationService for Services {
     ) -> Result<Response<DeclineInvitationResponse>, Status> {
         let message = request.get_ref();
         let Secret { organization, invitation, generation } = self.open_secret(&message.secret)?;
-        let context =
-            self.context("DeclineInvitation", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("DeclineInvitation", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let command = InvitationCommand::Decline { generation };
         let order = InvitationOrder { organization, invitation, command, sending: None };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         let ((invitation, _), token) = try_join!(self.invitation_of(organization, &done), self.token(&done))?;
         Ok(Response::new(DeclineInvitationResponse { invitation, token }))
     }
@@ -280,14 +286,16 @@ impl InvitationService for Services {
         let organization = parse::required("organization_id", &message.organization_id)?;
         let invitation = parse::required("invitation_id", &message.invitation_id)?;
         let time_to_live = time_to_live("time_to_live", message.time_to_live)?;
-        let context =
-            self.context("ResendInvitation", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("ResendInvitation", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         // The address never changes, so it can be read before the invitation is locked.
         let email = self.read_invitation(organization, invitation).await?.email;
         let email = email.map(|email| email.parse()).transpose().map_err(|_| status::unrecorded())?;
         let sending = email.map(|email| self.sending(email, time_to_live));
         let order = InvitationOrder { organization, invitation, command: InvitationCommand::Resend, sending };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         let ((invitation, secret), token) =
             try_join!(self.invitation_of(organization, &done), self.token(&done))?;
         Ok(Response::new(ResendInvitationResponse { invitation, secret, token }))
@@ -301,11 +309,13 @@ impl InvitationService for Services {
         let organization = parse::required("organization_id", &message.organization_id)?;
         let invitation = parse::required("invitation_id", &message.invitation_id)?;
         let workspace = parse::optional("workspace_id", &message.workspace_id)?;
-        let context =
-            self.context("RevokeInvitation", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("RevokeInvitation", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let command = InvitationCommand::Revoke { workspace };
         let order = InvitationOrder { organization, invitation, command, sending: None };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         let ((invitation, _), token) = try_join!(self.invitation_of(organization, &done), self.token(&done))?;
         Ok(Response::new(RevokeInvitationResponse { invitation, token }))
     }

@@ -12,7 +12,7 @@ use super::{
     unless_validated,
 };
 use crate::{
-    engine::{Context, EngineError, Order},
+    engine::{EngineError, Order},
     proto::{
         self, AddMemberRequest, AddMemberResponse, AddWorkspaceMemberRequest, AddWorkspaceMemberResponse,
         BatchDeactivateMembersRequest, BatchDeactivateMembersResponse, BatchGetMembersRequest,
@@ -66,9 +66,12 @@ impl MemberService for Services {
             role: parse::organization_role("role", message.role)?,
         };
         let display_name = parse::display_name("display_name", &message.display_name)?.map(Some);
-        let context = self.context("AddMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("AddMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let order = Order { display_name, ..Order::new(organization, command) };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(AddMemberResponse { member, token }))
     }
@@ -148,8 +151,10 @@ impl MemberService for Services {
         let return_time = names("return_time")
             .then(|| parse::moment("member.return_time", member.return_time))
             .transpose()?;
-        let context =
-            self.context("UpdateMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("UpdateMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&member.etag);
         let command = Command::UpdateMember {
             member: id,
             role,
@@ -165,6 +170,7 @@ impl MemberService for Services {
             }
             error => status::engine(error),
         })?;
+        unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(UpdateMemberResponse { member, token }))
     }
@@ -176,19 +182,17 @@ impl MemberService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
-        let context =
-            self.context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("DeactivateMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let return_time = parse::moment("return_time", message.return_time)?;
         let decided = departure::decided(message.departure.as_ref())?;
-        let context = Context { validate_only: message.validate_only, ..context };
-        let order = Order {
-            etag: departure::given(&message.etag),
-            ..decided.order(organization, |departure| Command::DeactivateMember {
-                member: id,
-                departure,
-                return_time,
-            })
-        };
+        let order = decided.order(organization, |departure| Command::DeactivateMember {
+            member: id,
+            departure,
+            return_time,
+        });
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
@@ -208,10 +212,13 @@ impl MemberService for Services {
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
         let restore = restore(message)?;
-        let context =
-            self.context("ReactivateMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("ReactivateMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let done =
             self.execute(context, organization, Command::ReactivateMember { member: id, restore }).await?;
+        unless_validated!(done);
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
         Ok(Response::new(ReactivateMemberResponse {
             member: Some(convert::member(standing.member)),
@@ -228,14 +235,12 @@ impl MemberService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
-        let context =
-            self.context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let decided = departure::decided(message.departure.as_ref())?;
-        let context = Context { validate_only: message.validate_only, ..context };
-        let order = Order {
-            etag: departure::given(&message.etag),
-            ..decided.order(organization, |departure| Command::RemoveMember { member: id, departure })
-        };
+        let order = decided.order(organization, |departure| Command::RemoveMember { member: id, departure });
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
@@ -291,14 +296,14 @@ impl MemberService for Services {
         let id = parse::required("member_id", &message.member_id)?;
         let decided = departure::decided(message.departure.as_ref())?;
         let command = departure::erasure(id, message.assignments, &decided)?;
-        let context =
-            self.context("EraseMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("EraseMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         if !message.confirm {
             return Err(status::unconfirmed());
         }
-        let context = Context { validate_only: message.validate_only, ..context };
-        let order =
-            Order { etag: departure::given(&message.etag), ..decided.order(organization, |_| command) };
+        let order = decided.order(organization, |_| command);
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
@@ -338,9 +343,11 @@ impl MemberService for Services {
     ) -> Result<Response<ReapplyErasureResponse>, Status> {
         let message = request.get_ref();
         let ledger = erasure::ledger(message.erasure.as_ref())?;
-        let context =
-            self.context("ReapplyErasure", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("ReapplyErasure", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let done = self.engine.reapply_erasure(context, ledger).await.map_err(status::engine)?;
+        unless_validated!(done);
         let token = self.token(&done).await?;
         Ok(Response::new(ReapplyErasureResponse { applied: done.subject.erasure_id.is_some(), token }))
     }
@@ -353,10 +360,12 @@ impl MemberService for Services {
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
         let role = parse::workspace_role("role", message.role)?;
-        let context =
-            self.context("AddWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("AddWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let command = Command::AddWorkspaceMember { workspace, member, role };
         let done = self.execute(context, organization, command).await?;
+        unless_validated!(done);
         let (workspace_member, token) =
             try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(AddWorkspaceMemberResponse { workspace_member, token }))
@@ -413,10 +422,13 @@ impl MemberService for Services {
         let member = parse::required("workspace_member.member_id", &membership.member_id)?;
         parse::mask(message.update_mask.as_ref(), &["role"])?;
         let role = parse::workspace_role("workspace_member.role", membership.role)?;
-        let context =
-            self.context("UpdateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("UpdateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&membership.etag);
         let command = Command::SetWorkspaceRole { workspace, member, role };
         let done = self.execute(context, organization, command).await?;
+        unless_validated!(done);
         let (workspace_member, token) =
             try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
         Ok(Response::new(UpdateWorkspaceMemberResponse { workspace_member, token }))
@@ -429,22 +441,16 @@ impl MemberService for Services {
         let message = request.get_ref();
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
-        let context = self.context(
-            "DeactivateWorkspaceMember",
-            &request,
-            &message.acting_account_id,
-            &message.request_id,
-        )?;
+        let context = self
+            .context("DeactivateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let decided = departure::decided(message.departure.as_ref())?;
-        let context = Context { validate_only: message.validate_only, ..context };
-        let order = Order {
-            etag: departure::given(&message.etag),
-            ..decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
-                workspace,
-                member,
-                departure,
-            })
-        };
+        let order = decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
+            workspace,
+            member,
+            departure,
+        });
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (standing, workspace_member, token) = try_join!(
@@ -468,14 +474,13 @@ impl MemberService for Services {
         let message = request.get_ref();
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
-        let context = self.context(
-            "ReactivateWorkspaceMember",
-            &request,
-            &message.acting_account_id,
-            &message.request_id,
-        )?;
+        let context = self
+            .context("ReactivateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let command = Command::ReactivateWorkspaceMember { workspace, member };
         let done = self.execute(context, organization, command).await?;
+        unless_validated!(done);
         let (workspace_member, member, token) = try_join!(
             self.workspace_member_of(organization, &done),
             self.member_of(organization, &done),
@@ -491,18 +496,16 @@ impl MemberService for Services {
         let message = request.get_ref();
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
-        let context =
-            self.context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let decided = departure::decided(message.departure.as_ref())?;
-        let context = Context { validate_only: message.validate_only, ..context };
-        let order = Order {
-            etag: departure::given(&message.etag),
-            ..decided.order(organization, |departure| Command::RemoveWorkspaceMember {
-                workspace,
-                member,
-                departure,
-            })
-        };
+        let order = decided.order(organization, |departure| Command::RemoveWorkspaceMember {
+            workspace,
+            member,
+            departure,
+        });
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (workspace_member, token) =

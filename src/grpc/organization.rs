@@ -3,7 +3,7 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, filter, parse, settings, status};
+use super::{Services, convert, filter, parse, settings, status, unless_validated};
 use crate::{
     engine::{Context, Done, Order},
     proto::{
@@ -87,10 +87,12 @@ impl OrganizationService for Services {
             owner_joins: !message.owner_stays_out,
         });
         let name = parse::display_name("owner_display_name", &message.owner_display_name)?;
-        let context =
-            self.context("CreateOrganization", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("CreateOrganization", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let order = Order { display_name: Some(name), ..Order::new(organization, command) };
         let done = self.engine.execute(context, order).await.map_err(status::engine)?;
+        unless_validated!(done);
         // A repetition shows the organization of the first call.
         let organization = done.subject.organization_id.ok_or_else(status::unrecorded)?;
         Ok(Response::new(CreateOrganizationResponse {
@@ -121,9 +123,12 @@ impl OrganizationService for Services {
         let organization = parse::present("organization", message.organization.as_ref())?;
         let id = parse::required("organization.organization_id", &organization.organization_id)?;
         let update = settings::update(message.update_mask.as_ref(), organization)?;
-        let context =
-            self.context("UpdateOrganization", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("UpdateOrganization", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&organization.etag);
         let done = self.execute(context, id, Command::UpdateOrganization(update)).await?;
+        unless_validated!(done);
         let organization = Some(convert::organization(self.read_organization(id).await?));
         Ok(Response::new(UpdateOrganizationResponse { organization, token: self.token(&done).await? }))
     }
@@ -134,10 +139,13 @@ impl OrganizationService for Services {
     ) -> Result<Response<DeleteOrganizationResponse>, Status> {
         let message = request.get_ref();
         let id = parse::required("organization_id", &message.organization_id)?;
-        let context =
-            self.context("DeleteOrganization", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("DeleteOrganization", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let command = Command::DeleteOrganization { confirmed: message.confirm };
         let done = self.execute(context, id, command).await?;
+        unless_validated!(done);
         let organization = Some(convert::organization(self.read_organization(id).await?));
         Ok(Response::new(DeleteOrganizationResponse { organization, token: self.token(&done).await? }))
     }
@@ -169,9 +177,11 @@ impl OrganizationService for Services {
             app: parse::required("app", &message.app)?,
             display_name: parse::required("display_name", &message.display_name)?,
         };
-        let context =
-            self.context("CreateWorkspace", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("CreateWorkspace", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only);
         let done = self.execute(context, organization, command).await?;
+        unless_validated!(done);
         let (workspace, token) = try_join!(self.workspace_of(organization, &done), self.token(&done))?;
         Ok(Response::new(CreateWorkspaceResponse { workspace, token }))
     }
@@ -198,10 +208,13 @@ impl OrganizationService for Services {
         let id = parse::required("workspace.workspace_id", &workspace.workspace_id)?;
         parse::mask(message.update_mask.as_ref(), &["display_name"])?;
         let display_name = parse::required("workspace.display_name", &workspace.display_name)?;
-        let context =
-            self.context("UpdateWorkspace", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("UpdateWorkspace", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&workspace.etag);
         let command = Command::RenameWorkspace { workspace: id, display_name };
         let done = self.execute(context, organization, command).await?;
+        unless_validated!(done);
         let (workspace, token) = try_join!(self.workspace_of(organization, &done), self.token(&done))?;
         Ok(Response::new(UpdateWorkspaceResponse { workspace, token }))
     }
@@ -213,9 +226,12 @@ impl OrganizationService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
-        let context =
-            self.context("DeleteWorkspace", &request, &message.acting_account_id, &message.request_id)?;
+        let context = self
+            .context("DeleteWorkspace", &request, &message.acting_account_id, &message.request_id)?
+            .validating(message.validate_only)
+            .expecting(&message.etag);
         let done = self.execute(context, organization, Command::DeleteWorkspace { workspace }).await?;
+        unless_validated!(done);
         let deactivated = match done.command_id() {
             Some(command) => self.engine.database().members_deactivated_by(organization, command).await,
             None => Ok(Vec::new()),

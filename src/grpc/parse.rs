@@ -175,7 +175,13 @@ impl Services {
         let payload = request.get_ref().encode_to_vec();
         let request_id =
             id.map(|id| EngineRequest { id, payload_mac: self.seal.fingerprint(method, &payload) });
-        Ok(Context { caller: caller(request)?, acting, request: request_id, validate_only: false })
+        Ok(Context {
+            caller: caller(request)?,
+            acting,
+            request: request_id,
+            validate_only: false,
+            etag: None,
+        })
     }
 }
 

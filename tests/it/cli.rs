@@ -60,7 +60,11 @@ fn place(directory: &TempDir, name: &str) -> String {
 
 async fn register(client: &Client, apps: &[&str]) {
     for app in apps {
-        let request = v1::RegisterAppRequest { app: (*app).to_owned(), request_id: String::new() };
+        let request = v1::RegisterAppRequest {
+            app: (*app).to_owned(),
+            request_id: String::new(),
+            ..Default::default()
+        };
         client.apps().register_app(request).await.unwrap();
     }
 }

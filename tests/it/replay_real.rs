@@ -104,7 +104,8 @@ async fn a_real_history_leaves_the_real_roster_and_every_replica_holds_its_part(
     let service = Service::start(&data_directory(&files)).await;
     let client = connect(&service.endpoint).unwrap();
     for app in APPS {
-        let request = v1::RegisterAppRequest { app: app.to_owned(), request_id: String::new() };
+        let request =
+            v1::RegisterAppRequest { app: app.to_owned(), request_id: String::new(), ..Default::default() };
         client.apps().register_app(request).await.unwrap();
     }
     let mut chat = files.follow(&service.endpoint, "chat");

@@ -128,6 +128,7 @@ impl Company {
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
             settings: None,
+            ..Default::default()
         };
         let founded = self.client.organizations().create_organization(request).await?.into_inner();
         self.organization_id =
@@ -168,6 +169,7 @@ impl Company {
             display_name: name.to_owned(),
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         let created = self.client.organizations().create_workspace(request).await?.into_inner();
         self.know_workspace(name, created.workspace)
@@ -181,6 +183,7 @@ impl Company {
             display_name: name.to_owned(),
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         let added = self.client.members().add_member(request).await?.into_inner();
         self.know_member(name, person, added.member)
@@ -195,6 +198,7 @@ impl Company {
             role: role.into(),
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         self.client.members().add_workspace_member(request).await?;
         Ok(())
@@ -233,6 +237,7 @@ impl Company {
             workspace_ids: Vec::new(),
             acting_account_id: self.owner_account_id.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         self.client.members().reactivate_member(request).await?;
         Ok(())

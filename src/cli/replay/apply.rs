@@ -63,6 +63,7 @@ impl Applier {
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "organization"),
             settings: None,
+            ..Default::default()
         };
         let response = retry(&self.calls.policy, async || {
             self.calls.client.organizations().create_organization(request.clone()).await
@@ -86,6 +87,7 @@ impl Applier {
             display_name: String::new(),
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            ..Default::default()
         };
         let response =
             retry(&self.calls.policy, async || self.calls.client.members().add_member(request.clone()).await)
@@ -109,6 +111,7 @@ impl Applier {
             update_mask: Some(FieldMask { paths: vec!["role".to_owned()] }),
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            ..Default::default()
         };
         retry(&self.calls.policy, async || self.calls.client.members().update_member(request.clone()).await)
             .await?;
@@ -140,6 +143,7 @@ impl Applier {
             display_name: workspace.to_owned(),
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            ..Default::default()
         };
         let response = retry(&self.calls.policy, async || {
             self.calls.client.organizations().create_workspace(request.clone()).await
@@ -156,6 +160,7 @@ impl Applier {
             workspace_id: self.id(workspace_name(row, workspace))?,
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            ..Default::default()
         };
         retry(&self.calls.policy, async || {
             self.calls.client.organizations().delete_workspace(request.clone()).await
@@ -178,6 +183,7 @@ impl Applier {
             role: role.into(),
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            ..Default::default()
         };
         retry(&self.calls.policy, async || {
             self.calls.client.members().add_workspace_member(request.clone()).await
@@ -204,6 +210,7 @@ impl Applier {
             update_mask: Some(FieldMask { paths: vec!["role".to_owned()] }),
             acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
+            ..Default::default()
         };
         retry(&self.calls.policy, async || {
             self.calls.client.members().update_workspace_member(request.clone()).await

@@ -153,7 +153,8 @@ async fn the_same_request_twenty_times_at_once_has_one_effect() {
 #[tokio::test]
 async fn an_app_is_registered_once_by_a_repeated_call() {
     let scene = Scene::begin().await;
-    let request = RegisterAppRequest { app: "new".to_owned(), request_id: made_up_id() };
+    let request =
+        RegisterAppRequest { app: "new".to_owned(), request_id: made_up_id(), ..Default::default() };
     let calls = (0..20).map(|_| {
         let (mut apps, request) = (scene.world.apps(), request.clone());
         async move { apps.register_app(request).await.expect("registered").into_inner().app.expect("the app") }

@@ -136,6 +136,7 @@ async fn only_owners_delete_and_only_if_they_mean_it() {
         confirm: true,
         acting_account_id: org.owner.account.clone(),
         request_id: made_up_id(),
+        ..Default::default()
     };
     let first =
         world.organizations().delete_organization(request.clone()).await.expect("deleted").into_inner();
