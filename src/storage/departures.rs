@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use diesel::{QueryableByName, sql_types};
+use diesel::{QueryableByName, sql_query, sql_types};
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
@@ -140,38 +140,35 @@ pub struct DepartureRow {
     pub applied: Vec<i32>,
 }
 
-/// $1 organization, $2 and $3 the time range or nulls, $4 to $6 where the page begins or nulls, $7 how many. Where the last
-/// change of the command stands is looked up by command: in the log, else in the history; one that is still to be
-/// sequenced nobody has applied, and one that was dropped stood at or before the floor of the history.
-struct Departures;
-
-impl Text for Departures {
-    const SQL: &'static str = "
-        SELECT d.organization_id, d.command_id, d.member_id, d.reason, d.caller, d.acting_member_id,
-               d.handover_to_member_id, d.seats_freed, d.depart_time, x.apps, x.instances, x.applied
-        FROM (SELECT * FROM departures
-              WHERE organization_id = $1 AND ($2 IS NULL OR depart_time >= $2) AND ($3 IS NULL OR depart_time < $3)
-                AND ($4 IS NULL OR (depart_time, command_id, member_id) < ($4, $5, $6))
-              ORDER BY depart_time DESC, command_id DESC, member_id DESC LIMIT $7) d
-        JOIN members m ON m.organization_id = d.organization_id AND m.member_id = d.member_id
-        CROSS JOIN history_floor f
-        CROSS JOIN LATERAL (SELECT coalesce(
-            (SELECT c.position FROM changes c WHERE c.command_id = d.command_id AND c.position = c.command_end),
-            (SELECT max(h.position) FROM history h WHERE h.command_id = d.command_id),
-            (SELECT max(9223372036854775807) FROM pending_changes p WHERE p.command_id = d.command_id),
-            f.position) AS position) command_end
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(a.app ORDER BY a.app), '{}') AS apps,
-                   coalesce(array_agg(a.instances ORDER BY a.app), '{}') AS instances,
-                   coalesce(array_agg(a.applied ORDER BY a.app), '{}') AS applied
-            FROM (SELECT known.app, count(s.subscription_id)::integer AS instances,
-                         (count(*) FILTER (WHERE s.applied_position >= command_end.position))::integer AS applied
-                  FROM unnest(m.apps) AS known (app)
-                  LEFT JOIN subscriptions s ON s.app = known.app AND s.state = 'LIVE'
-                       AND (cardinality(s.organization_ids) = 0 OR d.organization_id = ANY (s.organization_ids))
-                  GROUP BY known.app) a) x
-        ORDER BY d.depart_time DESC, d.command_id DESC, d.member_id DESC";
-}
+/// $1 organization, $2 and $3 the time range or nulls, $4 to $6 where the page begins or nulls, $7 how many. Planned anew
+/// each time, with its parameters: what is null is then no condition. Where the last change of the command stands is
+/// looked up by command: in the log, else in the history; one that is still to be sequenced nobody has applied, and one
+/// that was dropped stood at or before the floor of the history.
+const DEPARTURES: &str = "
+    SELECT d.organization_id, d.command_id, d.member_id, d.reason, d.caller, d.acting_member_id,
+           d.handover_to_member_id, d.seats_freed, d.depart_time, x.apps, x.instances, x.applied
+    FROM (SELECT * FROM departures
+          WHERE organization_id = $1 AND ($2 IS NULL OR depart_time >= $2) AND ($3 IS NULL OR depart_time < $3)
+            AND ($4 IS NULL OR (depart_time, command_id, member_id) < ($4, $5, $6))
+          ORDER BY depart_time DESC, command_id DESC, member_id DESC LIMIT $7) d
+    JOIN members m ON m.organization_id = d.organization_id AND m.member_id = d.member_id
+    CROSS JOIN history_floor f
+    CROSS JOIN LATERAL (SELECT coalesce(
+        (SELECT c.position FROM changes c WHERE c.command_id = d.command_id AND c.position = c.command_end),
+        (SELECT max(h.position) FROM history h WHERE h.command_id = d.command_id),
+        (SELECT max(9223372036854775807) FROM pending_changes p WHERE p.command_id = d.command_id),
+        f.position) AS position) command_end
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(a.app ORDER BY a.app), '{}') AS apps,
+               coalesce(array_agg(a.instances ORDER BY a.app), '{}') AS instances,
+               coalesce(array_agg(a.applied ORDER BY a.app), '{}') AS applied
+        FROM (SELECT known.app, count(s.subscription_id)::integer AS instances,
+                     (count(*) FILTER (WHERE s.applied_position >= command_end.position))::integer AS applied
+              FROM unnest(m.apps) AS known (app)
+              LEFT JOIN subscriptions s ON s.app = known.app AND s.state = 'LIVE'
+                   AND (cardinality(s.organization_ids) = 0 OR d.organization_id = ANY (s.organization_ids))
+              GROUP BY known.app) a) x
+    ORDER BY d.depart_time DESC, d.command_id DESC, d.member_id DESC";
 
 impl Database {
     /// Lists the departures of an organization in a time range, newest first, from after one.
@@ -184,16 +181,14 @@ impl Database {
     ) -> Result<Vec<DepartureRow>, StorageError> {
         type Time = sql_types::Nullable<sql_types::Timestamptz>;
         type Id = sql_types::Nullable<sql_types::Uuid>;
-        let query = prepared::<Departures, _>(|query| {
-            query
-                .bind::<sql_types::Uuid, _>(organization.0)
-                .bind::<Time, _>(start)
-                .bind::<Time, _>(end)
-                .bind::<Time, _>(after.map(|key| key.depart_time))
-                .bind::<Id, _>(after.map(|key| key.command_id))
-                .bind::<Id, _>(after.map(|key| key.member_id))
-                .bind::<sql_types::BigInt, _>(limit)
-        });
+        let query = sql_query(DEPARTURES)
+            .bind::<sql_types::Uuid, _>(organization.0)
+            .bind::<Time, _>(start)
+            .bind::<Time, _>(end)
+            .bind::<Time, _>(after.map(|key| key.depart_time))
+            .bind::<Id, _>(after.map(|key| key.command_id))
+            .bind::<Id, _>(after.map(|key| key.member_id))
+            .bind::<sql_types::BigInt, _>(limit);
         Ok(query.load(&mut self.read().await?).await?)
     }
 }
