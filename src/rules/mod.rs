@@ -19,12 +19,12 @@
 //! - R23 a change of the account is a change of each of its members: [`profile_changed`].
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
 //! - R25 to R29 a REMOVED member is in no list and returns with the same id, into no workspace.
-//! - R50, R51 who was erased, or has another account, is a new member by accepting an invitation.
 //! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
 //! - R35, R48 an ACTIVE member holds a seat, free with the access: [`seats`].
 //! - R37 who is deactivated by others keeps the account. R36, R38, R39 leaving the only organization ends the
 //!   account, and only with an acknowledgement: else [`Blocker::OnlyOrganization`].
 //! - R41 to R43 who is DEACTIVATED or REMOVED can be erased by an owner. R44 to R46 content stays, under a random tombstone.
+//! - R50, R51 who was erased, or has another account, is a new member by accepting an invitation.
 //! - R55, R56, R59 what time does: inactive guests, planned returns, who is to leave.
 //! - R57 a workspace keeps an ACTIVE admin: a successor, or an explicit decision otherwise. R58 who takes over is named in
 //!   the change.

@@ -4,7 +4,9 @@ use std::env;
 
 use futures_util::{future::join_all, join};
 use rollcall_client::v1::*;
-use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied};
+use tonic::Code::{
+    AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted,
+};
 
 use crate::fixtures::{Invited, Org, Person, World, inviting, refused, told};
 
@@ -439,4 +441,53 @@ async fn r62_whom_an_invitation_finds() {
     operator.revoke(&org, &invited.id).await.expect("it has ended already");
     assert_eq!(world.invitation(&org, &invited.id).await.state(), InvitationState::Declined);
     refused(operator.decline("made up").await, InvalidArgument, "INVITATION_SECRET_INVALID");
+}
+
+/// The seat is taken by accepting, not by inviting (R52).
+#[tokio::test]
+async fn r35_accepting_takes_a_seat() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let mut invited = Vec::new();
+    for number in 0..4 {
+        let name = format!("p{number}");
+        invited.push((world.account(&name).await, world.invite(&org, &name, &[&org.general]).await));
+    }
+    let limited = format!("UPDATE organizations SET seat_limit = 2 WHERE organization_id = '{}'", org.id);
+    world.server().database().batch_execute(&limited).await.expect("one is free");
+    let calls = invited.iter().map(|(account, one)| {
+        let caller = world.operator().acting(account);
+        async move { caller.accept(&one.secret).await }
+    });
+    let (taken, refused_ones): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
+    assert_eq!(taken.len(), 1, "of many at once one");
+    for answer in refused_ones {
+        refused(answer, ResourceExhausted, "NO_SEAT");
+    }
+    let waiting = world.list_invited_too(&org).await;
+    assert_eq!(
+        waiting.iter().filter(|one| one.state() == MemberState::Invited).count(),
+        3,
+        "they can try again"
+    );
+}
+
+#[tokio::test]
+async fn r01_a_deleted_organization_invites_nobody() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.account("bob").await;
+    let invited = world.invite(&org, "bob", &[&org.general]).await;
+    let request =
+        DeleteOrganizationRequest { organization_id: org.id.clone(), confirm: true, ..Default::default() };
+    world.organizations().delete_organization(request).await.expect("deleted");
+    let ended = world.invitation(&org, &invited.id).await;
+    assert_eq!((ended.state(), ended.email), (InvitationState::Revoked, String::new()));
+    let operator = world.operator();
+    let reason = "ORGANIZATION_DELETED";
+    refused(world.operator().acting(&bob).accept(&invited.secret).await, FailedPrecondition, reason);
+    refused(operator.decline(&invited.secret).await, FailedPrecondition, reason);
+    refused(operator.resend(&org, &invited.id).await, FailedPrecondition, reason);
+    refused(operator.revoke(&org, &invited.id).await, FailedPrecondition, reason);
+    refused(operator.invite(&org, "eve", &[]).await, FailedPrecondition, reason);
 }
