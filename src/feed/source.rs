@@ -220,6 +220,11 @@ impl Thing {
         }
     }
 
+    /// Whether it is somebody whose personal data is gone.
+    pub fn is_erased(&self) -> bool {
+        matches!(self, Self::Member { state: MembershipState::Erased, .. })
+    }
+
     /// Whether it comes with personal data.
     pub fn has_profile(&self) -> bool {
         matches!(self, Self::Member { profile: Some(_), .. })

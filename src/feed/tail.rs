@@ -1,5 +1,7 @@
 //! The tail: the one task of a replica that has changes sequenced, and reads them for all its streams.
 //!
+//! Where it reads that somebody was erased, it drops what it read before: that may still tell who it was (R42).
+//!
 //! Each call sequences and then reads what came after the last change that it knows, into the [`Window`]. Every such read
 //! looks whether that change is still in the log. Where it is not, the database that answers is another one, promoted
 //! without the end of the log, or restored: a new *history* begins, and what follows the old one must end (C7). That the
@@ -109,6 +111,10 @@ impl<Q: Sequence> Tail<Q> {
         let last = entries.last().map_or(read.last, |entry| entry.point);
         let ends = entries.iter().rev().find(|entry| entry.point.position == entry.command_end);
         let end = ends.map_or(read.end, |entry| entry.point);
+        if entries.iter().any(|entry| entry.thing.is_erased()) {
+            // What was read before may still name the account, and the person. Whoever is behind reads it anew.
+            self.window.reset(self.history, read.last.position);
+        }
         self.window.push(entries);
         Read { last, end }
     }

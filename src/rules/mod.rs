@@ -7,6 +7,7 @@
 //! - R02 an account lives on without any membership; a DEACTIVATED one counts as belonging (R31).
 //! - R03 a change of role changes the role alone.
 //! - R04 everyone may deactivate themselves, in a workspace and in the organization.
+//! - R08, R09 only owners erase members; only the holder deletes an account: [`permit_account`].
 //! - R06 an organization may forbid just that: [`state::Settings`].
 //! - R05, R07, R61 who may do what to whom: [`tables::permitted`].
 //! - R10, R53 who revokes an invitation, or one workspace of it; R54 what was accepted is not revoked. R52 until then it
@@ -15,6 +16,7 @@
 //! - R15 a command from an app is the same command. R16, R21 it takes effect with its commit.
 //! - R17, R21, R24 who is told by mail: [`notices()`], one message for each person and command. R49 it goes to the
 //!   address from before the command.
+//! - R18 leaving is planned first: [`plan`] decides like [`decide`], and also says what stands in the way.
 //! - R19, R20 an organization deactivation closes everything in it at once. R22 other organizations are untouched.
 //! - R23 a change of the account is a change of each of its members: [`profile_changed`].
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
@@ -24,7 +26,7 @@
 //! - R37 who is deactivated by others keeps the account. R36, R38, R39 leaving the only organization ends the
 //!   account, and only with an acknowledgement: else [`Blocker::OnlyOrganization`].
 //! - R41 to R43 who is DEACTIVATED or REMOVED can be erased by an owner. R44 to R46 content stays, under a random tombstone.
-//! - R50, R51 who was erased, or has another account, is a new member by accepting an invitation.
+//! - R47 to R51: who is erased is in no list, is told at the address that is then gone, and comes back as somebody new.
 //! - R55, R56, R59 what time does: inactive guests, planned returns, who is to leave.
 //! - R57 a workspace keeps an ACTIVE admin: a successor, or an explicit decision otherwise. R58 who takes over is named in
 //!   the change.

@@ -72,9 +72,13 @@ impl Text for EraseMember {
             SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
             WHERE organization_id = $2 AND state = 'PENDING'
               AND email_key = (SELECT a.email_key FROM accounts a WHERE a.account_id = $6)
-            RETURNING 1
+            RETURNING invitation_id
         ), mail AS (
-            DELETE FROM mails WHERE organization_id = $2 AND (member_id = $3 OR account_id = $6) RETURNING 1
+            DELETE FROM mails
+            WHERE organization_id = $2
+              AND (member_id = $3 OR account_id = $6
+                   OR invitation_id IN (SELECT i.invitation_id FROM invitation i))
+            RETURNING 1
         )
         INSERT INTO erasures (erasure_id, kind, organization_id, member_id, tombstone_id, erased_by, profiles, addresses,
                               external_ids, invitations, mails)
@@ -96,9 +100,11 @@ impl Text for EraseAccount {
             UPDATE invitations
             SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
             WHERE state = 'PENDING' AND email_key = (SELECT a.email_key FROM accounts a WHERE a.account_id = $2)
-            RETURNING 1
+            RETURNING invitation_id
         ), mail AS (
-            DELETE FROM mails WHERE account_id = $2 RETURNING 1
+            DELETE FROM mails
+            WHERE account_id = $2 OR invitation_id IN (SELECT i.invitation_id FROM invitation i)
+            RETURNING 1
         ), account AS (
             UPDATE accounts
             SET state = 'DELETED', email = NULL, email_key = NULL, language = 'en', version = version + 1,

@@ -10,7 +10,7 @@ use rollcall_client::v1::{
 };
 use tonic::transport::Channel;
 
-use crate::support::Server;
+use crate::support::{Database, Server};
 
 mod caller;
 mod follow;
@@ -20,7 +20,7 @@ mod refusals;
 pub(crate) use caller::{Caller, mask, regardless};
 pub(crate) use follow::{Follower, told};
 pub(crate) use invitations::{Invited, inviting};
-pub(crate) use refusals::{declared_reasons, invalid, invalid_within, reason, refused, unknown};
+pub(crate) use refusals::{blockers, declared_reasons, invalid, invalid_within, reason, refused, unknown};
 
 /// The apps that every world has. Organizations begin in `chat`; nothing happens in `track` unless a test says so.
 pub(crate) const APPS: [&str; 3] = ["chat", "boards", "track"];
@@ -64,6 +64,16 @@ impl World {
         }
         world.fence = fence.id;
         world
+    }
+
+    /// A world on the service of a store that another world filled. Nothing is made, and nothing can be followed.
+    pub(crate) fn resumed(server: Server) -> Self {
+        Self { server, fence: String::new() }
+    }
+
+    /// Ends the service; its database stays.
+    pub(crate) async fn stop(self) -> Database {
+        self.server.stop().await
     }
 
     /// The service, and the database under it.

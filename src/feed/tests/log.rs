@@ -113,6 +113,11 @@ impl Log {
         self.commit(&(0..changes).map(|member| (app, member)).collect::<Vec<_>>());
     }
 
+    /// Commits the erasure of a member.
+    pub(super) fn erase(&self, app: &'static str, member: u128) {
+        self.state().erase(app, member);
+    }
+
     /// Commits a command after the snapshot page of that number, counted from 0, was read.
     pub(super) fn commit_after_page(&self, page: usize, subjects: &[Subject]) {
         self.state().after_page.insert(page, subjects.to_vec());
@@ -177,6 +182,14 @@ impl State {
             })
             .collect();
         self.pending.push(command);
+    }
+
+    fn erase(&mut self, name: &'static str, member: u128) {
+        self.commit(&[(name, member)]);
+        let erased = self.pending.last_mut().and_then(|command| command.last_mut()).expect("one change");
+        if let Thing::Member { state, .. } = &mut erased.entry.thing {
+            *state = MembershipState::Erased;
+        }
     }
 
     /// The next version of a member.

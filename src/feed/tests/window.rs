@@ -333,3 +333,31 @@ async fn c8_a_replica_that_was_away_while_the_log_was_trimmed_takes_it_for_no_fo
     anew.catch_up().await;
     anew.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn r42_what_was_read_before_an_erasure_is_not_told_from_the_window() {
+    let log = Log::new();
+    let replica = started(&log).await;
+    let mut quick = replica.follow(beginning());
+    log.commit_many("chat", 10);
+    quick.catch_up().await;
+    // It is in the window.
+    let mut late = replica.follow(beginning());
+    late.catch_up().await;
+    assert_eq!(log.state().reads, 0);
+    log.erase("chat", 3);
+    quick.catch_up().await;
+    assert_eq!(log.state().reads, 0, "who keeps up is told of the erasure itself from the window");
+    let mut later = replica.follow(beginning());
+    later.catch_up().await;
+    assert!(log.state().reads > 0, "the entries from before the erasure were kept");
+    for follower in [&quick, &later] {
+        follower.check();
+        assert_eq!(follower.positions(), Vec::from_iter(1..=11));
+    }
+    // From there on all is as before.
+    let reads = log.state().reads;
+    log.commit_many("chat", 10);
+    later.catch_up().await;
+    assert_eq!(log.state().reads, reads);
+}

@@ -1,7 +1,10 @@
 //! The numbered rules, through the API and on a real Postgres. Each test carries the numbers of its rules.
 
+mod departures;
+mod erasing;
 mod invitations;
 mod leaving;
+mod limits;
 mod organization_deletion;
 mod organization_departures;
 mod permissions;

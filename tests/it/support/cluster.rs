@@ -51,6 +51,17 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// A database that is what this one is now. Nobody else may be connected to this one.
+    pub(crate) async fn copy(self) -> (Self, Self) {
+        let Self { url, client } = self;
+        drop(client);
+        let (_, name) = url.rsplit_once('/').expect("a URL with a database");
+        let name = name.split('?').next().expect("a name").to_owned();
+        // Postgres itself waits a moment until the others have gone.
+        let copy = create(&format!("TEMPLATE {name}")).await;
+        (Self { client: connect(&url).await, url }, copy)
+    }
+
     /// The same database, over another connection.
     pub(crate) async fn another(&self) -> Self {
         Self { url: self.url.clone(), client: connect(&self.url).await }
@@ -59,12 +70,20 @@ impl Database {
 
 /// Creates an empty database.
 pub(crate) async fn create_database() -> Database {
+    create("").await
+}
+
+async fn create(options: &str) -> Database {
     let (admin, name) = tokio::task::spawn_blocking(|| {
         (SHARED.cluster.url("rollcall"), format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
     })
     .await
     .expect("the cluster starts");
-    connect(&admin).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+    connect(&admin)
+        .await
+        .batch_execute(&format!("CREATE DATABASE {name} {options}"))
+        .await
+        .expect("a database");
     let url = SHARED.cluster.url(&name);
     let client = connect(&url).await;
     Database { url, client }
