@@ -149,13 +149,11 @@ async fn slice(transaction: &Transaction, member: Member, ends: bool) -> Result<
         transaction.workspace_admins(organization, member.id),
         transaction.others_belong(organization, member.id),
     );
+    let live = live.transpose()?.unwrap_or_default();
     Ok(State {
         organization: found?,
-        workspaces: workspaces?
-            .into_iter()
-            .chain(live.transpose()?.unwrap_or_default())
-            .map(|workspace| (workspace.id, workspace))
-            .collect(),
+        live_workspaces: live.len(),
+        workspaces: workspaces?.into_iter().chain(live).map(|workspace| (workspace.id, workspace)).collect(),
         workspace_members: memberships?
             .into_iter()
             .map(|membership| ((membership.workspace_id, membership.member_id), membership))

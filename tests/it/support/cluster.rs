@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 struct Shared {
     cluster: Cluster,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 static SHARED: LazyLock<Shared> = LazyLock::new(|| {
@@ -25,7 +25,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     .expect("a private Postgres for the tests");
     // A static is never dropped: what is left of the directory is removed by the next run.
     remove_leftovers(&directory);
-    Shared { cluster, _directory: directory }
+    Shared { cluster, directory: directory }
 });
 
 /// Directories of earlier runs whose Postgres is gone.
@@ -66,6 +66,13 @@ impl Database {
     pub(crate) async fn another(&self) -> Self {
         Self { url: self.url.clone(), client: connect(&self.url).await }
     }
+}
+
+/// What the Postgres of this run has written to its log.
+pub(crate) async fn postgres_log() -> String {
+    let read = || std::fs::read(SHARED.directory.path().join("postgres.log")).expect("the log of Postgres");
+    let log = tokio::task::spawn_blocking(read).await.expect("it is read");
+    String::from_utf8_lossy(&log).into_owned()
 }
 
 /// Creates an empty database.

@@ -6,7 +6,7 @@ mod replica;
 mod server;
 
 pub(crate) use self::{
-    cluster::{Database, create_database},
+    cluster::{Database, create_database, postgres_log},
     python::python,
     replica::Replica,
     server::Server,
