@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos faults bench lint
+.PHONY: help demo test replay-check import-check chaos races faults bench lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ import-check: ## Import DATA/roster.csv, export it again and compare
 chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and judge what was recorded (SEED=1 CHANGES=100000)
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_CHAOS_CHANGES="$(or $(CHANGES),100000)" ROLLCALL_CHAOS_SEED="$(or $(SEED),1)" cargo test --release --test it c1_to_c5 -- --nocapture
+
+races: ## Run each race ROUNDS times, in release (ROUNDS=1000)
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --release --test it -- races:: r54_of_accepting --nocapture
 
 faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null

@@ -373,7 +373,7 @@ async fn r57_r60_a_departure_that_is_not_what_was_planned_does_nothing() {
 }
 
 #[tokio::test]
-async fn r21_a_departure_on_a_state_that_has_changed_since_does_nothing() {
+async fn a_departure_on_a_state_that_has_changed_since_does_nothing() {
     let world = World::start().await;
     let org = world.organization("ada").await;
     let bob = world.member_in(&org, "bob", &[&org.general]).await;

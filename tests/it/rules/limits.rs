@@ -25,7 +25,7 @@ fn confirmed() -> DepartureTerms {
 }
 
 #[tokio::test]
-async fn r07_nobody_ends_more_than_ten_memberships_within_an_hour_unasked() {
+async fn nobody_ends_more_than_ten_memberships_within_an_hour_unasked() {
     let world = World::start().await;
     let org = world.organization("ada").await;
     let first = world.member_as(&org, "first", OrganizationRole::Admin).await;
@@ -62,7 +62,7 @@ async fn r07_nobody_ends_more_than_ten_memberships_within_an_hour_unasked() {
 }
 
 #[tokio::test]
-async fn r07_a_batch_above_the_limit_is_refused_before_its_first() {
+async fn a_batch_above_the_limit_is_refused_before_its_first() {
     let world = World::start().await;
     let org = world.organization("ada").await;
     let people = people(&world, &org, "bob", LIMIT + 1).await;
