@@ -386,6 +386,7 @@ async fn a_departure_on_a_state_that_has_changed_since_does_nothing() {
     };
     let owner = world.acting(&org.owner);
     let mark = world.mark().await;
+    let etag = world.get(&org, &bob).await.etag;
     refused(owner.deactivate_as_asked(message(false, "bm90LWl0")).await, Aborted, "ETAG_MISMATCH");
     // Checking alone changes nothing and answers nothing.
     let checked = owner.deactivate_as_asked(message(true, "")).await.expect("it would work");
@@ -395,4 +396,8 @@ async fn a_departure_on_a_state_that_has_changed_since_does_nothing() {
     refused(refusal, PermissionDenied, "ROLE_INSUFFICIENT");
     assert_eq!(world.state(&org, &bob).await, MemberState::Active);
     assert_eq!(world.changes_since(mark).await, 1, "the member who was added");
+    owner.set_role(&org, &bob, OrganizationRole::Admin).await.expect("changed since");
+    refused(owner.deactivate_as_asked(message(false, &etag)).await, Aborted, "ETAG_MISMATCH");
+    let etag = world.get(&org, &bob).await.etag;
+    owner.deactivate_as_asked(message(false, &etag)).await.expect("as it was read");
 }
