@@ -24,8 +24,7 @@ pub(super) fn ledger(entry: Option<&proto::Erasure>) -> Result<Ledger, Status> {
         None => LedgerSubject::Member(
             parse::required("erasure.organization_id", &entry.organization_id)?,
             parse::required("erasure.member_id", &entry.member_id)?,
-            Uuid::try_parse(&entry.tombstone_id)
-                .map_err(|_| status::invalid_field("erasure.tombstone_id", "must be a UUID"))?,
+            parse::required::<ErasureId>("erasure.tombstone_id", &entry.tombstone_id)?.0,
         ),
     };
     Ok(Ledger { what, erased_by })

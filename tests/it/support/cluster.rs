@@ -25,7 +25,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     .expect("a private Postgres for the tests");
     // A static is never dropped: what is left of the directory is removed by the next run.
     remove_leftovers(&directory);
-    Shared { cluster, directory: directory }
+    Shared { cluster, directory }
 });
 
 /// Directories of earlier runs whose Postgres is gone.
