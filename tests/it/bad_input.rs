@@ -11,6 +11,7 @@ mod invitations;
 mod organizations;
 mod reasons;
 mod repetitions;
+mod table;
 mod unknown_things;
 
 /// A small organization, as it is before anything wrong arrives.
