@@ -8,6 +8,7 @@ mod cli;
 mod dependencies;
 mod embedded;
 mod erasure_scan;
+mod etags;
 mod examples;
 mod faults;
 mod feed;
