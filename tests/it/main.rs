@@ -17,6 +17,7 @@ mod fixtures;
 mod history;
 mod invitations;
 mod mail;
+mod model;
 mod ordering;
 mod pages;
 mod pipeline;
