@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::support::Server;
 
+mod asking;
 mod commands;
 mod departures;
 mod driver;

@@ -280,16 +280,33 @@ impl Draw {
                 steps.push(self.step());
             }
             steps.push(Step { actor, command: Command::Carry });
+        } else if self.one_in(12) {
+            self.invitation(steps);
         } else {
             steps.push(self.step());
         }
+    }
+
+    /// An invitation, perhaps revoked, and accepted.
+    fn invitation(&mut self, steps: &mut Vec<Step>) {
+        let (place, slot) = (self.place(), self.slot());
+        let org = PLACES[place].0;
+        let other = self.place();
+        let places = if other != place && PLACES[other].0 == org { vec![place, other] } else { vec![place] };
+        let command = Command::Invite { org, slot, role: *self.0.pick(&ROLES), places };
+        steps.push(Step { actor: None, command });
+        if self.one_in(2) {
+            let command = Command::Revoke { org, slot, place: self.one_in(2).then_some(place) };
+            steps.push(Step { actor: self.actor(org, slot), command });
+        }
+        steps.push(Step { actor: Some(slot), command: Command::Accept { org, slot } });
     }
 
     fn step(&mut self) -> Step {
         let (place, slot) = (self.place(), self.slot());
         let org = PLACES[place].0;
         let mut actor = self.actor(org, slot);
-        let command = match self.0.below(40) {
+        let command = match self.0.below(46) {
             0 => {
                 actor = None;
                 Command::Register { slot }
@@ -329,6 +346,16 @@ impl Draw {
             }
             21 if self.one_in(3) => Command::DeleteOrganization { org, confirm: !self.one_in(3) },
             21 | 22 => Command::DeleteAccount { slot, terms: self.terms() },
+            40 | 41 => {
+                let places = if self.one_in(4) { Vec::new() } else { vec![place] };
+                Command::Invite { org, slot, role: *self.0.pick(&ROLES), places }
+            }
+            42 | 43 => {
+                actor = Some(if self.one_in(6) { self.slot() } else { slot });
+                Command::Accept { org, slot }
+            }
+            44 if self.one_in(3) => Command::Decline { org, slot },
+            44 | 45 => Command::Revoke { org, slot, place: self.one_in(2).then_some(place) },
             _ => {
                 let (by, departure) = self.departure();
                 actor = by;

@@ -74,7 +74,8 @@ impl Model {
             }
         }
         let open = self.open_places(key);
-        let last = |place: Place| open == [place] && self.bug != Some(Bug::C);
+        let cascades = self.bug != Some(Bug::C);
+        let last = |place: Place| open == [place] && cascades;
         let (closing, whole) = match way {
             Way::Deactivate | Way::Leave | Way::Remove => (open.clone(), true),
             Way::DeactivateIn(place) | Way::LeaveIn(place) => {

@@ -102,9 +102,13 @@ impl Driver {
         driver
     }
 
+    /// The address of a person, whichever their account is.
+    pub(super) fn email(&self, slot: Slot) -> String {
+        format!("{}.{slot}@example.com", self.tag)
+    }
+
     async fn register(&self, slot: Slot) -> Result<String, Status> {
-        let email = format!("{}.{slot}@example.com", self.tag);
-        let request = CreateAccountRequest { email, ..Default::default() };
+        let request = CreateAccountRequest { email: self.email(slot), ..Default::default() };
         let made = call!(self, AccountServiceClient, create_account, request)?;
         Ok(made.account.expect("the account").account_id)
     }
@@ -191,9 +195,10 @@ impl Driver {
         self.update(organization, &format!("settings.{path}"), acting).await
     }
 
-    /// The newest member of the person, or nobody's id.
+    /// The newest member of the person; else their invitation, which may become one; else nobody's id.
     fn member(&self, org: Org, slot: Slot) -> String {
-        self.names.newest_member(org, slot).unwrap_or_else(made_up_id)
+        let invited = || self.names.newest_invitation(org, slot).map(|(id, _)| id);
+        self.names.newest_member(org, slot).or_else(invited).unwrap_or_else(made_up_id)
     }
 
     fn acting(&self, actor: Option<Slot>) -> String {
@@ -210,7 +215,10 @@ impl Driver {
                 self.depart(&departure, &etag, acting).await
             }
             Command::Depart(departure) => self.depart(departure, "", acting).await,
-            command => self.command(command, acting).await,
+            command => match self.ask(command, &acting).await {
+                Some(sent) => sent,
+                None => self.command(command, acting).await,
+            },
         };
         match sent {
             Ok(()) => Answer::Done,
@@ -538,7 +546,7 @@ fn refused(status: &Status) -> Answer {
     let reason = reason(status);
     let declared = &crate::fixtures::declared_reasons()[&reason].code;
     let code = code_name(status.code());
-    assert_eq!(code, declared, "{status:?}");
+    assert_eq!(code, *declared, "{status:?}");
     Answer::Refused(reason)
 }
 

@@ -93,7 +93,7 @@ impl Model {
         };
         for (place, role) in invitation.places.iter().map(|place| (*place, WorkspaceRole::Member)) {
             let open = self.seats.get(&(place, key)).map(|seat| seat.state);
-            if self.live_places[place] && open != Some(WorkspaceMemberState::Active) {
+            if self.live_places[place] && matches!(open, None | Some(WorkspaceMemberState::Removed)) {
                 self.seats.insert((place, key), Seat::new(role));
             }
         }

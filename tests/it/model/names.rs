@@ -20,6 +20,8 @@ pub(super) struct Names {
     pub(super) accounts: BTreeMap<Slot, Vec<String>>,
     members: HashMap<String, Key>,
     newest: BTreeMap<(Org, Slot), String>,
+    /// The newest invitation of each person: its id and its secret.
+    invitations: BTreeMap<(Org, Slot), (String, String)>,
 }
 
 impl Names {
@@ -48,6 +50,20 @@ impl Names {
 
     pub(super) fn newest_member(&self, org: Org, slot: Slot) -> Option<String> {
         self.newest.get(&(org, slot)).cloned()
+    }
+
+    pub(super) fn invitation(&mut self, org: Org, slot: Slot, id: String, secret: String) {
+        self.invitations.insert((org, slot), (id, secret));
+    }
+
+    pub(super) fn newest_invitation(&self, org: Org, slot: Slot) -> Option<(String, String)> {
+        self.invitations.get(&(org, slot)).cloned()
+    }
+
+    /// Who is invited; the id itself where nobody knows.
+    pub(super) fn invited(&self, invitation_id: &str) -> String {
+        let found = self.invitations.iter().find(|(_, (id, _))| id == invitation_id);
+        found.map_or_else(|| invitation_id.to_owned(), |((org, slot), _)| format!("{org}/{slot}"))
     }
 
     /// The members of an organization that were ever seen.

@@ -40,6 +40,7 @@ impl Driver {
                 let request = ListMembersRequest {
                     organization_id: organization_id.clone(),
                     page_size: ALL,
+                    include_invited: true,
                     ..Default::default()
                 };
                 call!(self, MemberServiceClient, list_members, request)
@@ -66,8 +67,14 @@ impl Driver {
         let (state, seats) = (word(found.state().as_str_name()), found.seats_used.unwrap_or(-1));
         facts.insert(format!("organization {org}"), format!("{state} seats {seats}"));
         for member in members.expect("the members").members {
-            let words = member_in_words(member.state(), member.role(), member.leaving);
-            facts.insert(format!("listed {}", self.names.who(&member.member_id)), words);
+            let fact = if member.state() == MemberState::Invited {
+                let role = word(member.role().as_str_name()).to_owned();
+                (format!("invited {}", self.names.invited(&member.member_id)), role)
+            } else {
+                let words = member_in_words(member.state(), member.role(), member.leaving);
+                (format!("listed {}", self.names.who(&member.member_id)), words)
+            };
+            facts.extend([fact]);
         }
         for member in rendered.expect("the members").members {
             let how = member.rendering().as_str_name().trim_start_matches("RENDERING_").to_owned();
@@ -91,11 +98,16 @@ impl Driver {
             organization_id: workspace.organization_id.clone(),
             workspace_id: workspace.workspace_id.clone(),
             page_size: ALL,
+            include_invited: true,
             ..Default::default()
         };
         let found = call!(self, MemberServiceClient, list_workspace_members, request);
         let which = self.names.which(&workspace.workspace_id);
         let seats = found.expect("the memberships").workspace_members.into_iter().map(|seat| {
+            if seat.state() == WorkspaceMemberState::Invited {
+                let who = self.names.invited(&seat.member_id);
+                return (format!("invited in {which}: {who}"), word(seat.role().as_str_name()).to_owned());
+            }
             let who = self.names.who(&seat.member_id);
             (format!("listed in {which}: {who}"), seat_in_words(seat.state(), seat.role()))
         });

@@ -167,7 +167,9 @@ impl Model {
     pub(super) fn target(&self, org: Org, slot: Slot, no: &mut Refusals) -> Option<Key> {
         let key = self.key(org, slot);
         if key.is_none() {
-            no.push("MEMBER_NOT_FOUND");
+            let invited =
+                self.invitations.get(&(org, slot)).is_some_and(|found| found.standing == Standing::Pending);
+            no.push(if invited { "MEMBER_INVITED" } else { "MEMBER_NOT_FOUND" });
         }
         key
     }

@@ -232,6 +232,15 @@ impl Model {
                 facts.insert(format!("listed in {place}: {key}"), seat.to_string());
             }
         }
+        for ((org, slot), invitation) in &self.invitations {
+            if invitation.standing == Standing::Pending {
+                let role = word(invitation.role.as_str_name()).to_owned();
+                facts.insert(format!("invited {org}/{slot}"), role);
+                for place in &invitation.places {
+                    facts.insert(format!("invited in {place}: {org}/{slot}"), "MEMBER".to_owned());
+                }
+            }
+        }
         for (slot, accounts) in self.accounts.iter().enumerate() {
             for (number, live) in accounts.iter().enumerate() {
                 let state = if *live { "ACTIVE" } else { "DELETED" };
