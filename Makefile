@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races faults bench lint
+.PHONY: help demo test replay-check import-check chaos races model faults bench lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and jud
 races: ## Run each race ROUNDS times, in release (ROUNDS=1000)
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --release --test it -- races:: r54_of_accepting --nocapture
+
+model: ## Compare SEQUENCES of random commands with a model of the rules, from SEED on (SEED=1 SEQUENCES=3000)
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_MODEL_SEQUENCES="$(or $(SEQUENCES),3000)" ROLLCALL_MODEL_SEED="$(or $(SEED),1)" cargo test --release --test it random_commands_do_what -- --nocapture
 
 faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null

@@ -40,6 +40,11 @@ impl Departure {
         Self { leave_without_admin: true, ..Self::default() }
     }
 
+    /// Whether it matters who is the last ADMIN of a workspace: it may not be left, or somebody succeeds (R57).
+    pub fn asks_about_admins(&self) -> bool {
+        !self.leave_without_admin || self.successor.is_some() || !self.workspace_successors.is_empty()
+    }
+
     /// Everyone who is to become something.
     pub fn successors(&self) -> impl Iterator<Item = MemberId> {
         let named = self.owner_successor.into_iter().chain(self.successor);

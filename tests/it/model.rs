@@ -127,7 +127,7 @@ async fn run(channel: Channel, seeds: Vec<u64>) -> Outcome {
     let mut outcome = Outcome::default();
     for seed in seeds {
         let steps = commands::sequence(seed, LENGTH);
-        let recording = driver::record(channel.clone(), seed, &steps).await;
+        let recording = driver::record(channel.clone(), &steps).await;
         outcome.count(&recording);
         if let Err(difference) = judge(&recording, None) {
             outcome.failures.push(shrunk(&channel, seed, steps, difference).await);
@@ -155,7 +155,7 @@ async fn shrunk(channel: &Channel, seed: u64, mut steps: Vec<Step>, mut differen
         let mut fewer = steps.clone();
         fewer.remove(at);
         attempts += 1;
-        let recording = driver::record(channel.clone(), seed, &fewer).await;
+        let recording = driver::record(channel.clone(), &fewer).await;
         if let Err(other) = judge(&recording, None) {
             fewer.truncate(other.steps);
             (steps, difference) = (fewer, other);

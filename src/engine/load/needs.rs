@@ -100,7 +100,7 @@ pub(super) fn departure_of(command: &Command) -> Option<&Departure> {
 
 /// Whether what the command takes away includes being the ADMIN of a workspace, which may be left without one (R57).
 pub(super) fn ends_admin(command: &Command, member: &Member, memberships: &[WorkspaceMember]) -> bool {
-    if departure_of(command).is_none_or(|departure| departure.leave_without_admin) {
+    if !departure_of(command).is_some_and(Departure::asks_about_admins) {
         return false;
     }
     let within = match command {

@@ -7,7 +7,7 @@ use futures_util::{future::OptionFuture, join};
 use super::{Plan, needs::departure_of};
 use crate::{
     rules::{
-        Command,
+        Command, Departure,
         ids::{MemberId, WorkspaceId},
         invitations::InvitedTo,
         state::{Workspace, WorkspaceMember},
@@ -59,9 +59,9 @@ pub(super) async fn read(
     let counts = needs.seats.is_some();
     let contract = needs.seats.flatten();
     // Whose place as the last ADMIN is asked about.
-    let admin = needs.member.filter(|_| {
-        alone && departure_of(&order.command).is_some_and(|departure| !departure.leave_without_admin)
-    });
+    let admin = needs
+        .member
+        .filter(|_| alone && departure_of(&order.command).is_some_and(Departure::asks_about_admins));
     let alone_on_themselves = acting.filter(|acting| alone && needs.member == Some(*acting));
     let (
         invited_to,

@@ -27,6 +27,8 @@ pub(super) const PLACES: [(Org, &str); 5] =
 pub(super) struct Step {
     pub(super) actor: Option<Slot>,
     pub(super) command: Command,
+    /// Whether it only fills the world, so that nobody looks at what it does but the streams.
+    pub(super) fills: bool,
 }
 
 /// What is commanded.
@@ -123,6 +125,13 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    /// Whether accounts may begin or end with it.
+    pub(super) fn may_end_accounts(&self) -> bool {
+        matches!(self, Self::Register { .. } | Self::Depart(_) | Self::Carry | Self::DeleteAccount { .. })
+    }
+}
+
 /// A departure: who leaves what, how, and what is decided beforehand.
 #[derive(Debug, Clone)]
 pub(super) struct Departure {
@@ -185,15 +194,15 @@ pub(super) fn sequence(seed: u64, length: usize) -> Vec<Step> {
     let contract = draw.one_in(3);
     for org in 0..ORGS {
         if contract {
-            steps.push(by_workload(Command::JoinContract { org, join: true }));
+            steps.push(filling(Command::JoinContract { org, join: true }));
         }
         for slot in 0..SLOTS {
             if slot != org && draw.0.below(3) > 0 {
-                steps.push(by_workload(Command::Add { org, slot, role: *draw.0.pick(&ROLES) }));
+                steps.push(filling(Command::Add { org, slot, role: *draw.0.pick(&ROLES) }));
                 for place in (0..PLACES.len()).filter(|place| PLACES[*place].0 == org) {
                     if draw.one_in(2) {
                         let role = *draw.0.pick(&PLACE_ROLES);
-                        steps.push(by_workload(Command::AddIn { place, slot, role }));
+                        steps.push(filling(Command::AddIn { place, slot, role }));
                     }
                 }
             }
@@ -205,8 +214,12 @@ pub(super) fn sequence(seed: u64, length: usize) -> Vec<Step> {
     steps
 }
 
-fn by_workload(command: Command) -> Step {
-    Step { actor: None, command }
+fn filling(command: Command) -> Step {
+    Step { actor: None, command, fills: true }
+}
+
+fn step(actor: Option<Slot>, command: Command) -> Step {
+    Step { actor, command, fills: false }
 }
 
 /// Draws commands.
@@ -275,13 +288,20 @@ impl Draw {
     fn steps(&mut self, steps: &mut Vec<Step>) {
         if self.one_in(6) {
             let (actor, departure) = self.departure();
-            steps.push(Step { actor, command: Command::Plan(departure) });
+            steps.push(step(actor, Command::Plan(departure)));
             if self.one_in(2) {
                 steps.push(self.step());
             }
-            steps.push(Step { actor, command: Command::Carry });
+            steps.push(step(actor, Command::Carry));
         } else if self.one_in(12) {
             self.invitation(steps);
+        } else if self.one_in(12) {
+            self.closing(steps);
+        } else if self.one_in(16) {
+            let org = self.0.below(ORGS);
+            for place in (0..PLACES.len()).filter(|place| PLACES[*place].0 == org) {
+                steps.push(step(self.one_in(2).then_some(org), Command::DeleteWorkspace { place }));
+            }
         } else {
             steps.push(self.step());
         }
@@ -294,12 +314,24 @@ impl Draw {
         let other = self.place();
         let places = if other != place && PLACES[other].0 == org { vec![place, other] } else { vec![place] };
         let command = Command::Invite { org, slot, role: *self.0.pick(&ROLES), places };
-        steps.push(Step { actor: None, command });
+        steps.push(step(None, command));
         if self.one_in(2) {
             let command = Command::Revoke { org, slot, place: self.one_in(2).then_some(place) };
-            steps.push(Step { actor: self.actor(org, slot), command });
+            steps.push(step(self.actor(org, slot), command));
         }
-        steps.push(Step { actor: Some(slot), command: Command::Accept { org, slot } });
+        steps.push(step(Some(slot), Command::Accept { org, slot }));
+    }
+
+    /// Out of one workspace, then out of the organization, then back.
+    fn closing(&mut self, steps: &mut Vec<Step>) {
+        let (place, slot) = (self.place(), self.slot());
+        let org = PLACES[place].0;
+        let terms = Terms { leave_without_admin: true, ..Terms::default() };
+        for way in [Way::DeactivateIn(place), Way::Deactivate] {
+            steps.push(step(None, Command::Depart(Departure { org, slot, way, terms })));
+        }
+        let restore = *self.0.pick(&[Restore::Unspecified, Restore::LastCascade, Restore::All]);
+        steps.push(step(Some(org), Command::Reactivate { org, slot, restore, places: Vec::new() }));
     }
 
     fn step(&mut self) -> Step {
@@ -331,7 +363,7 @@ impl Draw {
             18 => Command::DeleteWorkspace { place },
             19 => Command::AllowLeaving { org, allowed: !self.one_in(3) },
             20 => {
-                let limit = (!self.one_in(3)).then(|| 1 + i64::try_from(self.0.below(5)).expect("small"));
+                let limit = (!self.one_in(3)).then(|| 2 + i64::try_from(self.0.below(5)).expect("small"));
                 match self.0.below(4) {
                     0 => {
                         actor = None;
@@ -341,7 +373,10 @@ impl Draw {
                         actor = None;
                         Command::JoinContract { org, join: self.one_in(2) }
                     }
-                    _ => Command::LimitSeats { org, limit },
+                    number => {
+                        actor = actor.filter(|_| number == 2);
+                        Command::LimitSeats { org, limit }
+                    }
                 }
             }
             21 if self.one_in(3) => Command::DeleteOrganization { org, confirm: !self.one_in(3) },
@@ -362,6 +397,6 @@ impl Draw {
                 Command::Depart(departure)
             }
         };
-        Step { actor, command }
+        step(actor, command)
     }
 }

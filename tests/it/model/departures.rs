@@ -55,7 +55,6 @@ impl Model {
         self.may_depart(actor, key, by, way, no);
         let Some(key) = self.target(org, slot, no) else { return };
         let themselves = self.is_self(actor, key);
-        self.fitting(key, &terms, no);
         let state = self.members[&key].state;
         match way {
             Way::Erase => {
@@ -63,15 +62,21 @@ impl Model {
                     no.push("MEMBER_ACTIVE");
                 }
                 if state != MemberState::Erased {
+                    self.taking_over(key, &terms, no);
                     self.erase_member(key);
                 }
                 return;
             }
             Way::Remove if state == MemberState::Removed => return,
+            // Who leaves by themselves is a member.
+            Way::Leave | Way::LeaveIn(_) if !themselves => return no.push("MEMBER_NOT_FOUND"),
             Way::RemoveFrom(_) => {}
             Way::Deactivate | Way::DeactivateIn(_) | Way::Leave | Way::LeaveIn(_) | Way::Remove => {
                 self.not_gone(key, no);
             }
+        }
+        if themselves && self.seat_is_missing(way, key) {
+            self.may_leave(key, no);
         }
         let open = self.open_places(key);
         let cascades = self.bug != Some(Bug::C);
@@ -88,12 +93,19 @@ impl Model {
                 None => return no.push("WORKSPACE_MEMBER_NOT_FOUND"),
                 Some(WorkspaceMemberState::Removed) => return,
                 Some(WorkspaceMemberState::Active) => (vec![place], false),
-                Some(_) => return self.close(place, key, WorkspaceMemberState::Removed),
+                Some(_) => {
+                    self.fitting(key, &terms, no);
+                    return self.close(place, key, WorkspaceMemberState::Removed);
+                }
             },
             Way::Erase => return,
         };
         if state == MemberState::Deactivated && way != Way::Remove {
             return;
+        }
+        self.taking_over(key, &terms, no);
+        if state == MemberState::Active {
+            self.succeeding(key, &terms, no);
         }
         if themselves {
             self.may_leave(key, no);
@@ -103,7 +115,7 @@ impl Model {
         if ends {
             self.end(org);
         } else {
-            self.succeed(key, gone, &closing, &terms);
+            self.succeed(key, gone, &closing, &terms, no);
             self.leave(key, way, &closing, whole);
         }
         if self.bug == Some(Bug::G) && gone && !self.belongs_elsewhere(key) {
@@ -115,6 +127,12 @@ impl Model {
         if forgets {
             self.forget(key.slot, self.members[&key].account, true);
         }
+    }
+
+    /// Whether it is about a workspace to which the member does not belong.
+    fn seat_is_missing(&self, way: Way, key: Key) -> bool {
+        let seat = way.place().map(|place| self.seats.get(&(place, key)));
+        seat.is_some_and(|seat| seat.is_none_or(|seat| seat.state == WorkspaceMemberState::Removed))
     }
 
     /// Who may (R04, R05, R07, R08, R61).
@@ -141,21 +159,31 @@ impl Model {
         }
     }
 
-    /// Whether who succeeds and who takes over is another ACTIVE member (R57, R58).
+    /// Whether who succeeds and who takes over may.
     fn fitting(&self, key: Key, terms: &Terms, no: &mut Refusals) {
-        let other = |slot: Slot| {
-            let found = self.key(key.org, slot).filter(|found| *found != key);
-            found.map(|found| &self.members[&found]).filter(|found| found.state == MemberState::Active)
-        };
-        let fits = |found: Option<&Member>| {
-            found.is_some_and(|one| one.role != OrganizationRole::Guest && !one.leaving)
-        };
+        self.succeeding(key, terms, no);
+        self.taking_over(key, terms, no);
+    }
+
+    /// Another ACTIVE member.
+    fn other(&self, key: Key, slot: Slot) -> Option<&Member> {
+        let found = self.key(key.org, slot).filter(|found| *found != key);
+        found.map(|found| &self.members[&found]).filter(|found| found.state == MemberState::Active)
+    }
+
+    /// R57, R60: who succeeds is another ACTIVE member, no guest, not about to leave.
+    fn succeeding(&self, key: Key, terms: &Terms, no: &mut Refusals) {
+        let fits = |one: &Member| one.role != OrganizationRole::Guest && !one.leaving;
         for slot in [terms.owner_successor, terms.successor].into_iter().flatten() {
-            if !fits(other(slot)) {
+            if !self.other(key, slot).is_some_and(fits) {
                 no.push("SUCCESSOR_UNFIT");
             }
         }
-        if terms.handover.is_some_and(|slot| other(slot).is_none()) {
+    }
+
+    /// R58: who takes over is another ACTIVE member.
+    fn taking_over(&self, key: Key, terms: &Terms, no: &mut Refusals) {
+        if terms.handover.is_some_and(|slot| self.other(key, slot).is_none()) {
             no.push("HANDOVER_UNFIT");
         }
     }
@@ -202,7 +230,7 @@ impl Model {
     }
 
     /// R57, R60: the successors take over.
-    fn succeed(&mut self, key: Key, gone: bool, closing: &[Place], terms: &Terms) {
+    fn succeed(&mut self, key: Key, gone: bool, closing: &[Place], terms: &Terms, no: &mut Refusals) {
         if let Some(successor) = terms.owner_successor.and_then(|slot| self.key(key.org, slot))
             && gone
             && self.is_last_owner(key)
@@ -212,6 +240,11 @@ impl Model {
         if let Some(successor) = terms.successor.and_then(|slot| self.key(key.org, slot)) {
             for place in closing {
                 if self.is_last_admin(*place, key) {
+                    // R11: who was deactivated there comes back by a reactivation alone.
+                    let before = self.seats.get(&(*place, successor)).map(|seat| seat.state);
+                    if before == Some(WorkspaceMemberState::Deactivated) {
+                        no.push("SUCCESSOR_UNFIT");
+                    }
                     self.seats.insert((*place, successor), Seat::new(WorkspaceRole::Admin));
                 }
             }

@@ -36,7 +36,7 @@ macro_rules! call {
 pub(super) use call;
 
 /// Runs the steps in a new world and records it.
-pub(super) async fn record(channel: Channel, seed: u64, steps: &[Step]) -> Recording {
+pub(super) async fn record(channel: Channel, steps: &[Step]) -> Recording {
     let mut driver = Driver::start(channel).await;
     let apps = ["chat", "boards"];
     let mut listeners = Vec::new();
@@ -47,17 +47,17 @@ pub(super) async fn record(channel: Channel, seed: u64, steps: &[Step]) -> Recor
     for step in steps {
         let answer = driver.send(step).await;
         // What was refused has changed nothing, which the streams and the next look tell too.
-        let looks = matches!(answer, Answer::Done) && !matches!(step.command, Command::Plan(_));
-        let facts = if looks { Some(driver.read().await) } else { None };
+        let looks = matches!(answer, Answer::Done) && !step.fills;
+        let facts = if looks { Some(driver.read(step.command.may_end_accounts()).await) } else { None };
         recorded.push(Recorded { step: step.clone(), answer, facts });
     }
-    let end = driver.read().await;
+    let end = driver.read(true).await;
     driver.rename_fence().await;
     let mut told = BTreeMap::new();
     for (app, listener) in apps.into_iter().zip(listeners) {
         told.insert(app, listener.told(&driver.names).await);
     }
-    Recording { seed, steps: recorded, end, told }
+    Recording { steps: recorded, end, told }
 }
 
 /// Registers the apps of all worlds.
@@ -386,7 +386,10 @@ impl Driver {
         call!(self, MemberServiceClient, update_member, request).map(drop)
     }
 
-    fn terms(&self, org: Org, terms: Terms, etag: &str) -> Option<DepartureTerms> {
+    /// What is decided beforehand. For an erasure that is who takes over, and nothing else.
+    fn terms(&self, org: Org, way: Way, terms: Terms, etag: &str) -> Option<DepartureTerms> {
+        let erases = way == Way::Erase;
+        let terms = if erases { Terms { handover: terms.handover, ..Terms::default() } } else { terms };
         let member = |slot: Option<Slot>| slot.map(|slot| self.member(org, slot)).unwrap_or_default();
         Some(DepartureTerms {
             owner_successor_member_id: member(terms.owner_successor),
@@ -395,7 +398,7 @@ impl Driver {
             handover_to_member_id: member(terms.handover),
             acknowledge_account_deletion: terms.account_deletion,
             acknowledge_organization_deletion: terms.organization_deletion,
-            exceed_limit: true,
+            exceed_limit: !erases,
             plan_etag: etag.to_owned(),
             ..Default::default()
         })
@@ -415,7 +418,8 @@ impl Driver {
             member_id: self.member(org, slot),
             kind: kind.into(),
             workspace_id: way.place().map(|place| self.place(place)).unwrap_or_default(),
-            departure: self.terms(org, terms, ""),
+            departure: self.terms(org, way, terms, ""),
+            assignments: assignments(way, terms).into(),
             acting_account_id: self.acting(actor),
             ..Default::default()
         };
@@ -456,7 +460,7 @@ impl Driver {
         let Departure { org, slot, way, terms } = *departure;
         let organization_id = self.names.organizations[org].clone();
         let member_id = self.member(org, slot);
-        let departure = self.terms(org, terms, etag);
+        let departure = self.terms(org, way, terms, etag);
         match way {
             Way::Deactivate => {
                 let request = DeactivateMemberRequest {
@@ -479,17 +483,13 @@ impl Driver {
                 call!(self, MemberServiceClient, remove_member, request).map(drop)
             }
             Way::Erase => {
-                let only = |all: DepartureTerms| DepartureTerms {
-                    handover_to_member_id: all.handover_to_member_id,
-                    plan_etag: all.plan_etag,
-                    ..Default::default()
-                };
                 let request = EraseMemberRequest {
                     organization_id,
                     member_id,
                     confirm: terms.confirm,
                     acting_account_id,
-                    departure: departure.map(only),
+                    departure,
+                    assignments: assignments(way, terms).into(),
                     ..Default::default()
                 };
                 call!(self, MemberServiceClient, erase_member, request).map(drop)
@@ -538,6 +538,14 @@ impl Driver {
                 call!(self, MemberServiceClient, leave_workspace, request).map(drop)
             }
         }
+    }
+}
+
+/// What becomes of what is assigned: it goes to whoever takes over, if anybody does.
+fn assignments(way: Way, terms: Terms) -> Assignments {
+    match (way, terms.handover) {
+        (Way::Erase, Some(_)) => Assignments::HandOver,
+        _ => Assignments::Unspecified,
     }
 }
 

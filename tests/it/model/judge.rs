@@ -25,15 +25,14 @@ struct Promise {
 }
 
 /// Follows a recording with the model.
-struct Judge<'a> {
+struct Judge {
     model: Model,
     promise: Option<Promise>,
-    recording: &'a Recording,
 }
 
 /// Compares; with a bug, the model is wrong there.
 pub(super) fn judge(recording: &Recording, bug: Option<Bug>) -> Result<(), Difference> {
-    let mut judge = Judge { model: Model::new(bug), promise: None, recording };
+    let mut judge = Judge { model: Model::new(bug), promise: None };
     let mut worlds = vec![judge.model.clone()];
     for (number, recorded) in recording.steps.iter().enumerate() {
         let found = judge.step(recorded).and_then(|()| match &recorded.facts {
@@ -61,7 +60,7 @@ pub(super) fn judge(recording: &Recording, bug: Option<Bug>) -> Result<(), Diffe
     Ok(())
 }
 
-impl Judge<'_> {
+impl Judge {
     fn step(&mut self, recorded: &Recorded) -> Result<(), String> {
         let Recorded { step: Step { actor, command }, answer, .. } = recorded;
         match command {
@@ -166,7 +165,10 @@ impl Judge<'_> {
 
     /// What was read is as it should be, and so that no rule is broken whatever the model says.
     fn read(&self, found: &Facts) -> Result<(), String> {
-        let wanted = self.model.facts();
+        let mut wanted = self.model.facts();
+        if !found.contains_key("account 0.0") {
+            wanted.retain(|key, _| !key.starts_with("account "));
+        }
         if wanted != *found {
             return Err(differences(&wanted, found));
         }

@@ -17,10 +17,11 @@ use super::{
 const ALL: i32 = 1_000;
 
 impl Driver {
-    /// What is true now, as the service answers it.
-    pub(super) async fn read(&self) -> Facts {
+    /// What is true now, as the service answers it; of the accounts only if asked.
+    pub(super) async fn read(&self, accounts: bool) -> Facts {
         let organizations = join_all((0..ORGS).map(|org| self.read_organization(org)));
-        let accounts = self.names.accounts.iter().flat_map(|(slot, ids)| {
+        let asked = self.names.accounts.iter().filter(|_| accounts);
+        let accounts = asked.flat_map(|(slot, ids)| {
             ids.iter().enumerate().map(move |(number, id)| self.read_account(format!("{slot}.{number}"), id))
         });
         let (organizations, accounts, contract) =

@@ -7,7 +7,6 @@ use super::{commands::Step, state::Facts};
 /// A sequence and what the service made of it.
 #[derive(Debug, Clone)]
 pub(super) struct Recording {
-    pub(super) seed: u64,
     pub(super) steps: Vec<Recorded>,
     /// What was read at the end.
     pub(super) end: Facts,

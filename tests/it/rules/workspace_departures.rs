@@ -198,3 +198,26 @@ async fn r15_an_app_names_no_workspace_of_another_app_in_any_command() {
     refused(world.members().reactivate_member(request).await, PermissionDenied, "WORKSPACE_OF_OTHER_APP");
     assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
 }
+
+#[tokio::test]
+async fn r57_a_successor_becomes_no_admin_of_a_workspace_that_keeps_another() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.member(&org, "bob").await;
+    let eve = world.member(&org, "eve").await;
+    world.put_in(&org, &org.general, &bob, WorkspaceRole::Admin).await;
+    // Also where it may be left without one: who succeeds is named for the others.
+    let departure = Some(DepartureTerms {
+        successor_member_id: eve.member.clone(),
+        leave_without_admin: true,
+        ..Default::default()
+    });
+    let request = DeactivateMemberRequest {
+        organization_id: org.id.clone(),
+        member_id: bob.member.clone(),
+        departure,
+        ..Default::default()
+    };
+    world.members().deactivate_member(request).await.expect("deactivated");
+    assert!(world.list_in(&org, &org.general).await.iter().all(|within| within.member_id != eve.member));
+}
