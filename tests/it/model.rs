@@ -33,7 +33,7 @@ use judge::{Difference, judge};
 use state::Bug;
 
 /// How many sequences the everyday run has.
-const SEQUENCES: u64 = 60;
+const SEQUENCES: u64 = 40;
 /// How many commands are drawn for each, after those that fill its world.
 const LENGTH: usize = 25;
 /// How many worlds run side by side.

@@ -297,7 +297,7 @@ impl Draw {
             self.invitation(steps);
         } else if self.one_in(12) {
             self.closing(steps);
-        } else if self.one_in(16) {
+        } else if self.one_in(30) {
             let org = self.0.below(ORGS);
             for place in (0..PLACES.len()).filter(|place| PLACES[*place].0 == org) {
                 steps.push(step(self.one_in(2).then_some(org), Command::DeleteWorkspace { place }));
@@ -327,6 +327,10 @@ impl Draw {
         let (place, slot) = (self.place(), self.slot());
         let org = PLACES[place].0;
         let terms = Terms { leave_without_admin: true, ..Terms::default() };
+        steps.push(filling(Command::Add { org, slot, role: OrganizationRole::Member }));
+        for place in (0..PLACES.len()).filter(|place| PLACES[*place].0 == org) {
+            steps.push(filling(Command::AddIn { place, slot, role: WorkspaceRole::Member }));
+        }
         for way in [Way::DeactivateIn(place), Way::Deactivate] {
             steps.push(step(None, Command::Depart(Departure { org, slot, way, terms })));
         }

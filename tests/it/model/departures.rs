@@ -289,7 +289,9 @@ impl Model {
         if self.belongs_elsewhere(key) {
             self.erase(key, false);
         } else {
-            self.forget(key.slot, self.members[&key].account, false);
+            // Elsewhere it is the end of the account that erases them.
+            self.erase(key, false);
+            self.forget(key.slot, self.members[&key].account, true);
         }
     }
 

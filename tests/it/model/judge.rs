@@ -62,7 +62,7 @@ pub(super) fn judge(recording: &Recording, bug: Option<Bug>) -> Result<(), Diffe
 
 impl Judge {
     fn step(&mut self, recorded: &Recorded) -> Result<(), String> {
-        let Recorded { step: Step { actor, command }, answer, .. } = recorded;
+        let Recorded { step: Step { actor, command, .. }, answer, .. } = recorded;
         match command {
             Command::Plan(departure) => self.plan(*actor, departure, answer),
             Command::Carry => self.carry(answer),

@@ -441,7 +441,10 @@ impl Model {
         }
         self.live_places[place] = false;
         for (_, invitation) in self.invitations.iter_mut().filter(|((of, _), _)| *of == org) {
-            invitation.places.remove(&place);
+            // R53: the last of its workspaces takes it along.
+            if invitation.places.remove(&place) && invitation.places.is_empty() {
+                invitation.end(Standing::Revoked);
+            }
         }
     }
 
