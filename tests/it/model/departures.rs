@@ -53,8 +53,12 @@ impl Model {
         let by = self.actor(actor, org);
         let key = self.key(org, slot);
         self.may_depart(actor, key, by, way, no);
+        let themselves = key.is_some_and(|key| self.is_self(actor, key));
+        // Whoever leaves by themselves is a member.
+        if matches!(way, Way::Leave | Way::LeaveIn(_)) && !themselves {
+            return no.push("MEMBER_NOT_FOUND");
+        }
         let Some(key) = self.target(org, slot, no) else { return };
-        let themselves = self.is_self(actor, key);
         let state = self.members[&key].state;
         match way {
             Way::Erase => {
@@ -68,8 +72,6 @@ impl Model {
                 return;
             }
             Way::Remove if state == MemberState::Removed => return,
-            // Who leaves by themselves is a member.
-            Way::Leave | Way::LeaveIn(_) if !themselves => return no.push("MEMBER_NOT_FOUND"),
             Way::RemoveFrom(_) => {}
             Way::Deactivate | Way::DeactivateIn(_) | Way::Leave | Way::LeaveIn(_) | Way::Remove => {
                 self.not_gone(key, no);
