@@ -83,9 +83,9 @@ impl Driver {
             driver.names.organizations.push(id.clone());
             driver.names.place(first, made.workspace.expect("the workspace").workspace_id);
             driver.names.member(org, org, made.owner.expect("the owner").member_id);
-            for place in first + 1..PLACES.len() {
-                if PLACES[place].0 == org {
-                    let workspace = driver.workspace(&id, PLACES[place].1, place).await;
+            for (place, (of, app)) in PLACES.iter().enumerate().skip(first + 1) {
+                if *of == org {
+                    let workspace = driver.workspace(&id, app, place).await;
                     driver.names.place(place, workspace);
                 }
             }
