@@ -6,7 +6,11 @@ use std::{error::Error as _, future::Future, time::Duration};
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
 
-use crate::{backoff::Backoff, status::retry_delay};
+use crate::{
+    backoff::Backoff,
+    status::{reason, retry_delay},
+    v1::ErrorReason,
+};
 
 /// How long and how often to repeat.
 #[derive(Debug, Clone)]
@@ -58,6 +62,11 @@ where
 
 /// Whether another attempt may end differently.
 fn may_help(status: &Status) -> bool {
+    // Codes that usually pass, for reasons that do not: somebody has to decide anew first.
+    let decided_anew = [ErrorReason::PlanChanged, ErrorReason::EtagMismatch, ErrorReason::NoSeat];
+    if reason(status).is_some_and(|reason| decided_anew.contains(&reason)) {
+        return false;
+    }
     match status.code() {
         Code::Unavailable | Code::Aborted | Code::ResourceExhausted | Code::DeadlineExceeded => true,
         // The channel's own timeout; a caller who cancels does not wait for the answer.
@@ -70,6 +79,8 @@ fn may_help(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+
+    use tonic_types::StatusExt as _;
 
     use super::*;
 
@@ -97,6 +108,20 @@ mod tests {
     async fn a_refusal_is_not_repeated() {
         let answer = |_| Err(Status::failed_precondition("LAST_OWNER"));
         assert_eq!(attempts_until(&RetryPolicy::default(), answer).await, (1, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_decision_is_not_repeated() {
+        for (code, reason) in [
+            (Code::ResourceExhausted, "NO_SEAT"),
+            (Code::Aborted, "PLAN_CHANGED"),
+            (Code::Aborted, "ETAG_MISMATCH"),
+        ] {
+            let mut details = tonic_types::ErrorDetails::new();
+            details.set_error_info(reason, "rollcall.v1", std::collections::HashMap::new());
+            let answer = |_| Err(Status::with_error_details(code, "", details.clone()));
+            assert_eq!(attempts_until(&RetryPolicy::default(), answer).await, (1, false), "{reason}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,30 +7,39 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod account;
 mod calls;
 mod completions;
+mod confirm;
+mod contract;
 mod csv_file;
 mod demo;
 mod departures;
+mod erasure;
 mod export;
 mod files;
 mod health;
 mod history;
 mod import;
+mod invite;
 mod known;
 mod lists;
 mod man;
+mod member;
 mod migrate;
 mod names;
+mod organization;
 mod output;
 mod progress;
 mod replay;
 mod roster;
 mod run;
 mod serve;
+mod service;
 mod times;
 mod trace;
 mod watch;
+mod workspace;
 
 use crate::config::{MigrateArgs, ServeArgs};
 
@@ -43,6 +52,7 @@ Examples:
   rollcall replay history.csv                        import what happened elsewhere
   rollcall export --output roster.csv                who is in what, now
   rollcall import roster.csv                         see to it that they are in it
+  rollcall member deactivate ID --organization ID --plan    what would happen, in sentences
   rollcall history --organization ID                 what happened in an organization
   rollcall departures --organization ID --csv        who left it, and what each app did
 
@@ -77,6 +87,20 @@ enum Command {
     Export(export::ExportArgs),
     /// See to it that a service has everyone in a roster (CSV), through the public API
     Import(import::ImportArgs),
+    /// Create, find, change and delete accounts: the persons
+    Account(account::AccountArgs),
+    /// Create, list, change and delete organizations
+    Organization(organization::OrganizationArgs),
+    /// Create, list, change and delete contracts, by which organizations share seats
+    Contract(contract::ContractArgs),
+    /// Create, list, rename and delete workspaces
+    Workspace(workspace::WorkspaceArgs),
+    /// Add, list, change, deactivate, bring back, remove and erase members
+    Member(member::MemberArgs),
+    /// Invite a person, and answer an invitation
+    Invite(invite::InviteArgs),
+    /// Export the ledger of erasures, and apply it after a restore
+    Erasure(erasure::ErasureArgs),
     /// List what happened in an organization, or say what a member was
     History(history::HistoryArgs),
     /// List who left an organization, when and by whom, and what each app did
@@ -109,6 +133,13 @@ impl Cli {
             Command::Replay(args) => replay::run(args),
             Command::Export(args) => export::run(args),
             Command::Import(args) => import::run(args),
+            Command::Account(args) => account::run(args),
+            Command::Organization(args) => organization::run(args),
+            Command::Contract(args) => contract::run(args),
+            Command::Workspace(args) => workspace::run(args),
+            Command::Member(args) => member::run(args),
+            Command::Invite(args) => invite::run(args),
+            Command::Erasure(args) => erasure::run(args),
             Command::History(args) => history::run(args),
             Command::Departures(args) => departures::run(args),
             Command::Health(args) => health::run(args),
@@ -131,11 +162,17 @@ mod tests {
 
     #[test]
     fn every_command_and_argument_has_a_help_text() {
-        for command in Cli::command().get_subcommands() {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-            for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
-            }
+        check_help(&Cli::command(), "rollcall");
+    }
+
+    fn check_help(command: &clap::Command, path: &str) {
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{path} {}", argument.get_id());
+        }
+        for inner in command.get_subcommands() {
+            let path = format!("{path} {}", inner.get_name());
+            assert!(inner.get_about().is_some(), "{path}");
+            check_help(inner, &path);
         }
     }
 }

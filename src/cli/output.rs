@@ -36,6 +36,73 @@ pub(super) trait Row: Serialize {
     fn cells(&self) -> Vec<String>;
 }
 
+/// What one field of a thing is printed as in a table.
+pub(super) trait Cell {
+    /// The text.
+    fn cell(&self) -> String;
+}
+
+impl Cell for String {
+    fn cell(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Cell for &str {
+    fn cell(&self) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl Cell for i64 {
+    fn cell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Cell for i32 {
+    fn cell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Cell for bool {
+    fn cell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    fn cell(&self) -> String {
+        self.as_ref().map(T::cell).unwrap_or_default()
+    }
+}
+
+impl<T: Cell> Cell for Vec<T> {
+    fn cell(&self) -> String {
+        self.iter().map(T::cell).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A row whose columns are its fields.
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(serde::Serialize)]
+        pub(in crate::cli) struct $name { $(pub(in crate::cli) $field: $kind),* }
+
+        impl $crate::cli::output::Row for $name {
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn cells(&self) -> Vec<String> {
+                vec![$($crate::cli::output::Cell::cell(&self.$field)),*]
+            }
+        }
+    };
+}
+
+pub(super) use row;
+
 /// Prints a list.
 pub(super) struct Printer<W> {
     format: Format,

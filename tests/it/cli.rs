@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 mod history;
 mod import;
+mod life;
 mod shell;
 mod state_file;
 mod watch;

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 19] = [
     "serve",
     "demo",
     "migrate",
@@ -15,11 +15,30 @@ const COMMANDS: [&str; 12] = [
     "replay",
     "export",
     "import",
+    "account",
+    "organization",
+    "contract",
+    "workspace",
+    "member",
+    "invite",
+    "erasure",
     "history",
     "departures",
     "health",
     "completions",
     "man",
+];
+
+/// What is below a command.
+const BELOW: [(&str, &[&str]); 8] = [
+    ("account", &["create", "get", "lookup", "update", "delete"]),
+    ("organization", &["create", "get", "list", "update", "delete"]),
+    ("contract", &["create", "get", "list", "update", "delete"]),
+    ("workspace", &["create", "list", "update", "delete"]),
+    ("member", &["add", "get", "list", "update", "deactivate", "reactivate", "remove", "erase", "leave"]),
+    ("invite", &["create", "get", "list", "resend", "revoke", "accept", "decline"]),
+    ("erasure", &["list", "apply", "get"]),
+    ("history", &["at"]),
 ];
 
 #[tokio::test]
@@ -70,10 +89,11 @@ async fn there_is_a_page_for_every_command() {
     names.sort();
     let mut expected: Vec<String> = COMMANDS.iter().map(|command| format!("rollcall-{command}.1")).collect();
     // Pages of what is below a command too.
-    expected.extend(
-        ["rollcall.1", "rollcall-help.1", "rollcall-history-at.1", "rollcall-history-help.1"]
-            .map(str::to_owned),
-    );
+    expected.extend(["rollcall.1", "rollcall-help.1"].map(str::to_owned));
+    for (command, below) in BELOW {
+        let below = below.iter().chain(&["help"]);
+        expected.extend(below.map(|inner| format!("rollcall-{command}-{inner}.1")));
+    }
     expected.sort();
     assert_eq!(names, expected);
     let text = fs::read_to_string(format!("{pages}/rollcall-import.1")).unwrap();

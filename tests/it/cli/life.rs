@@ -1,0 +1,207 @@
+//! The commands that make, change and end things, through one life: asked in, made an admin, sent away, brought back,
+//! removed, erased.
+
+use serde_json::Value;
+
+use super::written;
+use crate::{
+    fixtures::World,
+    processes::{run, run_badly, run_well},
+};
+
+/// A service, and the commands about one organization of it.
+struct Desk {
+    world: World,
+    organization: String,
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_else(|| panic!("{key} of {value}")).to_owned()
+}
+
+impl Desk {
+    fn words(&self, words: &[&str]) -> Vec<String> {
+        let endpoint = self.world.server().endpoint();
+        words.iter().map(|word| (*word).to_owned()).chain(["--endpoint".to_owned(), endpoint]).collect()
+    }
+
+    /// Adds the organization to a command.
+    fn here<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+        [words, &["--organization", &self.organization]].concat()
+    }
+
+    /// What a command prints for people.
+    async fn say(&self, words: &[&str]) -> String {
+        run_well(self.words(words)).await
+    }
+
+    /// The lines that a command prints for programs.
+    async fn list(&self, words: &[&str]) -> Vec<Value> {
+        lines(&run_well(self.words(&[words, &["-o", "json"]].concat())).await)
+    }
+
+    async fn one(&self, words: &[&str]) -> Value {
+        let mut lines = self.list(words).await;
+        assert_eq!(lines.len(), 1, "{words:?}: {lines:?}");
+        lines.remove(0)
+    }
+
+    /// What a refused command says. It names nobody.
+    async fn refused(&self, words: &[&str]) -> String {
+        let errors = run_badly(self.words(words)).await;
+        assert!(errors.starts_with(&format!("rollcall {} {}: ", words[0], words[1])), "{errors}");
+        for personal in ["Ada", "Bob", "example.com"] {
+            assert!(!errors.contains(personal), "{errors}");
+        }
+        errors
+    }
+}
+
+async fn account(desk: &Desk, email: &str) -> String {
+    text(&desk.one(&["account", "create", email]).await, "account_id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_is_led_by_the_command_line() {
+    let mut desk = Desk { world: World::start().await, organization: String::new() };
+    let ada = account(&desk, "ada@example.com").await;
+    let bob = account(&desk, "bob@example.com").await;
+    let found = desk.one(&["account", "lookup", "--email", "BOB@example.com"]).await;
+    assert_eq!((text(&found, "account_id"), text(&found, "state")), (bob.clone(), "ACTIVE".to_owned()));
+    let created = ["organization", "create", "Analytical Engines", "--owner", &ada, "--owner-name", "Ada Lovelace"];
+    let created = desk.one(&[&created[..], &["--app", "chat", "--workspace", "general"]].concat()).await;
+    desk.organization = text(&created, "organization_id");
+    let owner = text(&created, "owner_member_id");
+    let boards = desk.one(&desk.here(&["workspace", "create", "boards", "--app", "boards"])).await;
+    let boards = text(&boards, "workspace_id");
+    assert_eq!(desk.one(&desk.here(&["workspace", "list", "--without-admin"])).await["workspace_id"], boards);
+
+    // Invited, asked again too soon, accepted.
+    let sent = desk.here(&["invite", "create", "bob@example.com", "--workspace", &boards, "--acting", &ada]);
+    let sent = desk.one(&sent).await;
+    let invited = desk.list(&desk.here(&["member", "list", "--include-invited"])).await;
+    assert!(invited.iter().any(|row| row["state"] == "INVITED" && row["email"] == "bob@example.com"));
+    assert_eq!(desk.one(&desk.here(&["invite", "list"])).await["state"], "PENDING");
+    let accepted =
+        desk.one(&["invite", "accept", &text(&sent, "secret"), "--acting", &bob, "--name", "Bob Babbage"]).await;
+    let member = text(&accepted, "member_id");
+    assert_eq!(accepted["active_workspace_ids"][0], boards.as_str());
+    let errors = desk.refused(&desk.here(&["invite", "revoke", &text(&sent, "invitation_id")])).await;
+    assert!(errors.contains("INVITATION_ACCEPTED") && errors.contains("rollcall member deactivate"), "{errors}");
+    desk.one(&desk.here(&["member", "update", &member, "--workspace", &boards, "--role", "admin"])).await;
+
+    // Sent away: not before a successor is named.
+    let leaving = desk.here(&["member", "deactivate", &member, "--acting", &ada]);
+    let output = run(desk.words(&[&leaving[..], &["--plan"]].concat())).await;
+    assert_eq!(output.status.code(), Some(1));
+    let plan = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        plan.starts_with(
+            "This cannot be done yet: Bob Babbage is the last active admin of boards. Name a successor \
+             (--successor) or accept that it has none (--leave-without-admin)."
+        ),
+        "{plan}"
+    );
+    let errors = desk.refused(&leaving).await;
+    assert!(errors.contains(&format!("LAST_WORKSPACE_ADMIN ({boards})")), "{errors}");
+    assert!(errors.contains("--leave-without-admin"), "{errors}");
+    let leaving = [&leaving[..], &["--successor", &owner]].concat();
+    let sentence = "Bob Babbage loses access to Analytical Engines and to 1 workspace: boards. Ada Lovelace becomes \
+                    admin of boards. One seat becomes free. There is no other organization that they can use. \
+                    Nothing is deleted; an owner or admin can bring them back.\n";
+    assert_eq!(desk.say(&[&leaving[..], &["--plan"]].concat()).await, sentence);
+    let planned = desk.one(&[&leaving[..], &["--plan"]].concat()).await;
+    assert_eq!((&planned["seats_freed"], planned["blockers"].as_array().unwrap().len()), (&1.into(), 0));
+    assert_eq!(desk.one(&desk.here(&["member", "get", &member])).await["state"], "ACTIVE");
+    let gone = desk.one(&leaving).await;
+    assert_eq!((&gone["state"], &gone["workspace_ids"][0]), (&"DEACTIVATED".into(), &boards.as_str().into()));
+
+    // Brought back, removed.
+    let back = desk.one(&desk.here(&["member", "reactivate", &member, "--acting", &ada])).await;
+    assert_eq!((&back["state"], &back["active_workspace_ids"][0]), (&"ACTIVE".into(), &boards.as_str().into()));
+    let errors = desk.refused(&desk.here(&["member", "erase", &member, "--yes"])).await;
+    assert!(errors.contains("MEMBER_ACTIVE") && errors.contains("Deactivate first"), "{errors}");
+    let removed = desk.say(&desk.here(&["member", "remove", &member, "--yes"])).await;
+    assert!(removed.starts_with("Bob Babbage no longer belongs to Analytical Engines"), "{removed}");
+    let listed = desk.list(&desk.here(&["member", "list", "--filter", "state = ACTIVE"])).await;
+    assert!(listed.len() == 1 && listed[0]["member_id"] == owner.as_str(), "{listed:?}");
+
+    // Erased, for good: not without being asked.
+    let erasing = desk.here(&["member", "erase", &member, "--acting", &ada]);
+    assert!(desk.refused(&erasing).await.contains("--yes"));
+    let erased = desk.one(&[&erasing[..], &["--yes"]].concat()).await;
+    assert_eq!((&erased["state"], &erased["account_deleted"]), (&"ERASED".into(), &true.into()));
+    let receipt = desk.one(&["erasure", "get", &text(&erased, "receipt")]).await;
+    assert_eq!((&receipt["erased_by"], &receipt["profiles"]), (&"OWNER".into(), &1.into()));
+
+    // What is left of it.
+    let history = desk.list(&desk.here(&["history", "--reason", "erased"])).await;
+    assert_eq!(history.len(), 1, "{history:?}");
+    let departures = desk.list(&desk.here(&["departures"])).await;
+    assert!(departures.iter().all(|row| row["member_id"] == member.as_str()), "{departures:?}");
+    let ledger = run_well(desk.words(&["erasure", "list", "-o", "json"])).await;
+    assert!(lines(&ledger).iter().any(|row| row["member_id"] == member.as_str()), "{ledger}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = written(&directory, "ledger.jsonl", &ledger);
+    let applied = desk.one(&["erasure", "apply", &file]).await;
+    let entries = i64::try_from(ledger.lines().count()).unwrap();
+    assert_eq!((&applied["entries"], &applied["applied"]), (&entries.into(), &0.into()), "{applied}");
+    let broken = written(&directory, "broken.jsonl", format!("{ledger}{{}}\n"));
+    let errors = desk.refused(&["erasure", "apply", &broken]).await;
+    assert!(errors.contains("nothing was applied"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_members_are_deactivated_with_a_line_for_each() {
+    let mut desk = Desk { world: World::start().await, organization: String::new() };
+    let org = desk.world.organization("ada").await;
+    let bob = desk.world.member_in(&org, "bob", &[&org.general]).await;
+    let eve = desk.world.member(&org, "eve").await;
+    desk.organization.clone_from(&org.id);
+    let all = desk.here(&["member", "deactivate", &bob.member, &org.owner.member, &eve.member]);
+    let output = run(desk.words(&[&all[..], &["--plan"]].concat())).await;
+    let plan = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), plan.lines().count()), (Some(1), 3), "{plan}");
+    assert!(plan.lines().nth(1).unwrap().starts_with("This cannot be done yet: "), "{plan}");
+    let output = run(desk.words(&[&all[..], &["-o", "json"]].concat())).await;
+    assert_eq!(output.status.code(), Some(1));
+    let rows = lines(&String::from_utf8(output.stdout).unwrap());
+    let outcomes: Vec<&Value> = rows.iter().map(|row| &row["outcome"]).collect();
+    assert_eq!(outcomes, ["DEACTIVATED", "REFUSED", "DEACTIVATED"], "{rows:?}");
+    assert_eq!(rows[1]["refusal"], "LAST_OWNER");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_and_deleting_are_meant() {
+    let mut desk = Desk { world: World::start().await, organization: String::new() };
+    let org = desk.world.organization("ada").await;
+    let bob = desk.world.member_in(&org, "bob", &[&org.general]).await;
+    desk.organization.clone_from(&org.id);
+    let leave = desk.here(&["member", "leave", "--acting", &bob.account]);
+    let errors = desk.refused(&leave).await;
+    assert!(errors.contains("ONLY_ORGANIZATION") && errors.contains("--acknowledge-account-deletion"), "{errors}");
+    let leave = [&leave[..], &["--acknowledge-account-deletion"]].concat();
+    assert!(desk.refused(&leave).await.contains("--yes"));
+    let gone = desk.one(&[&leave[..], &["--yes"]].concat()).await;
+    assert_eq!((&gone["member_id"], &gone["account_deleted"]), (&bob.member.as_str().into(), &true.into()));
+
+    let contract = text(&desk.one(&["contract", "create", "Group", "--seat-limit", "5"]).await, "contract_id");
+    let shared = desk.one(&["organization", "update", &org.id, "--contract", &contract]).await;
+    assert_eq!(shared["contract_id"], contract.as_str());
+    let errors = desk.refused(&["contract", "delete", &contract]).await;
+    assert!(errors.contains("CONTRACT_IN_USE"), "{errors}");
+    for thing in [["organization", "delete", &org.id], ["account", "delete", &org.owner.account]] {
+        assert!(desk.refused(&thing).await.contains("--yes"));
+    }
+    let deleted = desk.one(&["organization", "delete", &org.id, "--yes"]).await;
+    assert_eq!(deleted["state"], "DELETED");
+    let alone = account(&desk, "eve@example.com").await;
+    let deleted = desk.one(&["account", "delete", &alone, "--yes"]).await;
+    assert_eq!(deleted["state"], "DELETED");
+    let output = run(["member", "add", "--organization", "x", "--role", "chief"]).await;
+    assert_eq!(output.status.code(), Some(2));
+}
