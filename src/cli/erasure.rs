@@ -165,7 +165,9 @@ async fn apply(args: ApplyArgs) -> Result<(), CommandError> {
         .map_err(|error| CommandError::Input(format!("cannot read {}: {error}", args.file.display())))?;
     // The whole file, before the first line is applied.
     let numbered = text.lines().enumerate().map(|(index, line)| {
-        let bad = || CommandError::Input(format!("line {} is no entry of a ledger; nothing was applied", index + 1));
+        let bad = || {
+            CommandError::Input(format!("line {} is no entry of a ledger; nothing was applied", index + 1))
+        };
         entry(line).map(|entry| (index + 1, entry)).ok_or_else(bad)
     });
     let entries: Vec<(usize, v1::Erasure)> = numbered.collect::<Result<_, _>>()?;

@@ -211,8 +211,9 @@ fn time_to_live(hours: Option<u16>) -> Option<prost_types::Duration> {
 
 fn workspace(text: &str) -> Result<v1::InvitationWorkspace, CommandError> {
     let (id, role) = parse_pair(text).unwrap_or_else(|_| (text.to_owned(), "member".to_owned()));
-    let role = super::names::workspace_role(&role)
-        .ok_or_else(|| CommandError::Input(format!("a role in a workspace is {}", super::names::WORKSPACE_ROLES)))?;
+    let role = super::names::workspace_role(&role).ok_or_else(|| {
+        CommandError::Input(format!("a role in a workspace is {}", super::names::WORKSPACE_ROLES))
+    })?;
     Ok(v1::InvitationWorkspace { workspace_id: id, role: role.into(), revoked: false })
 }
 

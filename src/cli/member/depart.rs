@@ -246,8 +246,7 @@ pub(super) async fn erase(args: EraseArgs) -> Result<ExitCode, CommandError> {
         ..v1::DepartureTerms::default()
     };
     let place = PlaceArgs { organization, workspace: None };
-    let departure =
-        planned(&service, place, member, v1::DepartureKind::Erase, &terms, assignments).await?;
+    let departure = planned(&service, place, member, v1::DepartureKind::Erase, &terms, assignments).await?;
     let text = departure.text(&service.client).await?;
     if let Some(code) = stop(&departure, &text, &service, &how, Unasked::Refused)? {
         return Ok(code);

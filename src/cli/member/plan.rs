@@ -53,10 +53,11 @@ struct BlockerLine<'a> {
 impl Departure {
     /// The workspaces that it closes for the member.
     pub(super) fn workspaces(&self) -> Vec<&str> {
-        let memberships = self.plan.effects.iter().filter_map(|effect| match &effect.subject.as_ref()?.subject {
-            Some(v1::subject::Subject::WorkspaceMember(membership)) => Some(membership),
-            _ => None,
-        });
+        let memberships =
+            self.plan.effects.iter().filter_map(|effect| match &effect.subject.as_ref()?.subject {
+                Some(v1::subject::Subject::WorkspaceMember(membership)) => Some(membership),
+                _ => None,
+            });
         let closed = memberships.filter(|membership| {
             membership.member_id == self.member && membership.state() != v1::WorkspaceMemberState::Active
         });

@@ -122,7 +122,9 @@ fn lost(departure: &Departure, names: &Names) -> String {
             };
             format!("{who} no longer belongs to {organization}{from}, and is in no list any more.")
         }
-        Kind::RemoveFromWorkspace => format!("{who} no longer belongs to {workspace}. They keep {organization}."),
+        Kind::RemoveFromWorkspace => {
+            format!("{who} no longer belongs to {workspace}. They keep {organization}.")
+        }
         Kind::DeactivateInWorkspace if departure.leaves_organization() => {
             format!("{who} loses access to {workspace}, their last workspace, and with it to {organization}.")
         }
@@ -189,7 +191,13 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let pairs = [("o", "Analytical Engines"), ("m", "Ada Lovelace"), ("s", "Bob"), ("w", "general"), ("v", "boards")];
+        let pairs = [
+            ("o", "Analytical Engines"),
+            ("m", "Ada Lovelace"),
+            ("s", "Bob"),
+            ("w", "general"),
+            ("v", "boards"),
+        ];
         Names(pairs.iter().map(|(id, name)| ((*id).to_owned(), (*name).to_owned())).collect())
     }
 

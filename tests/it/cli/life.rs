@@ -72,7 +72,8 @@ async fn a_life_is_led_by_the_command_line() {
     let bob = account(&desk, "bob@example.com").await;
     let found = desk.one(&["account", "lookup", "--email", "BOB@example.com"]).await;
     assert_eq!((text(&found, "account_id"), text(&found, "state")), (bob.clone(), "ACTIVE".to_owned()));
-    let created = ["organization", "create", "Analytical Engines", "--owner", &ada, "--owner-name", "Ada Lovelace"];
+    let created =
+        ["organization", "create", "Analytical Engines", "--owner", &ada, "--owner-name", "Ada Lovelace"];
     let created = desk.one(&[&created[..], &["--app", "chat", "--workspace", "general"]].concat()).await;
     desk.organization = text(&created, "organization_id");
     let owner = text(&created, "owner_member_id");
@@ -86,12 +87,16 @@ async fn a_life_is_led_by_the_command_line() {
     let invited = desk.list(&desk.here(&["member", "list", "--include-invited"])).await;
     assert!(invited.iter().any(|row| row["state"] == "INVITED" && row["email"] == "bob@example.com"));
     assert_eq!(desk.one(&desk.here(&["invite", "list"])).await["state"], "PENDING");
-    let accepted =
-        desk.one(&["invite", "accept", &text(&sent, "secret"), "--acting", &bob, "--name", "Bob Babbage"]).await;
+    let accepted = desk
+        .one(&["invite", "accept", &text(&sent, "secret"), "--acting", &bob, "--name", "Bob Babbage"])
+        .await;
     let member = text(&accepted, "member_id");
     assert_eq!(accepted["active_workspace_ids"][0], boards.as_str());
     let errors = desk.refused(&desk.here(&["invite", "revoke", &text(&sent, "invitation_id")])).await;
-    assert!(errors.contains("INVITATION_ACCEPTED") && errors.contains("rollcall member deactivate"), "{errors}");
+    assert!(
+        errors.contains("INVITATION_ACCEPTED") && errors.contains("rollcall member deactivate"),
+        "{errors}"
+    );
     desk.one(&desk.here(&["member", "update", &member, "--workspace", &boards, "--role", "admin"])).await;
 
     // Sent away: not before a successor is named.
@@ -122,7 +127,10 @@ async fn a_life_is_led_by_the_command_line() {
 
     // Brought back, removed.
     let back = desk.one(&desk.here(&["member", "reactivate", &member, "--acting", &ada])).await;
-    assert_eq!((&back["state"], &back["active_workspace_ids"][0]), (&"ACTIVE".into(), &boards.as_str().into()));
+    assert_eq!(
+        (&back["state"], &back["active_workspace_ids"][0]),
+        (&"ACTIVE".into(), &boards.as_str().into())
+    );
     let errors = desk.refused(&desk.here(&["member", "erase", &member, "--yes"])).await;
     assert!(errors.contains("MEMBER_ACTIVE") && errors.contains("Deactivate first"), "{errors}");
     let removed = desk.say(&desk.here(&["member", "remove", &member, "--yes"])).await;
@@ -183,13 +191,17 @@ async fn leaving_and_deleting_are_meant() {
     desk.organization.clone_from(&org.id);
     let leave = desk.here(&["member", "leave", "--acting", &bob.account]);
     let errors = desk.refused(&leave).await;
-    assert!(errors.contains("ONLY_ORGANIZATION") && errors.contains("--acknowledge-account-deletion"), "{errors}");
+    assert!(
+        errors.contains("ONLY_ORGANIZATION") && errors.contains("--acknowledge-account-deletion"),
+        "{errors}"
+    );
     let leave = [&leave[..], &["--acknowledge-account-deletion"]].concat();
     assert!(desk.refused(&leave).await.contains("--yes"));
     let gone = desk.one(&[&leave[..], &["--yes"]].concat()).await;
     assert_eq!((&gone["member_id"], &gone["account_deleted"]), (&bob.member.as_str().into(), &true.into()));
 
-    let contract = text(&desk.one(&["contract", "create", "Group", "--seat-limit", "5"]).await, "contract_id");
+    let contract =
+        text(&desk.one(&["contract", "create", "Group", "--seat-limit", "5"]).await, "contract_id");
     let shared = desk.one(&["organization", "update", &org.id, "--contract", &contract]).await;
     assert_eq!(shared["contract_id"], contract.as_str());
     let errors = desk.refused(&["contract", "delete", &contract]).await;
