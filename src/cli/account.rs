@@ -168,6 +168,7 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
         language: args.language.unwrap_or_default(),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, accounts.create_account, request)?.account)
 }
@@ -210,6 +211,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
         update_mask: Some(prost_types::FieldMask { paths }),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, accounts.update_account, request)?.account)
 }

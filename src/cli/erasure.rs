@@ -178,6 +178,7 @@ async fn apply(args: ApplyArgs) -> Result<(), CommandError> {
             erasure: Some(erasure),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         let answer = call!(service.client, members.reapply_erasure, request).inspect_err(|_| {
             eprintln!("stopped at line {line}: go on from there with --from-line {line}");

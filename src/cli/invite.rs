@@ -240,6 +240,7 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
         time_to_live: time_to_live(args.hours),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     let answer = call!(service.client, invitations.create_invitation, request)?;
     print_sent(service.format, answer.invitation, answer.secret)
@@ -273,6 +274,7 @@ async fn resend(args: ResendArgs) -> Result<(), CommandError> {
         time_to_live: time_to_live(args.hours),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     let answer = call!(service.client, invitations.resend_invitation, request)?;
     print_sent(service.format, answer.invitation, answer.secret)
@@ -286,6 +288,7 @@ async fn revoke(args: RevokeArgs) -> Result<(), CommandError> {
         workspace_id: args.workspace.unwrap_or_default(),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, invitations.revoke_invitation, request)?.invitation)
 }
@@ -297,6 +300,7 @@ async fn accept(args: AcceptArgs) -> Result<(), CommandError> {
         acting_account_id: service.acting,
         display_name: args.name.unwrap_or_default(),
         request_id: request_id(),
+        ..Default::default()
     };
     let answer = call!(service.client, invitations.accept_invitation, request)?;
     let member = answer.member.ok_or(CommandError::Incomplete("member"))?;
@@ -317,6 +321,7 @@ async fn decline(args: DeclineArgs) -> Result<(), CommandError> {
         secret: args.secret,
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, invitations.decline_invitation, request)?.invitation)
 }

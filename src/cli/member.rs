@@ -281,6 +281,7 @@ async fn add(args: AddArgs) -> Result<(), CommandError> {
             role: args.role.in_workspace()?.into(),
             acting_account_id: service.acting,
             request_id: request_id(),
+            ..Default::default()
         };
         let answer = call!(service.client, members.add_workspace_member, request)?;
         return print_in_workspace(service.format, answer.workspace_member);
@@ -292,6 +293,7 @@ async fn add(args: AddArgs) -> Result<(), CommandError> {
         display_name: args.name.unwrap_or_default(),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, members.add_member, request)?.member)
 }
@@ -361,6 +363,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
             update_mask: Some(prost_types::FieldMask { paths: vec!["role".to_owned()] }),
             acting_account_id: service.acting,
             request_id: request_id(),
+            ..Default::default()
         };
         let answer = call!(service.client, members.update_workspace_member, request)?;
         return print_in_workspace(service.format, answer.workspace_member);
@@ -388,6 +391,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
         update_mask: Some(prost_types::FieldMask { paths }),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, members.update_member, request)?.member)
 }
@@ -401,6 +405,7 @@ async fn reactivate(args: ReactivateArgs) -> Result<(), CommandError> {
             member_id: args.member,
             acting_account_id: service.acting,
             request_id: request_id(),
+            ..Default::default()
         };
         let answer = call!(service.client, members.reactivate_workspace_member, request)?;
         return print_in_workspace(service.format, answer.workspace_member);
@@ -417,6 +422,7 @@ async fn reactivate(args: ReactivateArgs) -> Result<(), CommandError> {
         workspace_ids: args.restore_workspaces,
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     let answer = call!(service.client, members.reactivate_member, request)?;
     let member = answer.member.ok_or(CommandError::Incomplete("member"))?;

@@ -223,6 +223,7 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
         acting_account_id: service.acting,
         request_id: request_id(),
         settings: Some(settings),
+        ..Default::default()
     };
     let answer = call!(service.client, organizations.create_organization, request)?;
     let row = CreatedRow {
@@ -289,6 +290,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
         update_mask: Some(prost_types::FieldMask { paths }),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, organizations.update_organization, request)?.organization)
 }
@@ -305,6 +307,7 @@ async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
         confirm: true,
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, organizations.delete_organization, request)?.organization)
 }

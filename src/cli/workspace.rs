@@ -149,6 +149,7 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
         display_name: args.name,
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, organizations.create_workspace, request)?.workspace)
 }
@@ -178,6 +179,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
         update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] }),
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     print(service.format, call!(service.client, organizations.update_workspace, request)?.workspace)
 }
@@ -189,6 +191,7 @@ async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
         workspace_id: args.workspace,
         acting_account_id: service.acting,
         request_id: request_id(),
+        ..Default::default()
     };
     let answer = call!(service.client, organizations.delete_workspace, request)?;
     let workspace = answer.workspace.ok_or(CommandError::Incomplete("workspace"))?;

@@ -14,6 +14,7 @@ mod faults;
 mod feed;
 mod filters;
 mod fixtures;
+mod guides;
 mod history;
 mod invitations;
 mod mail;

@@ -289,6 +289,7 @@ pub(super) async fn leave(args: LeaveArgs) -> Result<ExitCode, CommandError> {
             departure: Some(terms),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         Done::membership(call!(service.client, members.leave_workspace, request)?.workspace_member)?
     } else {
@@ -298,6 +299,7 @@ pub(super) async fn leave(args: LeaveArgs) -> Result<ExitCode, CommandError> {
             departure: Some(terms),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            ..Default::default()
         };
         Done::member(call!(service.client, members.leave_organization, request)?.member)?
     };
