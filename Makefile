@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races model faults bench lint
+.PHONY: help demo test replay-check import-check chaos races model faults bench lint mutants
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ faults: ## Run the faults at full size, one after the other, and print the figur
 bench: ## Measure the speed beside yardsticks of the same run, about ten minutes (docs/performance.md)
 	@sh scripts/postgres.sh >/dev/null
 	cargo bench --bench feed --bench writes --bench streams --bench replay
+
+mutants: ## Change the rules in one place at a time, and count which changes their tests notice (about an hour)
+	sh scripts/mutants.sh
 
 lint: ## Check formatting, clippy, documentation and the API definitions
 	cargo fmt --all --check
