@@ -3,7 +3,7 @@
 //! What the tables should say is written out here a second time, from the rules, in words; the cells are then asked
 //! of [`decide`] itself, so that a command that forgets to look a cell up fails as well as a wrong cell does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ use super::{
     state::{Member, Moment, Organization, Settings, State, Workspace, WorkspaceMember},
 };
 
+mod departures;
 mod invitations;
 mod model;
 mod notices;
