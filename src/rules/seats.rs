@@ -4,7 +4,7 @@
 //! - R48 a seat is free as soon as its member is not ACTIVE any more. In a contract an account holds one seat, in however
 //!   many of its organizations it is ACTIVE, so there the seat is free with the last of them.
 //!
-//! [`check`] looks at the changes of a whole command, so it covers every way to become ACTIVE, and a seat that a command
+//! `check` looks at the changes of a whole command, so it covers every way to become ACTIVE, and a seat that a command
 //! frees is there for whom the same command brings.
 
 use std::collections::{BTreeMap, BTreeSet};
