@@ -318,7 +318,7 @@ fn r36_r38_r39_the_account_ends_with_an_acknowledgement_alone() {
     let actor = themselves(OrganizationRole::Member);
     let only = Blocker::OnlyOrganization(TARGET);
     let regardless = Departure { tombstone: TOMBSTONE, ..Departure::regardless() };
-    assert_eq!(blockers(&state, &actor, &deactivate(regardless.clone())), [only.clone()]);
+    assert_eq!(blockers(&state, &actor, &deactivate(regardless.clone())), vec![only.clone()]);
     assert_eq!(
         blockers(&state, &actor, &in_workspace(HOME, regardless.clone())),
         [],
