@@ -277,6 +277,18 @@ fn r60_the_last_owner_goes_when_another_becomes_owner() {
         assert_eq!((member_of(&changes[0]), changes[0].reason), (Some(HEIR), Reason::RoleChanged));
         assert_eq!(after.members[&TARGET].state, MembershipState::Deactivated);
     }
+    // Who is owner by role and has no access leaves nothing behind, nor does another who has only the access.
+    for (role, standing) in [
+        (OrganizationRole::Owner, MembershipState::Deactivated),
+        (OrganizationRole::Admin, MembershipState::Active),
+    ] {
+        let mut state = scene();
+        state.workspace_members.clear();
+        state.active_owners.clear();
+        put_member(&mut state, TARGET, role, standing);
+        let remove = Command::RemoveMember { member: TARGET, departure: Departure::default() };
+        assert_eq!(blockers(&state, &Actor::Workload, &remove), [], "{role:?} {standing:?}");
+    }
     // Where another owner remains nobody needs to become one.
     let mut state = state;
     state.active_owners.insert(SPARE_OWNER);
@@ -366,11 +378,13 @@ fn r41_r42_an_owner_erases_who_is_deactivated_or_removed() {
         put_member(&mut state, TARGET, OrganizationRole::Member, standing);
         put_membership(&mut state, HOME, TARGET, WorkspaceRole::Admin, MembershipState::Deactivated);
         put_membership(&mut state, AWAY, TARGET, WorkspaceRole::Admin, MembershipState::Removed);
-        state.members.get_mut(&TARGET).expect("put").leaving = true;
+        let target = state.members.get_mut(&TARGET).expect("put");
+        (target.leaving, target.return_time) = (true, Some(crate::rules::state::Moment(1)));
         let handed = Departure { handover_to: Some(HEIR), ..Departure::default() };
         let (after, changes) = done(&state, &Actor::Workload, &erasing(ErasureCause::Owner, handed));
         let member = &after.members[&TARGET];
         assert_eq!((member.state, member.account_id, member.leaving), (MembershipState::Erased, None, false));
+        assert_eq!(member.return_time, None, "nobody returns");
         assert_eq!(member.tombstone.expect("a tombstone").erased_by, ErasedBy::Owner);
         assert_eq!(after.workspace_members[&(HOME, TARGET)].state, MembershipState::Removed);
         assert_eq!(changes.len(), 2, "the membership that was not yet over, and the member: {changes:?}");
@@ -417,6 +431,10 @@ fn r45_with_the_account_goes_whoever_may_leave_and_the_ledger_asks_nobody() {
     let actor = themselves(OrganizationRole::Member);
     let stays = blockers(&state, &actor, &account(Departure::default()));
     assert_eq!(stays, [last_admin(HOME), last_admin(AWAY)], "and no word about the account itself");
+    let mut closed = state.clone();
+    closed.members.get_mut(&TARGET).expect("put").state = MembershipState::Deactivated;
+    closed.members.get_mut(&TARGET).expect("put").role = OrganizationRole::Owner;
+    assert_eq!(blockers(&closed, &Actor::Workload, &account(Departure::default())), [], "without access");
     let mut alone = state.clone();
     alone.actor_belongs_elsewhere = false;
     assert_eq!(blockers(&alone, &actor, &account(Departure::regardless())), []);
