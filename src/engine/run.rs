@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Context, Done, Engine, EngineError, etag};
 use crate::{
     rules::{
-        Change, Notice,
+        Change, MAX_CHANGES, Notice, Violation,
         ids::{CommandId, ContractId, DisplayName, MemberId, OrganizationId},
     },
     storage::{
@@ -216,6 +216,10 @@ impl Engine {
     async fn decide(&self, work: &impl Work, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
         let transaction = self.database.transaction().await?;
         let decided = match work.apply(&transaction, attempt).await {
+            // Of several organizations together: each alone was looked at when it was decided (C4).
+            Ok(Outcome::Done(effects)) if effects.changes.len() > MAX_CHANGES => {
+                Err(Violation::TooLarge { changes: effects.changes.len(), limit: MAX_CHANGES }.into())
+            }
             Ok(Outcome::Done(effects)) => return Ok(Decided::Write(Box::new(transaction), effects)),
             Ok(Outcome::Repeated) => repeated(&transaction, attempt).await,
             Ok(Outcome::Firmer(firmness)) => Ok(Decided::Firmer(firmness)),
