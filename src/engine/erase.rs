@@ -14,11 +14,11 @@ use crate::{
         self, ActingMember, Actor, Blocker, Change, Command, Departure, EraseMember, ErasureCause, Notice,
         State, Subject, Violation, decide,
         ids::{AccountId, CommandId, ErasureId, MemberId, OrganizationId},
-        roles::{Assignments, ErasedBy},
+        roles::{Assignments, ErasedBy, MembershipState},
         state::Member,
         tables::Action,
     },
-    storage::{Acting, Erased, ErasureWrite, Lock, RequestSubject, Transaction, Whose},
+    storage::{Acting, Erased, ErasureWrite, Lock, RequestSubject, StorageError, Transaction, Whose},
 };
 
 /// What is erased, and the changes that tell of it.
@@ -214,13 +214,22 @@ impl Work for AccountDeletion {
             };
         }
         rules::permit_account(Action::DeleteAccount, acting, Some(*account))?;
-        // The account is held, so nobody adds a member to it; the organizations come before the members.
-        for organization in transaction.active_in(*account).await? {
-            transaction.organization(organization, Lock::Update).await?;
+        // The account is held, so nobody adds a member to it; organizations and workspaces come before the members.
+        let organizations = transaction.active_in(*account).await?;
+        for organization in &organizations {
+            transaction.organization(*organization, Lock::Update).await?;
+            if departure.acknowledge_organization_deletion {
+                transaction.lock_live_workspaces(*organization).await?;
+            }
         }
         let mut rest = Rest::default();
         let mut blockers = Vec::new();
         for member in transaction.members_of_account(*account).await? {
+            if member.state == MembershipState::Active && !organizations.contains(&member.organization_id) {
+                // Reactivated since, so "the last owner" would be asked of an organization that is not held (R60).
+                let meanwhile = "a member of the account was reactivated meanwhile".to_owned();
+                return Err(EngineError::Storage(StorageError::Conflict(meanwhile)));
+            }
             let actor = match acting {
                 None => Actor::Workload,
                 Some(account) => Actor::Person {

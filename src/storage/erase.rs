@@ -77,7 +77,9 @@ impl Text for EraseMember {
             DELETE FROM mails
             WHERE organization_id = $2
               AND (member_id = $3 OR account_id = $6
-                   OR invitation_id IN (SELECT i.invitation_id FROM invitation i))
+                   OR invitation_id IN (SELECT i.invitation_id FROM invitation i)
+                   OR invitation_id IN (SELECT i.invitation_id FROM invitations i
+                                        WHERE i.organization_id = $2 AND i.member_id = $3))
             RETURNING 1
         )
         INSERT INTO erasures (erasure_id, kind, organization_id, member_id, tombstone_id, erased_by, profiles, addresses,
