@@ -1,6 +1,7 @@
 //! The numbered rules, through the API and on a real Postgres. Each test carries the numbers of its rules.
 
 mod departures;
+mod erased_content;
 mod erasing;
 mod invitations;
 mod leaving;
