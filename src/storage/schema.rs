@@ -9,7 +9,15 @@ diesel::table! {
     mac_keys (key_id) { key_id -> Int4, secret -> Bytea, create_time -> Timestamptz, }
 }
 diesel::table! {
-    apps (app) { app -> Text, create_time -> Timestamptz, }
+    apps (app) {
+        app -> Text,
+        create_time -> Timestamptz,
+        lease_ttl_ms -> Int8,
+        serve_stale -> Bool,
+        min_instances -> Int4,
+        unregister_time -> Nullable<Timestamptz>,
+        version -> Int8,
+    }
 }
 diesel::table! {
     accounts (account_id) {
@@ -205,6 +213,53 @@ diesel::table! {
         create_time -> Timestamptz,
         acknowledge_time -> Nullable<Timestamptz>,
         end_time -> Nullable<Timestamptz>,
+        grant_seq -> Int8,
+        lease_ttl_ms -> Int8,
+        counted -> Bool,
+    }
+}
+diesel::table! {
+    enforcements (organization_id, command_id, app) {
+        organization_id -> Uuid,
+        command_id -> Uuid,
+        app -> Text,
+        position -> Int8,
+        state -> Text,
+        write_time -> Timestamptz,
+        enforce_time -> Timestamptz,
+        instances -> Int4,
+        applied -> Int4,
+        lapsed -> Int4,
+        lapsed_instances -> Array<Text>,
+    }
+}
+diesel::table! {
+    receipts (organization_id, position, subscription_id) {
+        organization_id -> Uuid,
+        position -> Int8,
+        subscription_id -> Uuid,
+        app -> Text,
+        instance -> Text,
+        outcome -> Text,
+        ended_sessions -> Int4,
+        handed_over -> Int4,
+        detail -> Text,
+        record_time -> Timestamptz,
+    }
+}
+diesel::table! {
+    lost_revocations (change_id) {
+        change_id -> Uuid,
+        organization_id -> Uuid,
+        workspace_id -> Nullable<Uuid>,
+        member_id -> Uuid,
+        reason -> Text,
+        record_time -> Nullable<Timestamptz>,
+        app -> Text,
+        instance -> Text,
+        report_time -> Timestamptz,
+        decision -> Nullable<Text>,
+        decide_time -> Nullable<Timestamptz>,
     }
 }
 diesel::table! {
