@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use rollcall::proto::{DESCRIPTORS, ErrorReason};
 
+use crate::fixtures::declared_reasons;
+
 /// Methods that change something begin with one of these, and no others do.
 const WRITES: [&str; 16] = [
     "Create",
@@ -108,6 +110,25 @@ fn reasons() -> BTreeSet<String> {
         .filter(|value| value.number() != 0)
         .map(|value| value.name().strip_prefix("ERROR_REASON_").expect("the prefix of its enum").to_owned());
     names.collect()
+}
+
+/// `errors.proto` is read from top to bottom by whoever wonders what can go wrong.
+#[test]
+fn reasons_stand_together_by_code_and_in_order_of_their_numbers() {
+    let reasons = pool().get_enum_by_name("rollcall.v1.ErrorReason").expect("the reasons");
+    let (mut seen, mut last) = (BTreeSet::new(), (String::new(), 0));
+    // In the order of the file, behind the one that is never sent.
+    for value in reasons.enum_descriptor_proto().value.iter().skip(1) {
+        let name = value.name().trim_start_matches("ERROR_REASON_");
+        let next = (declared_reasons()[name].code.clone(), value.number());
+        if next.0 != last.0 {
+            assert!(seen.insert(next.0.clone()), "{name} stands apart from the others with {}", next.0);
+        } else {
+            assert!(next.1 > last.1, "{name} stands behind a higher number");
+        }
+        last = next;
+    }
+    assert!(seen.len() > 8, "{seen:?}");
 }
 
 #[test]
