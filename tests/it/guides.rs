@@ -1,9 +1,13 @@
-//! `docs/guides.md` names only what exists: rules, methods, commands, tests.
+//! `docs/guides.md` names only what exists: rules, methods, commands that call these, tests.
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use prost_reflect::DescriptorPool;
 use rollcall::proto::DESCRIPTORS;
@@ -42,15 +46,17 @@ fn every_rule_of_the_page_is_one_and_each_rule_is_on_it() {
     assert!(unknown.is_empty(), "no rules: {unknown:?}");
 }
 
-#[test]
-fn every_method_of_the_page_is_one() {
+/// The methods of the API.
+fn methods() -> BTreeSet<String> {
     let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
     let services: Vec<_> = pool.services().collect();
-    let methods: BTreeSet<String> = services
-        .iter()
-        .flat_map(|service| service.methods())
-        .map(|method| method.name().to_owned())
-        .collect();
+    let methods = services.iter().flat_map(|service| service.methods());
+    methods.map(|method| method.name().to_owned()).collect()
+}
+
+#[test]
+fn every_method_of_the_page_is_one() {
+    let methods = methods();
     for row in rows() {
         assert!(names(&row[2]).next().is_some(), "{row:?}");
         for name in names(&row[2]) {
@@ -68,6 +74,76 @@ async fn every_command_of_the_page_is_one() {
         let words = command.strip_prefix("rollcall ").unwrap().split(' ').chain(["--help"]);
         let output = run(words).await;
         assert!(output.status.success(), "{command}");
+    }
+}
+
+#[test]
+fn the_commands_of_a_row_call_its_methods() {
+    let mut sources = String::new();
+    collect(&root().join("src/cli"), &mut sources);
+    let commands = sources.split("to_end(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let calls: BTreeMap<&str, BTreeSet<String>> =
+        commands.map(|command| (command, called_by(command))).collect();
+    let somewhere: BTreeSet<&String> = calls.values().flatten().collect();
+    assert!(somewhere.len() > 40, "{calls:?}");
+    for row in rows() {
+        let methods: BTreeSet<String> = names(&row[2]).map(str::to_owned).collect();
+        let mut called = BTreeSet::new();
+        for command in names(&row[3]) {
+            let calls = &calls[command.trim_start_matches("rollcall ")];
+            assert!(!calls.is_disjoint(&methods), "{command} calls {calls:?}: {row:?}");
+            called.extend(calls);
+        }
+        let missed: Vec<&String> =
+            methods.iter().filter(|method| somewhere.contains(method) && !called.contains(method)).collect();
+        assert!(missed.is_empty(), "none of the commands calls {missed:?}: {row:?}");
+    }
+}
+
+/// The methods that a command calls: their requests are made in its function, or in one that this calls in turn. A command
+/// of one word has a file and a folder of its own.
+fn called_by(command: &str) -> BTreeSet<String> {
+    let group = command.split(' ').next().unwrap();
+    let source = root().join(format!("src/cli/{group}.rs"));
+    let mut modules = BTreeMap::from([(group.to_owned(), fs::read_to_string(&source).unwrap())]);
+    let folder = fs::read_dir(source.with_extension("")).into_iter().flatten();
+    for path in folder.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        modules.insert(name, fs::read_to_string(path).unwrap());
+    }
+    let text: String = if command == group {
+        modules.into_values().collect()
+    } else {
+        let run = modules[group].split_once(&format!("to_end(\"{command}\", ")).unwrap().1.to_owned();
+        let function = run.split('(').next().unwrap();
+        let mut bodies = BTreeMap::new();
+        add_bodies(&modules, group, function, &mut bodies);
+        bodies.into_values().collect()
+    };
+    // The stream has a type of its own in the client crate.
+    let calls =
+        |name: &str| text.contains(&format!("v1::{name}Request")) || text.contains(&format!(" {name}::new("));
+    methods().into_iter().filter(|name| calls(name)).collect()
+}
+
+/// Adds the body of a function as it is called in a module, `other` or `module::other`, and of those that it calls. What is
+/// no function of these modules adds nothing.
+fn add_bodies(
+    modules: &BTreeMap<String, String>,
+    here: &str,
+    called: &str,
+    bodies: &mut BTreeMap<(String, String), String>,
+) {
+    let (module, name) = called.rsplit_once("::").unwrap_or((here, called));
+    let found = modules.get(module).and_then(|source| source.split_once(&format!("fn {name}(")));
+    let key = (module.to_owned(), name.to_owned());
+    let Some((_, rest)) = found.filter(|_| !name.is_empty() && !bodies.contains_key(&key)) else { return };
+    let body = rest.split("\n}").next().unwrap();
+    bodies.insert(key, body.to_owned());
+    for (end, _) in body.match_indices('(') {
+        let part_of_name = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+        let begin = body[..end].trim_end_matches(part_of_name).len();
+        add_bodies(modules, module, &body[begin..end], bodies);
     }
 }
 
