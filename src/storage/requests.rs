@@ -84,6 +84,59 @@ impl From<&RequestSubject> for SubjectRow {
     }
 }
 
+impl From<SubjectRow> for RequestSubject {
+    fn from(row: SubjectRow) -> Self {
+        let SubjectRow {
+            command_id,
+            account_id,
+            organization_id,
+            workspace_id,
+            member_id,
+            contract_id,
+            erasure_id,
+            invitation_id,
+        } = row;
+        Self {
+            command_id: command_id.map(CommandId),
+            account_id: account_id.map(AccountId),
+            organization_id: organization_id.map(OrganizationId),
+            workspace_id: workspace_id.map(WorkspaceId),
+            member_id: member_id.map(MemberId),
+            contract_id: contract_id.map(ContractId),
+            erasure_id: erasure_id.map(ErasureId),
+            invitation_id: invitation_id.map(InvitationId),
+        }
+    }
+}
+
+/// Binds $1 and $2, which name a write, and $3 to $10, what its answer shows. A macro, since each bind has a type of its
+/// own.
+macro_rules! bind_write {
+    ($sql:ident, $caller:expr, $request_id:expr, $subject:expr) => {{
+        type Id = sql_types::Nullable<sql_types::Uuid>;
+        let SubjectRow {
+            command_id,
+            account_id,
+            organization_id,
+            workspace_id,
+            member_id,
+            contract_id,
+            erasure_id,
+            invitation_id,
+        } = $subject.into();
+        $sql.bind::<sql_types::Text, _>($caller.as_str())
+            .bind::<sql_types::Uuid, _>($request_id.0)
+            .bind::<Id, _>(command_id)
+            .bind::<Id, _>(account_id)
+            .bind::<Id, _>(organization_id)
+            .bind::<Id, _>(workspace_id)
+            .bind::<Id, _>(member_id)
+            .bind::<Id, _>(contract_id)
+            .bind::<Id, _>(erasure_id)
+            .bind::<Id, _>(invitation_id)
+    }};
+}
+
 /// A request id, claimed for a write.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
@@ -104,8 +157,8 @@ struct ClaimRequest;
 
 impl Text for ClaimRequest {
     const SQL: &'static str = "
-        INSERT INTO requests (caller, request_id, payload_mac, command_id, account_id, organization_id, workspace_id,
-                              member_id, contract_id, erasure_id, invitation_id)
+        INSERT INTO requests (caller, request_id, command_id, account_id, organization_id, workspace_id, member_id,
+                              contract_id, erasure_id, invitation_id, payload_mac)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 WHERE current_setting('rollcall.begun', true) = 'yes'
         ON CONFLICT (caller, request_id) DO NOTHING";
 }
@@ -134,28 +187,8 @@ impl Transaction {
     /// else: a duplicate must not meet the state that its twin is about to leave.
     async fn claim_request(&self, claim: Claim<'_>) -> Result<bool, StorageError> {
         let Claim { caller, request_id, payload_mac, expected } = claim;
-        let SubjectRow {
-            command_id,
-            account_id,
-            organization_id,
-            workspace_id,
-            member_id,
-            contract_id,
-            erasure_id,
-            invitation_id,
-        } = expected.into();
         let query = prepared::<ClaimRequest, _>(|sql| {
-            sql.bind::<sql_types::Text, _>(caller.as_str())
-                .bind::<sql_types::Uuid, _>(request_id.0)
-                .bind::<sql_types::Binary, _>(payload_mac)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(command_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(account_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(organization_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(workspace_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(contract_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(erasure_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(invitation_id)
+            bind_write!(sql, caller, request_id, expected).bind::<sql_types::Binary, _>(payload_mac)
         });
         Ok(query.execute(&mut self.connection()).await? == 1)
     }
@@ -167,29 +200,7 @@ impl Transaction {
             .select((requests::payload_mac, SubjectRow::as_select()))
             .first(&mut self.connection())
             .await?;
-        let SubjectRow {
-            command_id,
-            account_id,
-            organization_id,
-            workspace_id,
-            member_id,
-            contract_id,
-            erasure_id,
-            invitation_id,
-        } = row;
-        Ok(RequestRow {
-            payload_mac,
-            subject: RequestSubject {
-                command_id: command_id.map(CommandId),
-                account_id: account_id.map(AccountId),
-                organization_id: organization_id.map(OrganizationId),
-                workspace_id: workspace_id.map(WorkspaceId),
-                member_id: member_id.map(MemberId),
-                contract_id: contract_id.map(ContractId),
-                erasure_id: erasure_id.map(ErasureId),
-                invitation_id: invitation_id.map(InvitationId),
-            },
-        })
+        Ok(RequestRow { payload_mac, subject: row.into() })
     }
 
     /// Records what a claimed request did.
@@ -198,28 +209,8 @@ impl Transaction {
         claim: Claim<'_>,
         subject: &RequestSubject,
     ) -> Result<(), StorageError> {
-        let SubjectRow {
-            command_id,
-            account_id,
-            organization_id,
-            workspace_id,
-            member_id,
-            contract_id,
-            erasure_id,
-            invitation_id,
-        } = subject.into();
-        let query = prepared::<CompleteRequest, _>(|sql| {
-            sql.bind::<sql_types::Text, _>(claim.caller.as_str())
-                .bind::<sql_types::Uuid, _>(claim.request_id.0)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(command_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(account_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(organization_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(workspace_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(member_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(contract_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(erasure_id)
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(invitation_id)
-        });
+        let query =
+            prepared::<CompleteRequest, _>(|sql| bind_write!(sql, claim.caller, claim.request_id, subject));
         query.execute(&mut self.connection()).await?;
         Ok(())
     }
