@@ -140,26 +140,32 @@ fn corrupt(what: &str) -> SourceError {
 }
 
 fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
+    let LogRow {
+        recorded: row,
+        command_end,
+        apps,
+        organization_name,
+        app,
+        workspace_name,
+        account_id,
+        display_name,
+        email,
+    } = row;
     let point = Point { position: row.position, change_id: ChangeId(row.change_id) };
     let reason = Reason::from_word(&row.reason).ok_or_else(|| corrupt("reason"))?;
     let thing = match row.subject.as_str() {
-        "ORGANIZATION" => organization(row.organization_id, row.organization_name, &row.state, row.version)?,
-        "WORKSPACE" => workspace(
-            row.organization_id,
-            row.workspace_id,
-            row.app,
-            row.workspace_name,
-            &row.state,
-            row.version,
-        )?,
+        "ORGANIZATION" => organization(row.organization_id, organization_name, &row.state, row.version)?,
+        "WORKSPACE" => {
+            workspace(row.organization_id, row.workspace_id, app, workspace_name, &row.state, row.version)?
+        }
         "MEMBER" => member(
             row.organization_id,
             row.member_id,
-            row.account_id,
+            account_id,
             (row.role.as_deref(), &row.state),
             (row.leaving, row.tombstone_id),
             row.version,
-            profiles.then(|| (row.display_name.unwrap_or_default(), row.email.unwrap_or_default())),
+            profiles.then(|| (display_name.unwrap_or_default(), email.unwrap_or_default())),
         )?,
         "WORKSPACE_MEMBER" => workspace_member(
             row.organization_id,
@@ -174,8 +180,8 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
     Ok(Entry {
         point,
         command_id: CommandId(row.command_id),
-        command_end: row.command_end,
-        apps: row.apps.iter().map(|app| app.parse()).collect::<Result<_, _>>().map_err(|_| corrupt("app"))?,
+        command_end,
+        apps: apps.iter().map(|app| app.parse()).collect::<Result<_, _>>().map_err(|_| corrupt("app"))?,
         reason,
         thing,
         record_time: row.record_time.into(),

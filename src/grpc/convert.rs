@@ -26,7 +26,7 @@ use crate::{
         roles::ErasedBy,
     },
     storage::{
-        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, InvitationRead, MemberRead,
+        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, InvitationRead, MemberColumns, MemberRead,
         OrganizationRead, SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
     },
 };
@@ -180,7 +180,8 @@ pub(super) fn workspace(row: WorkspaceRead) -> proto::Workspace {
 
 /// A member.
 pub(super) fn member(row: MemberRead) -> proto::Member {
-    let MemberRead {
+    let MemberRead { member, display_name, email } = row;
+    let MemberColumns {
         organization_id,
         member_id,
         account_id,
@@ -193,9 +194,7 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
         version,
         create_time,
         update_time,
-        display_name,
-        email,
-    } = row;
+    } = member;
     proto::Member {
         etag: etag(&[member_id], version),
         organization_id: organization_id.to_string(),
@@ -227,7 +226,7 @@ pub(super) fn rendered(
             ..proto::RenderedMember::default()
         };
     };
-    let state = member_state(&row.state);
+    let state = member_state(&row.member.state);
     let rendering = match state {
         proto::MemberState::Active => proto::Rendering::Plain,
         proto::MemberState::Deactivated => proto::Rendering::Deactivated,
@@ -235,7 +234,7 @@ pub(super) fn rendered(
         proto::MemberState::Erased => proto::Rendering::Alias,
         proto::MemberState::Invited | proto::MemberState::Unspecified => proto::Rendering::Unknown,
     };
-    let display_name = match row.erased_by.as_deref().and_then(ErasedBy::from_word) {
+    let display_name = match row.member.erased_by.as_deref().and_then(ErasedBy::from_word) {
         None => &row.display_name,
         Some(ErasedBy::Owner) => &settings.erased_alias,
         Some(ErasedBy::Account) => &settings.deleted_account_alias,
@@ -245,7 +244,7 @@ pub(super) fn rendered(
         display_name: display_name.clone(),
         state: state.into(),
         rendering: rendering.into(),
-        tombstone_id: row.tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
+        tombstone_id: row.member.tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

@@ -104,7 +104,7 @@ impl MemberService for Services {
         let settings = self.read_organization(organization).await?.settings;
         let found =
             self.engine.database().members_by_id(organization, &ids).await.map_err(status::storage)?;
-        let found: HashMap<Uuid, _> = found.into_iter().map(|member| (member.member_id, member)).collect();
+        let found: HashMap<Uuid, _> = found.into_iter().map(|read| (read.member.member_id, read)).collect();
         let asked = message.member_ids.iter().cloned().zip(&ids);
         let members = asked.map(|(text, id)| convert::rendered(text, found.get(id), &settings)).collect();
         Ok(Response::new(BatchGetMembersResponse { members }))
@@ -126,8 +126,8 @@ impl MemberService for Services {
         self.read_organization(id).await?;
         let invitees = self.invitees(id, message.include_invited, after, page.limit()).await?;
         let rows = self.engine.database().members(id, &filter, after, page.limit()).await;
-        let mut rows = merged(rows.map_err(status::storage)?, invitees, |row| row.member_id);
-        let next_page_token = self.next_page(&page, &mut rows, |row| row.member_id.to_string());
+        let mut rows = merged(rows.map_err(status::storage)?, invitees, |row| row.member.member_id);
+        let next_page_token = self.next_page(&page, &mut rows, |row| row.member.member_id.to_string());
         let members = rows.into_iter().map(convert::member).collect();
         Ok(Response::new(ListMembersResponse { members, next_page_token }))
     }

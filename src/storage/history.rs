@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Database,
     error::StorageError,
+    log::{RecordedRow, recorded_columns},
     prepared::{Text, prepared},
 };
 use crate::rules::ids::{MemberId, OrganizationId, WorkspaceId};
@@ -46,52 +47,10 @@ impl Between {
     pub const ALL: Self = Self { after: 0, before: i64::MAX };
 }
 
-/// A change as it was recorded. Without personal data: none is joined.
-#[derive(Debug, Clone, QueryableByName)]
-#[allow(missing_docs)]
-pub struct HistoryRow {
-    #[diesel(sql_type = sql_types::BigInt)]
-    pub position: i64,
-    #[diesel(sql_type = sql_types::Uuid)]
-    pub change_id: Uuid,
-    #[diesel(sql_type = sql_types::Uuid)]
-    pub command_id: Uuid,
-    #[diesel(sql_type = sql_types::Uuid)]
-    pub organization_id: Uuid,
-    #[diesel(sql_type = sql_types::Text)]
-    pub subject: String,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    pub workspace_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    pub member_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Text)]
-    pub state: String,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    pub role: Option<String>,
-    #[diesel(sql_type = sql_types::BigInt)]
-    pub version: i64,
-    #[diesel(sql_type = sql_types::Text)]
-    pub reason: String,
-    #[diesel(sql_type = sql_types::Text)]
-    pub caller: String,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    pub acting_member_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Timestamptz)]
-    pub record_time: DateTime<Utc>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Bool>)]
-    pub leaving: Option<bool>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    pub tombstone_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
-    pub handover_to_member_id: Option<Uuid>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    pub assignments: Option<String>,
-}
-
 /// A page of changes.
 pub struct HistoryPage {
     /// The changes, in the order asked for.
-    pub rows: Vec<HistoryRow>,
+    pub rows: Vec<RecordedRow>,
     /// Changes at or before this position may have been dropped.
     pub floor: i64,
     /// Where looking ended, where there may be more behind it. With a filter by reason that may be before a page is full.
@@ -105,7 +64,7 @@ struct FlooredRow {
     #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     looked_until: Option<i64>,
     #[diesel(embed)]
-    row: Option<HistoryRow>,
+    row: Option<RecordedRow>,
 }
 
 #[derive(QueryableByName)]
@@ -127,14 +86,6 @@ const BOUNDS: &str = "
           WHERE h.organization_id = $1 AND h.record_time >= $2 AND h.record_time < $3
           OFFSET 0) r";
 
-/// The columns that both tables have.
-macro_rules! columns {
-    () => {
-        "position, change_id, command_id, organization_id, subject, workspace_id, member_id, state, role, version,
-         reason, caller, acting_member_id, record_time, leaving, tombstone_id, handover_to_member_id, assignments"
-    };
-}
-
 /// A page in one order. Planned anew each time, with its parameters: what is not asked for is then no condition, and
 /// what is asked for chooses the index that gives the order. Reasons have no index, which would cost every write: they
 /// are picked out of the next $11 changes.
@@ -143,11 +94,11 @@ macro_rules! page {
         concat!(
             "WITH looked AS MATERIALIZED (
                  SELECT ",
-            columns!(),
+            recorded_columns!(),
             "    FROM (SELECT ",
-            columns!(),
+            recorded_columns!(),
             "          FROM changes UNION ALL SELECT ",
-            columns!(),
+            recorded_columns!(),
             "          FROM history) r
                  WHERE r.organization_id = $1 AND r.position > $2 AND r.position < $3
                    AND ($4 IS NULL OR r.member_id = $4)

@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
 use super::{
-    Database, MemberRead, WorkspaceMemberRead,
+    Database, MemberColumns, MemberRead, WorkspaceMemberRead,
     error::StorageError,
     prepared::{Text, prepared},
 };
@@ -155,7 +155,7 @@ impl InvitationRead {
 
     /// The invitee as the lists of members show one (R52).
     pub fn into_member(self) -> MemberRead {
-        MemberRead {
+        let member = MemberColumns {
             organization_id: self.organization_id,
             member_id: self.invitation_id,
             account_id: None,
@@ -168,9 +168,8 @@ impl InvitationRead {
             version: self.version,
             create_time: self.create_time,
             update_time: self.update_time,
-            display_name: String::new(),
-            email: self.email.unwrap_or_default(),
-        }
+        };
+        MemberRead { member, display_name: String::new(), email: self.email.unwrap_or_default() }
     }
 
     /// The same in a workspace that the invitation is to.

@@ -133,20 +133,16 @@ impl Sequencer {
     }
 }
 
-/// A change as an app is sent it: the log's row, with ids and names joined as they are now.
+/// A change as it was recorded. Without personal data: none is joined.
 #[derive(Debug, Clone, QueryableByName)]
 #[allow(missing_docs)]
-pub struct LogRow {
+pub struct RecordedRow {
     #[diesel(sql_type = sql_types::BigInt)]
     pub position: i64,
     #[diesel(sql_type = sql_types::Uuid)]
     pub change_id: Uuid,
     #[diesel(sql_type = sql_types::Uuid)]
     pub command_id: Uuid,
-    #[diesel(sql_type = sql_types::BigInt)]
-    pub command_end: i64,
-    #[diesel(sql_type = sql_types::Array<sql_types::Text>)]
-    pub apps: Vec<String>,
     #[diesel(sql_type = sql_types::Uuid)]
     pub organization_id: Uuid,
     #[diesel(sql_type = sql_types::Text)]
@@ -177,6 +173,27 @@ pub struct LogRow {
     pub handover_to_member_id: Option<Uuid>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub assignments: Option<String>,
+}
+
+/// The columns of a [`RecordedRow`], which the log and the history both have.
+macro_rules! recorded_columns {
+    () => {
+        "position, change_id, command_id, organization_id, subject, workspace_id, member_id, state, role, version,
+         reason, caller, acting_member_id, record_time, leaving, tombstone_id, handover_to_member_id, assignments"
+    };
+}
+pub(super) use recorded_columns;
+
+/// A change as an app is sent it: the log's row, with ids and names joined as they are now.
+#[derive(Debug, Clone, QueryableByName)]
+#[allow(missing_docs)]
+pub struct LogRow {
+    #[diesel(embed)]
+    pub recorded: RecordedRow,
+    #[diesel(sql_type = sql_types::BigInt)]
+    pub command_end: i64,
+    #[diesel(sql_type = sql_types::Array<sql_types::Text>)]
+    pub apps: Vec<String>,
     /// Of an organization: its name.
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub organization_name: Option<String>,
@@ -223,9 +240,9 @@ pub struct ReadChanges {
 macro_rules! change_columns {
     ($profiles:literal) => {
         concat!(
-            "SELECT c.position, c.change_id, c.command_id, c.command_end, c.apps, c.organization_id, c.subject,
-                    c.workspace_id, c.member_id, c.state, c.role, c.version, c.reason, c.caller, c.acting_member_id,
-                    c.record_time, c.leaving, c.tombstone_id, c.handover_to_member_id, c.assignments,
+            "SELECT ",
+            recorded_columns!(),
+            ", command_end, apps,
                     CASE WHEN c.subject = 'ORGANIZATION' THEN (SELECT o.display_name FROM organizations o
                         WHERE o.organization_id = c.organization_id) END AS organization_name,
                     CASE WHEN c.subject = 'WORKSPACE' THEN (SELECT w.app FROM workspaces w

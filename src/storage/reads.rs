@@ -70,25 +70,8 @@ pub struct WorkspaceMemberRead {
 /// The columns of a member that are shown.
 #[derive(Debug, Clone, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = members, check_for_backend(diesel::pg::Pg))]
-pub(super) struct MemberColumns {
-    organization_id: Uuid,
-    member_id: Uuid,
-    account_id: Option<Uuid>,
-    role: String,
-    state: String,
-    leaving: bool,
-    return_time: Option<DateTime<Utc>>,
-    tombstone_id: Option<Uuid>,
-    erased_by: Option<String>,
-    version: i64,
-    create_time: DateTime<Utc>,
-    update_time: DateTime<Utc>,
-}
-
-/// A member as it is read, with the profile.
-#[derive(Debug, Clone)]
 #[allow(missing_docs)]
-pub struct MemberRead {
+pub struct MemberColumns {
     pub organization_id: Uuid,
     pub member_id: Uuid,
     pub account_id: Option<Uuid>,
@@ -101,6 +84,13 @@ pub struct MemberRead {
     pub version: i64,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
+}
+
+/// A member as it is read, with the profile.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct MemberRead {
+    pub member: MemberColumns,
     /// Personal data.
     pub display_name: String,
     /// Personal data.
@@ -124,36 +114,7 @@ pub type AccountOrganizationRow = (OrganizationRead, MemberRead);
 
 impl From<MemberTuple> for MemberRead {
     fn from((member, display_name, email): MemberTuple) -> Self {
-        let MemberColumns {
-            organization_id,
-            member_id,
-            account_id,
-            role,
-            state,
-            leaving,
-            return_time,
-            tombstone_id,
-            erased_by,
-            version,
-            create_time,
-            update_time,
-        } = member;
-        Self {
-            organization_id,
-            member_id,
-            account_id,
-            role,
-            state,
-            leaving,
-            return_time,
-            tombstone_id,
-            erased_by,
-            version,
-            create_time,
-            update_time,
-            display_name: display_name.unwrap_or_default(),
-            email: email.unwrap_or_default(),
-        }
+        Self { member, display_name: display_name.unwrap_or_default(), email: email.unwrap_or_default() }
     }
 }
 

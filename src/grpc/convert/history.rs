@@ -11,7 +11,7 @@ use crate::{
         ids::{MemberId, OrganizationId},
         roles::Assignments,
     },
-    storage::{DepartureRow, HistoryRow, StandingRow},
+    storage::{DepartureRow, RecordedRow, StandingRow},
 };
 
 fn text(id: Option<uuid::Uuid>) -> String {
@@ -24,8 +24,8 @@ fn reason_of(word: &str) -> i32 {
 }
 
 /// A change as it stands in the feed, without what is joined there.
-pub(in crate::grpc) fn history_change(row: HistoryRow) -> proto::Change {
-    let HistoryRow {
+pub(in crate::grpc) fn history_change(row: RecordedRow) -> proto::Change {
+    let RecordedRow {
         position,
         change_id,
         command_id,
