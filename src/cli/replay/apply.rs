@@ -15,6 +15,14 @@ pub(super) struct Applier {
     known: Known,
 }
 
+/// Makes a call, again where that may help.
+macro_rules! call {
+    ($self:ident, $service:ident.$method:ident, $request:ident) => {
+        retry(&$self.calls.policy, async || $self.calls.client.$service().$method($request.clone()).await)
+            .await?
+    };
+}
+
 impl Applier {
     pub(super) fn new(client: Client, digest: [u8; 32]) -> Self {
         Self { calls: Calls::new(client, digest), known: Known::default() }
@@ -58,17 +66,11 @@ impl Applier {
                 app: FIRST_APP.to_owned(),
                 display_name: FIRST_WORKSPACE.to_owned(),
             }),
-            owner_display_name: String::new(),
             owner_stays_out: true,
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "organization"),
-            settings: None,
             ..Default::default()
         };
-        let response = retry(&self.calls.policy, async || {
-            self.calls.client.organizations().create_organization(request.clone()).await
-        })
-        .await?;
+        let response = call!(self, organizations.create_organization, request);
         let organization = response.organization.ok_or(ApplyError::Incomplete("organization"))?;
         self.known.learn(Name::Organization(row.organization.clone()), organization.organization_id);
         self.learn_member(row, owner, response.owner)
@@ -84,14 +86,10 @@ impl Applier {
             organization_id: self.organization(row)?,
             account_id: self.id(Name::Account(person.to_owned()))?,
             role: role.into(),
-            display_name: String::new(),
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };
-        let response =
-            retry(&self.calls.policy, async || self.calls.client.members().add_member(request.clone()).await)
-                .await?;
+        let response = call!(self, members.add_member, request);
         self.learn_member(row, person, response.member)
     }
 
@@ -108,13 +106,11 @@ impl Applier {
                 role: role.into(),
                 ..v1::Member::default()
             }),
-            update_mask: Some(FieldMask { paths: vec!["role".to_owned()] }),
-            acting_account_id: String::new(),
+            update_mask: role_alone(),
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };
-        retry(&self.calls.policy, async || self.calls.client.members().update_member(request.clone()).await)
-            .await?;
+        call!(self, members.update_member, request);
         Ok(())
     }
 
@@ -122,17 +118,11 @@ impl Applier {
         let request = v1::RemoveMemberRequest {
             organization_id: self.organization(row)?,
             member_id: self.member(row, person)?,
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
-            // What is replayed happened, whoever administers a workspace then.
-            departure: Some(v1::DepartureTerms {
-                leave_without_admin: true,
-                ..v1::DepartureTerms::default()
-            }),
-            ..v1::RemoveMemberRequest::default()
+            departure: regardless(),
+            ..Default::default()
         };
-        retry(&self.calls.policy, async || self.calls.client.members().remove_member(request.clone()).await)
-            .await?;
+        call!(self, members.remove_member, request);
         Ok(())
     }
 
@@ -141,14 +131,10 @@ impl Applier {
             organization_id: self.organization(row)?,
             app: app.to_owned(),
             display_name: workspace.to_owned(),
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };
-        let response = retry(&self.calls.policy, async || {
-            self.calls.client.organizations().create_workspace(request.clone()).await
-        })
-        .await?;
+        let response = call!(self, organizations.create_workspace, request);
         let created = response.workspace.ok_or(ApplyError::Incomplete("workspace"))?;
         self.known.learn(workspace_name(row, workspace), created.workspace_id);
         Ok(())
@@ -158,14 +144,10 @@ impl Applier {
         let request = v1::DeleteWorkspaceRequest {
             organization_id: self.organization(row)?,
             workspace_id: self.id(workspace_name(row, workspace))?,
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };
-        retry(&self.calls.policy, async || {
-            self.calls.client.organizations().delete_workspace(request.clone()).await
-        })
-        .await?;
+        call!(self, organizations.delete_workspace, request);
         Ok(())
     }
 
@@ -181,14 +163,10 @@ impl Applier {
             workspace_id: self.id(workspace_name(row, workspace))?,
             member_id: self.member(row, person)?,
             role: role.into(),
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };
-        retry(&self.calls.policy, async || {
-            self.calls.client.members().add_workspace_member(request.clone()).await
-        })
-        .await?;
+        call!(self, members.add_workspace_member, request);
         Ok(())
     }
 
@@ -207,15 +185,11 @@ impl Applier {
                 role: role.into(),
                 ..v1::WorkspaceMember::default()
             }),
-            update_mask: Some(FieldMask { paths: vec!["role".to_owned()] }),
-            acting_account_id: String::new(),
+            update_mask: role_alone(),
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };
-        retry(&self.calls.policy, async || {
-            self.calls.client.members().update_workspace_member(request.clone()).await
-        })
-        .await?;
+        call!(self, members.update_workspace_member, request);
         Ok(())
     }
 
@@ -229,19 +203,11 @@ impl Applier {
             organization_id: self.organization(row)?,
             workspace_id: self.id(workspace_name(row, workspace))?,
             member_id: self.member(row, person)?,
-            acting_account_id: String::new(),
             request_id: self.request_id(row.line, "row"),
-            // What is replayed happened, whoever administers a workspace then.
-            departure: Some(v1::DepartureTerms {
-                leave_without_admin: true,
-                ..v1::DepartureTerms::default()
-            }),
-            ..v1::RemoveWorkspaceMemberRequest::default()
+            departure: regardless(),
+            ..Default::default()
         };
-        retry(&self.calls.policy, async || {
-            self.calls.client.members().remove_workspace_member(request.clone()).await
-        })
-        .await?;
+        call!(self, members.remove_workspace_member, request);
         Ok(())
     }
 
@@ -266,6 +232,15 @@ impl Applier {
     fn request_id(&self, line: usize, step: &str) -> String {
         self.calls.request_id(line, step, &[])
     }
+}
+
+fn role_alone() -> Option<FieldMask> {
+    Some(FieldMask { paths: vec!["role".to_owned()] })
+}
+
+/// What is replayed happened, whoever administers a workspace then.
+fn regardless() -> Option<v1::DepartureTerms> {
+    Some(v1::DepartureTerms { leave_without_admin: true, ..Default::default() })
 }
 
 fn member_name(row: &Row, person: &str) -> Name {

@@ -64,15 +64,14 @@ struct Target {
 
 /// Calls a method of a service of any of the clients, and reads from its answer what it shows.
 macro_rules! command {
-    ($self:ident, $target:expr, $service:ident . $method:ident, $request:expr, $show:expr) => {{
+    ($self:ident, $target:expr, $service:ident . $method:ident, $request:expr, $shown:ident($thing:ident)) => {{
         let request = $request;
         let call = move |client: Client, request_id: String| {
             let mut message = request.clone();
             message.request_id = request_id;
             async move {
                 let answer = client.$service().$method(message).await.map(Response::into_inner)?;
-                let show = $show;
-                Ok(show(answer))
+                Ok($shown(answer.token, answer.$thing))
             }
         };
         $self.run(stringify!($method), $target, call).await
@@ -87,6 +86,11 @@ fn of_member(token: String, member: Option<Member>) -> Shown {
 fn of_membership(token: String, membership: Option<WorkspaceMember>) -> Shown {
     let now = membership.expect("the membership");
     (token, format!("wm/{}/{}", now.workspace_id, now.member_id), now.version)
+}
+
+fn of_workspace(token: String, workspace: Option<Workspace>) -> Shown {
+    let workspace = workspace.expect("the workspace");
+    (token, format!("w/{}", workspace.workspace_id), workspace.version)
 }
 
 impl Writer {
@@ -148,10 +152,7 @@ impl Writer {
             role: OrganizationRole::Member.into(),
             ..Default::default()
         };
-        command!(self, target, members.add_member, request, |answer: AddMemberResponse| of_member(
-            answer.token,
-            answer.member
-        ))
+        command!(self, target, members.add_member, request, of_member(member))
     }
 
     async fn put_in(&mut self, target: &Target, workspace: &str) -> Option<Shown> {
@@ -162,9 +163,7 @@ impl Writer {
             role: WorkspaceRole::Member.into(),
             ..Default::default()
         };
-        command!(self, target, members.add_workspace_member, request, |answer: AddWorkspaceMemberResponse| {
-            of_membership(answer.token, answer.workspace_member)
-        })
+        command!(self, target, members.add_workspace_member, request, of_membership(workspace_member))
     }
 
     /// A command on what others command too: it may well be refused.
@@ -212,9 +211,7 @@ impl Writer {
             departure: regardless(),
             ..Default::default()
         };
-        command!(self, target, members.deactivate_member, request, |answer: DeactivateMemberResponse| {
-            of_member(answer.token, answer.member)
-        });
+        command!(self, target, members.deactivate_member, request, of_member(member));
     }
 
     async fn reactivate(&mut self, target: &Target) {
@@ -224,9 +221,7 @@ impl Writer {
             restore: Restore::All.into(),
             ..Default::default()
         };
-        command!(self, target, members.reactivate_member, request, |answer: ReactivateMemberResponse| {
-            of_member(answer.token, answer.member)
-        });
+        command!(self, target, members.reactivate_member, request, of_member(member));
     }
 
     async fn remove(&mut self, target: &Target) {
@@ -236,10 +231,7 @@ impl Writer {
             departure: regardless(),
             ..Default::default()
         };
-        command!(self, target, members.remove_member, request, |answer: RemoveMemberResponse| of_member(
-            answer.token,
-            answer.member
-        ));
+        command!(self, target, members.remove_member, request, of_member(member));
     }
 
     async fn set_role(&mut self, target: &Target) {
@@ -252,10 +244,7 @@ impl Writer {
         };
         let request =
             UpdateMemberRequest { member: Some(member), update_mask: mask(&["role"]), ..Default::default() };
-        command!(self, target, members.update_member, request, |answer: UpdateMemberResponse| of_member(
-            answer.token,
-            answer.member
-        ));
+        command!(self, target, members.update_member, request, of_member(member));
     }
 
     async fn set_workspace_role(&mut self, target: &Target, workspace: &str) {
@@ -272,9 +261,7 @@ impl Writer {
             update_mask: mask(&["role"]),
             ..Default::default()
         };
-        let show =
-            |answer: UpdateWorkspaceMemberResponse| of_membership(answer.token, answer.workspace_member);
-        command!(self, target, members.update_workspace_member, request, show);
+        command!(self, target, members.update_workspace_member, request, of_membership(workspace_member));
     }
 
     async fn remove_from(&mut self, target: &Target, workspace: &str) {
@@ -285,9 +272,7 @@ impl Writer {
             departure: regardless(),
             ..Default::default()
         };
-        let show =
-            |answer: RemoveWorkspaceMemberResponse| of_membership(answer.token, answer.workspace_member);
-        command!(self, target, members.remove_workspace_member, request, show);
+        command!(self, target, members.remove_workspace_member, request, of_membership(workspace_member));
     }
 
     async fn deactivate_in(&mut self, target: &Target, workspace: &str) {
@@ -298,9 +283,7 @@ impl Writer {
             departure: regardless(),
             ..Default::default()
         };
-        let show =
-            |answer: DeactivateWorkspaceMemberResponse| of_membership(answer.token, answer.workspace_member);
-        command!(self, target, members.deactivate_workspace_member, request, show);
+        command!(self, target, members.deactivate_workspace_member, request, of_membership(workspace_member));
     }
 
     async fn reactivate_in(&mut self, target: &Target, workspace: &str) {
@@ -310,9 +293,7 @@ impl Writer {
             member_id: target.member.clone(),
             ..Default::default()
         };
-        let show =
-            |answer: ReactivateWorkspaceMemberResponse| of_membership(answer.token, answer.workspace_member);
-        command!(self, target, members.reactivate_workspace_member, request, show);
+        command!(self, target, members.reactivate_workspace_member, request, of_membership(workspace_member));
     }
 
     /// The workspace is everyone's, whoever the target is.
@@ -329,16 +310,7 @@ impl Writer {
             ..Default::default()
         };
         let everyones = Target { own: false, ..target.clone() };
-        command!(
-            self,
-            &everyones,
-            organizations.update_workspace,
-            request,
-            |answer: UpdateWorkspaceResponse| {
-                let workspace = answer.workspace.expect("the workspace");
-                (answer.token, format!("w/{}", workspace.workspace_id), workspace.version)
-            }
-        );
+        command!(self, &everyones, organizations.update_workspace, request, of_workspace(workspace));
     }
 
     /// Makes the attempts of one command, and records how it ended.

@@ -461,81 +461,44 @@ impl Driver {
         let organization_id = self.names.organizations[org].clone();
         let member_id = self.member(org, slot);
         let departure = self.terms(org, way, terms, etag);
+        // What all the ways have in common, and what each has beside it.
+        macro_rules! depart {
+            ($method:ident, $request:ident, $($field:ident),+) => {{
+                let request = $request {
+                    organization_id,
+                    acting_account_id,
+                    departure,
+                    $($field,)+
+                    ..Default::default()
+                };
+                call!(self, MemberServiceClient, $method, request).map(drop)
+            }};
+        }
+        let confirm = terms.confirm;
         match way {
-            Way::Deactivate => {
-                let request = DeactivateMemberRequest {
-                    organization_id,
-                    member_id,
-                    acting_account_id,
-                    departure,
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, deactivate_member, request).map(drop)
-            }
-            Way::Remove => {
-                let request = RemoveMemberRequest {
-                    organization_id,
-                    member_id,
-                    acting_account_id,
-                    departure,
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, remove_member, request).map(drop)
-            }
+            Way::Deactivate => depart!(deactivate_member, DeactivateMemberRequest, member_id),
+            Way::Remove => depart!(remove_member, RemoveMemberRequest, member_id),
             Way::Erase => {
-                let request = EraseMemberRequest {
-                    organization_id,
-                    member_id,
-                    confirm: terms.confirm,
-                    acting_account_id,
-                    departure,
-                    assignments: assignments(way, terms).into(),
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, erase_member, request).map(drop)
+                let assignments = assignments(way, terms).into();
+                depart!(erase_member, EraseMemberRequest, member_id, confirm, assignments)
             }
             Way::DeactivateIn(place) => {
-                let request = DeactivateWorkspaceMemberRequest {
-                    organization_id,
-                    workspace_id: self.place(place),
+                let workspace_id = self.place(place);
+                depart!(
+                    deactivate_workspace_member,
+                    DeactivateWorkspaceMemberRequest,
                     member_id,
-                    acting_account_id,
-                    departure,
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, deactivate_workspace_member, request).map(drop)
+                    workspace_id
+                )
             }
             Way::RemoveFrom(place) => {
-                let request = RemoveWorkspaceMemberRequest {
-                    organization_id,
-                    workspace_id: self.place(place),
-                    member_id,
-                    acting_account_id,
-                    departure,
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, remove_workspace_member, request).map(drop)
+                let workspace_id = self.place(place);
+                depart!(remove_workspace_member, RemoveWorkspaceMemberRequest, member_id, workspace_id)
             }
-            Way::Leave => {
-                let request = LeaveOrganizationRequest {
-                    organization_id,
-                    confirm: terms.confirm,
-                    acting_account_id,
-                    departure,
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, leave_organization, request).map(drop)
-            }
+            Way::Leave => depart!(leave_organization, LeaveOrganizationRequest, confirm),
             Way::LeaveIn(place) => {
-                let request = LeaveWorkspaceRequest {
-                    organization_id,
-                    workspace_id: self.place(place),
-                    confirm: terms.confirm,
-                    acting_account_id,
-                    departure,
-                    ..Default::default()
-                };
-                call!(self, MemberServiceClient, leave_workspace, request).map(drop)
+                let workspace_id = self.place(place);
+                depart!(leave_workspace, LeaveWorkspaceRequest, workspace_id, confirm)
             }
         }
     }
