@@ -28,7 +28,7 @@ chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and jud
 
 races: ## Run each race ROUNDS times, in release (ROUNDS=1000)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --release --test it -- races:: r54_of_accepting --nocapture
+	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --release --test it -- races:: r14_of_two r35_of_twenty r48_the_seats r54_of_accepting --nocapture
 
 model: ## Compare SEQUENCES of random commands with a model of the rules, from SEED on (SEED=1 SEQUENCES=3000)
 	@sh scripts/postgres.sh >/dev/null

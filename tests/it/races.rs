@@ -1,18 +1,17 @@
-//! Two who want what only one can have, at the same moment, again and again: exactly one wins, and what is left is as if
-//! they had come one after the other.
+//! Commands that meet, again and again: what is left is as if one had come after the other, and of those who want what
+//! only one can have exactly one gets it.
 //!
-//! `make races ROUNDS=1000` is the long run, in release.
+//! `make races ROUNDS=1000` is the long run, in release. It runs the races that stand with the rest of their rule as well.
 
 use std::{collections::BTreeMap, env};
 
-use futures_util::future::join_all;
 use rollcall_client::v1::*;
 use tonic::Status;
 
-use crate::fixtures::{Caller, Org, Person, World, reason};
+use crate::fixtures::{Org, Person, World, reason};
 
-/// How often each race is run.
-fn rounds() -> usize {
+/// How often a race is run.
+pub(crate) fn rounds() -> usize {
     env::var("ROLLCALL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
 }
 
@@ -98,33 +97,6 @@ async fn r60_of_the_last_two_owners_exactly_one_leaves() {
         }
     }
     score.print("the last two owners leave");
-}
-
-#[tokio::test]
-async fn r35_of_twenty_who_take_one_seat_exactly_one_gets_it() {
-    let world = World::start().await;
-    let org = world.organization("ada").await;
-    world.operator().limit_seats(&org, Some(2)).await.expect("one seat is free");
-    let names = (0..20).map(|number| format!("taker{number}"));
-    let accounts: Vec<String> = join_all(names.map(|name| async { world.account(&{ name }).await })).await;
-    let mut score = Score::default();
-    for round in 0..rounds() {
-        let takers: Vec<Caller> = accounts.iter().map(|_| world.operator()).collect();
-        let adding = takers.iter().zip(&accounts);
-        let adding = adding.map(|(caller, account)| caller.add(&org, account, OrganizationRole::Member));
-        let mut won = Vec::new();
-        for (index, result) in join_all(adding).await.into_iter().enumerate() {
-            match result {
-                Ok(added) => won.push((index, added.member.expect("the member").member_id)),
-                Err(status) => drop(refused_for(&status, &["NO_SEAT"])),
-            }
-        }
-        let [(index, member)] = &won[..] else { panic!("round {round}: {won:?}") };
-        score.won(&format!("taker {index}"));
-        let person = Person { account: accounts[*index].clone(), member: member.clone() };
-        world.operator().remove(&org, &person).await.expect("the seat is free again");
-    }
-    score.print("one seat, twenty takers");
 }
 
 #[tokio::test]

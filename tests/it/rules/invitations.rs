@@ -1,14 +1,15 @@
 //! I. Invitations.
 
-use std::env;
-
 use futures_util::{future::join_all, join};
 use rollcall_client::v1::*;
 use tonic::Code::{
     AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted,
 };
 
-use crate::fixtures::{Invited, Org, Person, World, inviting, refused, told};
+use crate::{
+    fixtures::{Invited, Org, Person, World, inviting, refused, told},
+    races::rounds,
+};
 
 /// A person who administers these workspaces, and nothing else.
 async fn head(world: &World, org: &Org, name: &str, workspaces: &[&String]) -> Person {
@@ -340,11 +341,6 @@ async fn r54_what_was_accepted_is_not_revoked() {
     refused(by_other, FailedPrecondition, "INVITATION_ACCEPTED");
     assert_eq!(world.changes_since(mark).await, 0);
     owner.deactivate(&org, &person).await.expect("deactivated instead");
-}
-
-/// Rounds of a race: few every day, many when asked for.
-fn rounds() -> usize {
-    env::var("ROLLCALL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30)
 }
 
 #[tokio::test]

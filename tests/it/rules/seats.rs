@@ -8,12 +8,10 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use crate::fixtures::{Org, Person, World, made_up_id, reason, refused, unknown};
-
-/// How often a race is run: thirty times, or as often as the environment says.
-fn rounds() -> usize {
-    std::env::var("ROLLCALL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30)
-}
+use crate::{
+    fixtures::{Org, Person, World, made_up_id, reason, refused, unknown},
+    races::rounds,
+};
 
 async fn seats_used(world: &World, org: &Org) -> i64 {
     let request = GetOrganizationRequest { organization_id: org.id.clone(), ..Default::default() };

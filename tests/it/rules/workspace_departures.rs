@@ -3,7 +3,10 @@
 use rollcall_client::v1::*;
 use tonic::Code::PermissionDenied;
 
-use crate::fixtures::{World, refused, told};
+use crate::{
+    fixtures::{World, refused, told},
+    races::rounds,
+};
 
 #[tokio::test]
 async fn r12_one_workspace_of_two_closes_alone() {
@@ -66,7 +69,7 @@ async fn r14_of_two_concurrent_deactivations_exactly_one_cascades() {
     let bob = world.member_in(&org, "bob", &[&org.general, &boards]).await;
     let operator = world.operator();
     let mut chat = world.follow("chat").await;
-    for round in 0..30 {
+    for round in 0..rounds() {
         let (one, other) = tokio::join!(
             operator.deactivate_in(&org, &org.general, &bob),
             operator.deactivate_in(&org, &boards, &bob)
