@@ -307,6 +307,16 @@ mod tests {
         assert_eq!(key("νικος@example.com"), key("ΝΙΚΟΣ@example.com"));
         assert_eq!(key("xσ@example.com"), key("xΣ@example.com"));
         assert_ne!(key("ada@example.com"), key("ada@example.org"));
+        assert_ne!(key("ada@example.com"), key("ida@example.com"));
+        assert_eq!(key("JÖRG@Bücher.example").as_deref(), Ok("jörg@xn--bcher-kva.example"));
+    }
+
+    #[test]
+    fn what_was_given_is_kept_as_it_was() {
+        let email: Email = "Ada@Example.COM".parse().expect("well-formed");
+        assert_eq!(email.address(), "Ada@Example.COM");
+        let id = ExternalId::parse("https://login.example.com", "8f14e45f").expect("well-formed");
+        assert_eq!((id.issuer(), id.subject()), ("https://login.example.com", "8f14e45f"));
     }
 
     #[test]
@@ -322,6 +332,9 @@ mod tests {
             "\"ada\"@example.com",
             "a\u{200b}da@example.com",
             "a\u{202e}da@example.com",
+            // One that is a control and no space, and one that is a space and no control.
+            "a\u{80}da@example.com",
+            "a\u{3000}da@example.com",
         ] {
             assert_eq!(key(text), Err(Malformed::Email), "{text:?}");
         }
@@ -334,6 +347,10 @@ mod tests {
         assert!("chat".parse::<AppName>().is_ok());
         assert_eq!("Chat".parse::<AppName>(), Err(Malformed::Name));
         assert_eq!("9chat".parse::<AppName>(), Err(Malformed::Name));
+        assert!("chat-2".parse::<AppName>().is_ok());
+        for name in ["chat_2", "chaT", "chat ", "chät"] {
+            assert_eq!(name.parse::<AppName>(), Err(Malformed::Name), "{name}");
+        }
         assert_eq!("a".repeat(64).parse::<AppName>(), Err(Malformed::TooLong { max: 63 }));
         assert_eq!("a\u{0}b".parse::<DisplayName>(), Err(Malformed::ControlCharacter));
         assert_eq!(" a".parse::<DisplayName>(), Err(Malformed::SurroundingSpace));

@@ -190,7 +190,6 @@ fn listed(
         let standing = Standing::from(membership.as_ref().map(|membership| membership.state));
         match (accepts(Action::ReactivateWorkspaceMember, standing), membership) {
             (Outcome::Changes, Some(membership)) => restored.push(membership),
-            (Outcome::Nothing, _) => {}
             _ => return Err(Violation::WorkspaceMember { member, standing }),
         }
     }

@@ -287,6 +287,8 @@ fn the_secret_must_be_the_newest_and_the_account_the_invited_one() {
     let declined = Ok(InvitationStep::End(InvitationState::Declined));
     assert_eq!(decline(&about, &actor, 1), Err(Violation::InvitationSecret));
     assert_eq!(decline(&about, &actor, 2), Err(Violation::InvitationOfOtherAccount(INVITATION)));
+    let gone = InvitationSlice { invitation: None, ..about.clone() };
+    assert_eq!(decline(&gone, &actor, 2), Err(Violation::InvitationSecret), "as if it was made up");
     assert_eq!(decline(&about, &Actor::Workload, 2), declined, "whoever has the secret");
     let forwarding = |settings: &mut Settings| settings.invitation_forwarding = true;
     forwarding(&mut state.organization.as_mut().expect("it has one").settings);
@@ -349,6 +351,16 @@ fn a_pending_invitation_is_extended_or_in_the_way() {
     }
     assert_eq!(ask(&about, None, &[HOME]), extended(&[HOME]), "the hundredth");
     assert_eq!(ask(&about, None, &[HOME, third]), exists);
+    // Not from a single one either.
+    let only = about.invitation.as_mut().expect("it is there");
+    only.workspaces.retain(|id, _| *id == AWAY);
+    let many: Vec<_> = (0..100).map(|number| WorkspaceId(Uuid::from_u128(2_000 + number))).collect();
+    for id in &many {
+        let workspace = Workspace { id: *id, ..about.workspaces[&HOME].clone() };
+        about.workspaces.insert(*id, workspace);
+    }
+    assert_eq!(ask(&about, None, &many[..99]), extended(&many[..99]));
+    assert_eq!(ask(&about, None, &many), exists);
     // One that has ended is in nobody's way, and without a role it is MEMBER.
     about.invitation = Some(Invitation { state: InvitationState::Expired, ..pending });
     let created = Ok(InvitationStep::Create { role: OrganizationRole::Member });
@@ -376,6 +388,7 @@ fn r62_whom_an_address_belongs_to() {
 #[test]
 fn how_often_is_bounded_by_the_invitation_and_by_the_address() {
     let minute = Duration::from_secs(60);
+    assert_eq!((RESEND_EVERY, ADDRESS_WINDOW), (5 * minute, 24 * 60 * minute));
     let pending = invitation(OrganizationRole::Member, InvitationState::Pending);
     let resend = |resent_ago, sent_ago: Vec<Duration>| {
         let found = Invitation { resent_ago, ..pending.clone() };

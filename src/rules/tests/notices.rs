@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, Departure, MailKind, Notice, Reason, Recipient, Restore, Subject, decide, notices,
-    profile_changed,
+    Actor, Command, Departure, MailKind, Notice, Reason, Recipient, Restore, Subject, decide,
+    ids::{Email, InvitationId},
+    notices, profile_changed,
+    roles::Language,
 };
 
 /// The target as MEMBER in the organization and, ACTIVE or not, in the two workspaces.
@@ -139,4 +141,19 @@ fn an_inactive_guest_and_the_members_of_a_deleted_organization_are_told() {
     assert_eq!(kinds(&[Reason::DeactivatedForInactivity]), [MailKind::DeactivatedInOrganization]);
     assert_eq!(kinds(&[Reason::ReactivatedAsPlanned]), [MailKind::Reactivated]);
     assert_eq!(kinds(&[Reason::OrganizationDeleted]), [MailKind::OrganizationDeleted]);
+}
+
+#[test]
+fn mails_of_their_own_name_what_they_are_about() {
+    let email: Email = "ada@example.com".parse().expect("well-formed");
+    let invitation = InvitationId(Uuid::from_u128(9));
+    let notice = Notice::invitation(ORGANIZATION, invitation, 2, email.clone(), Language::De);
+    let bare = Notice::new(MailKind::Invitation, Recipient::Address(email, Language::De));
+    let (organization, invitation) = (Some(ORGANIZATION), Some((invitation, 2)));
+    assert_eq!(notice, Notice { organization, invitation, ..bare });
+    let notice = Notice::return_due(ORGANIZATION, TARGET);
+    let bare = Notice::new(MailKind::ReturnDue, Recipient::Administrators);
+    assert_eq!(notice, Notice { organization, member: Some(TARGET), ..bare });
+    let nothing = Notice::account_deleted(account_of(TARGET));
+    assert_eq!((nothing.organization, nothing.member), (None, None));
 }

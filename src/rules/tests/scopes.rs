@@ -72,20 +72,23 @@ fn a_member_of_no_workspace_is_in_no_scope() {
 #[test]
 fn the_changes_of_a_command_are_bounded() {
     let delete = Command::DeleteWorkspace { workspace: HOME };
-    let with_members = |count: usize| {
+    let with_members = |active: usize, deactivated: usize| {
         let mut state = slice();
-        for index in 0..count {
+        for index in 0..active + deactivated {
+            let standing =
+                if index < active { MembershipState::Active } else { MembershipState::Deactivated };
             let member = MemberId(Uuid::from_u128(10_000 + index as u128));
-            put_member(&mut state, member, OrganizationRole::Member, MembershipState::Active);
-            put_membership(&mut state, HOME, member, WorkspaceRole::Member, MembershipState::Active);
+            put_member(&mut state, member, OrganizationRole::Member, standing);
+            put_membership(&mut state, HOME, member, WorkspaceRole::Member, standing);
         }
         decide(&state, &Actor::Workload, &delete, NOW)
     };
-    // Each member costs two changes, the membership and the cascade (R13); the workspace itself one.
+    // An ACTIVE member costs two changes, the membership and the cascade (R13), a DEACTIVATED one the membership alone; the
+    // workspace itself is one.
     let most = (MAX_CHANGES - 1) / 2;
-    assert_eq!(with_members(most).map(|changes| changes.len()), Ok(2 * most + 1));
-    assert_eq!(
-        with_members(most + 1),
-        Err(Violation::TooLarge { changes: 2 * most + 3, limit: MAX_CHANGES })
-    );
+    let rest = MAX_CHANGES - 1 - 2 * most;
+    assert_eq!(with_members(most, rest).map(|changes| changes.len()), Ok(MAX_CHANGES));
+    let refused = |changes| Err(Violation::TooLarge { changes, limit: MAX_CHANGES });
+    assert_eq!(with_members(most, rest + 1), refused(MAX_CHANGES + 1));
+    assert_eq!(with_members(most + 1, rest), refused(MAX_CHANGES + 2));
 }

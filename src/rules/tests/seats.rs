@@ -84,6 +84,7 @@ fn r35_every_way_in_takes_a_seat() {
         };
         let none = |of, limit| Err(Violation::NoSeat { of, used: limit, limit });
         let name = command.name();
+        assert!(format!("{command:?}").starts_with(name) && !name.is_empty(), "{name}: as it is called here");
         assert!(asked(None, None).is_ok(), "{name} where nothing limits");
         assert!(asked(Some((20, 19)), None).is_ok(), "{name} takes the last one");
         assert_eq!(asked(Some((20, 20)), None), none(SeatsOf::Organization(ORGANIZATION), 20), "{name}");
