@@ -80,8 +80,7 @@ fn erase(draft: &mut Draft<'_>, id: MemberId, tombstone: Tombstone, reason: Reas
     for membership in in_state(draft, id, &[MembershipState::Active, MembershipState::Deactivated]) {
         draft.revoke_membership(membership, MembershipState::Removed, Reason::RemovedWithErasure);
     }
-    let member =
-        Member { account_id: None, leaving: false, return_time: None, tombstone: Some(tombstone), ..member };
+    let member = Member { account_id: None, leaving: false, tombstone: Some(tombstone), ..member };
     draft.revoke_member(member, MembershipState::Erased, reason);
     Ok(())
 }

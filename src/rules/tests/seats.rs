@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, Departure, OrganizationUpdate, Restore, SettingsUpdate, Violation,
+    Actor, Command, Departure, OrganizationUpdate, Restore, SettingsUpdate, Subject, Violation,
     change::Change,
     decide,
     ids::ContractId,
-    seats::{ContractSeats, Seats, SeatsOf},
+    profile_changed,
+    seats::{ContractSeats, Seats, SeatsOf, check},
     state::Moment,
 };
 
@@ -175,4 +176,33 @@ fn r35_no_limit_is_set_below_what_is_in_use() {
     assert_eq!(into(30, 31), Err(Violation::SeatsInUse { of, used: 31, limit: 30 }));
     let state = with_seats(None, Some((30, 31)));
     assert_eq!(ask(&state, &joining), Ok(vec![]), "it is in already");
+}
+
+/// R48: who goes and who comes in one command share a seat, also where more are in use than there are by now.
+#[test]
+fn r48_a_seat_is_freed_and_taken_at_once() {
+    let state_of = |used| {
+        let mut state = with_seats(Some((20, used)), Some((30, used)));
+        put_member(&mut state, ACTOR, OrganizationRole::Member, MembershipState::Active);
+        put_member(&mut state, TARGET, OrganizationRole::Member, MembershipState::Deactivated);
+        state
+    };
+    let becomes = |state: &State, member: MemberId, to: MembershipState| {
+        let mut change = profile_changed(&state.members[&member]);
+        if let Subject::Member(member) = &mut change.subject {
+            member.state = to;
+        }
+        change
+    };
+    for used in [20, 21] {
+        let state = state_of(used);
+        let comes = becomes(&state, TARGET, MembershipState::Active);
+        let goes = becomes(&state, ACTOR, MembershipState::Deactivated);
+        let none = Err(Violation::NoSeat { of: SeatsOf::Organization(ORGANIZATION), used, limit: 20 });
+        assert_eq!(check(&state, std::slice::from_ref(&comes)), none);
+        assert_eq!(check(&state, &[goes, comes.clone()]), Ok(()), "{used} in use");
+        // Who is ACTIVE and stays so takes nothing and frees nothing.
+        let stays = becomes(&state, ACTOR, MembershipState::Active);
+        assert_eq!(check(&state, &[stays, comes]), none);
+    }
 }

@@ -129,6 +129,9 @@ fn r56_r59_what_was_announced_ends_when_it_is_over() {
         },
     );
     assert_eq!((gone.leaving, gone.return_time), (true, Some(time)));
+    let later = Some(Moment(TODAY.0 + 2 * DAY));
+    assert_eq!(run(&mut state, &announce(None, Some(later))).return_time, later);
+    assert_eq!(run(&mut state, &announce(None, Some(None))).return_time, None);
     let restore = crate::rules::Restore::LastCascade;
     let back = run(&mut state, &Command::ReactivateMember { member: TARGET, restore });
     assert_eq!((back.leaving, back.return_time), (true, None), "back for some days, and still leaving");
