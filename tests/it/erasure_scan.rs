@@ -11,12 +11,12 @@ use rollcall_client::v1::{
     member_service_client::MemberServiceClient, watch_response::Message, *,
 };
 use tokio_postgres::Client;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::{
     fixtures::{Caller, Org, Person, World, by_email, made_up_id, mask},
     server::soon,
-    support::{Replica, postgres_log},
+    support::{Channel, Replica, postgres_log},
 };
 
 const EMAIL: &str = "quillon.marchbanks@example.com";
@@ -43,7 +43,8 @@ impl Scene {
         let world = World::start().await;
         let database = world.server().another_connection().await;
         let replica = Replica::start(&database.url, &["--log", "debug,rollcall=trace"]).await;
-        let channel = Endpoint::from_shared(replica.endpoint()).expect("an endpoint").connect_lazy();
+        let channel: Channel =
+            Endpoint::from_shared(replica.endpoint()).expect("an endpoint").connect_lazy().into();
         let (org, other) = (world.organization("ada").await, world.organization("eve").await);
         let cursor = told(&channel, "", true).await.1;
         let person = plant(&channel, &org).await;

@@ -8,14 +8,14 @@ use rollcall_client::v1::{
     feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
     member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient, *,
 };
-use tonic::transport::Channel;
 
-use crate::support::{Database, Server};
+use crate::support::{Channel, Database, Server};
 
 mod caller;
 mod follow;
 mod invitations;
 mod refusals;
+pub(crate) mod requests;
 
 pub(crate) use caller::{Caller, mask, regardless};
 pub(crate) use follow::{Follower, told};

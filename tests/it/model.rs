@@ -11,9 +11,9 @@
 use std::{collections::BTreeMap, env, sync::Arc};
 
 use tokio::task::JoinSet;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
-use crate::support::Server;
+use crate::support::{Channel, Server};
 
 mod asking;
 mod commands;
@@ -103,7 +103,8 @@ async fn random_commands_do_what_the_model_says() {
     driver::register_apps(&server.channel()).await;
     let mut worlds = JoinSet::new();
     for world in 0..WORLDS {
-        let channel = Endpoint::from_shared(server.endpoint()).expect("an endpoint").connect_lazy();
+        let channel: Channel =
+            Endpoint::from_shared(server.endpoint()).expect("an endpoint").connect_lazy().into();
         let seeds: Vec<u64> = (first..first + sequences).filter(|seed| seed % WORLDS == world).collect();
         worlds.spawn(run(channel, seeds));
     }

@@ -1,7 +1,12 @@
 //! What the API definitions promise about every method and every reason, read from the descriptors that the service
 //! serves.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::OnceLock,
+};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use rollcall::proto::{DESCRIPTORS, ErrorReason};
@@ -34,7 +39,8 @@ const CLOSE: &str = "CloseSubscription";
 /// Reports activity: no change of the log, so nothing to wait for, and the latest time counts, however often it is said.
 const REPORT: &str = "ReportActivity";
 
-/// Reasons that every method, or every stream, can answer; the others are named by the methods that do.
+/// Reasons that every method, or every stream, can answer, REQUEST_ID_REUSED where it takes a request id; the others are
+/// named by the methods that do.
 const OF_ALL: [&str; 7] = [
     "REQUEST_ID_REUSED",
     "CONTENTION",
@@ -242,6 +248,21 @@ fn methods_name_the_declared_reasons() {
         .filter(|reason| !named.contains(*reason) && !OF_ALL.contains(&reason.as_str()))
         .collect();
     assert!(never.is_empty(), "no method names {never:?}");
+}
+
+/// For each method, by its path, the reasons that it may answer with.
+pub(crate) fn promises() -> &'static BTreeMap<String, BTreeSet<String>> {
+    static PROMISES: OnceLock<BTreeMap<String, BTreeSet<String>>> = OnceLock::new();
+    PROMISES.get_or_init(|| {
+        let promises = methods().into_iter().map(|method| {
+            let mut reasons = promised(&method.comment);
+            let repeatable = method.descriptor.input().get_field_by_name("request_id").is_some();
+            let of_all = OF_ALL.iter().filter(|reason| repeatable || **reason != "REQUEST_ID_REUSED");
+            reasons.extend(of_all.map(|reason| (*reason).to_owned()));
+            (method.path, reasons)
+        });
+        promises.collect()
+    })
 }
 
 /// The reasons of the paragraph about errors: words in capitals that are no code and no state.

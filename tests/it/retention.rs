@@ -13,11 +13,11 @@ use rollcall_client::v1::{
     watch_response::Message,
 };
 use tokio_postgres::Client;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use crate::{
     fixtures::{Org, World},
-    support::Server,
+    support::{Channel, Server},
 };
 
 /// Longer than any answer takes: only a defect runs into it.

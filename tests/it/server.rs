@@ -6,7 +6,9 @@ use std::time::Duration;
 use rollcall_client::v1::{
     WatchRequest, WatchResponse, feed_service_client::FeedServiceClient, watch_response::Message,
 };
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
+
+use crate::support::Channel;
 
 mod deadlines;
 mod drain;

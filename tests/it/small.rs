@@ -5,9 +5,9 @@ use rollcall_client::v1::{
     account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
     organization_service_client::OrganizationServiceClient, *,
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
-use crate::fixtures::mask;
+use crate::{fixtures::mask, support::Channel};
 
 /// An organization in the app `chat`, with its first workspace.
 #[derive(Clone)]

@@ -7,13 +7,13 @@ use rollcall_client::v1::{
     organization_service_client::OrganizationServiceClient, *,
 };
 use tokio::task::JoinSet;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
     fixtures::{Org, World, by_email, refused},
     small::Small,
-    support::Server,
+    support::{Channel, Server},
 };
 
 /// What sequencing takes for itself.

@@ -7,19 +7,18 @@
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
-};
-use rollcall::proto::DESCRIPTORS;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use rollcall_client::v1::*;
-use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::Scene;
 use crate::{
-    fixtures::{Invited, made_up_id},
-    proto::services,
+    fixtures::{
+        Invited, made_up_id,
+        requests::{assignment, kind_of, methods, send, set},
+    },
+    support::Channel,
 };
 
 /// For each method a request that fits: `path=value`, where `[]` is a list with one element.
@@ -112,7 +111,7 @@ struct Row {
     /// `AppService/GetApp`.
     name: String,
     input: MessageDescriptor,
-    streams: bool,
+    method: MethodDescriptor,
     /// Path and value of each field that is set.
     fields: Vec<(String, String)>,
 }
@@ -185,56 +184,6 @@ fn tail(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path).trim_end_matches("[]")
 }
 
-fn field(message: &MessageDescriptor, name: &str) -> FieldDescriptor {
-    let found = message.get_field_by_name(name);
-    found.unwrap_or_else(|| panic!("{} has no {name}", message.full_name()))
-}
-
-fn kind_of(message: &MessageDescriptor, path: &str) -> Kind {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let kind = field(message, first.trim_end_matches("[]")).kind();
-    match (rest, &kind) {
-        (Some(rest), Kind::Message(inner)) => kind_of(inner, rest),
-        _ => kind,
-    }
-}
-
-/// Sets a field by its path.
-fn set(message: &mut DynamicMessage, path: &str, text: &str) {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let name = first.trim_end_matches("[]");
-    let field = field(&message.descriptor(), name);
-    let value = match (rest, field.kind()) {
-        (Some(rest), Kind::Message(inner)) => {
-            let mut found = match message.get_field(&field).as_ref() {
-                Value::Message(found) => found.clone(),
-                Value::List(found) => match found.first() {
-                    Some(Value::Message(found)) => found.clone(),
-                    _ => DynamicMessage::new(inner),
-                },
-                _ => DynamicMessage::new(inner),
-            };
-            set(&mut found, rest, text);
-            Value::Message(found)
-        }
-        (None, kind) => parsed(&kind, text),
-        (Some(_), kind) => panic!("{path}: {kind:?}"),
-    };
-    let value = if field.is_list() { Value::List(vec![value]) } else { value };
-    message.set_field(&field, value);
-}
-
-fn parsed(kind: &Kind, text: &str) -> Value {
-    match kind {
-        Kind::String => Value::String(text.to_owned()),
-        Kind::Bool => Value::Bool(text == "true"),
-        Kind::Int32 => Value::I32(text.parse().expect("a number")),
-        Kind::Int64 => Value::I64(text.parse().expect("a number")),
-        Kind::Enum(_) => Value::EnumNumber(text.parse().expect("a number")),
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Whether the comment of a field says that it is required.
 fn is_required(field: &FieldDescriptor) -> bool {
     let file = field.parent_file().file_descriptor_proto().clone();
@@ -256,24 +205,11 @@ struct Table {
 }
 
 impl Table {
-    async fn call(&self, row: &Row, request: DynamicMessage) -> Result<(), Status> {
-        let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.expect("a connection");
-        let path: PathAndQuery = format!("/rollcall.v1.{}", row.name).parse().expect("a path");
-        let codec = ProstCodec::<DynamicMessage, ()>::default();
-        let request = Request::new(request);
-        if row.streams {
-            let mut stream = grpc.server_streaming(request, path, codec).await?.into_inner();
-            stream.message().await.map(drop)
-        } else {
-            grpc.unary(request, path, codec).await.map(drop)
-        }
-    }
-
     /// Sends a request that must be refused.
     async fn refuses(&mut self, row: &Row, what: &str, request: DynamicMessage, wanted: Wanted<'_>) {
         self.asked += 1;
-        let problem = match (self.call(row, request).await, wanted) {
+        let answer: Result<(), Status> = send(&self.channel, &row.method, Request::new(request)).await;
+        let problem = match (answer, wanted) {
             (Ok(()), _) => Some("was accepted".to_owned()),
             (Err(status), Wanted::Field(name)) => {
                 let details = status.get_details_bad_request();
@@ -376,26 +312,14 @@ impl Table {
 
 /// Every method with its row, in the order of the table.
 fn rows(names: &BTreeMap<&str, String>) -> Vec<Row> {
-    let pool = DescriptorPool::decode(DESCRIPTORS).expect("the descriptors of the service");
-    let mut methods = BTreeMap::new();
-    for service in services() {
-        let service = pool.get_service_by_name(&service).expect("a service");
-        for method in service.methods() {
-            methods.insert(format!("{}/{}", service.name(), method.name()), method);
-        }
-    }
+    let mut methods = methods();
     let mut rows = Vec::new();
     for line in ROWS.lines().filter(|line| !line.is_empty()) {
         let mut words = line.split(' ');
         let name = words.next().expect("a method").to_owned();
         let method = methods.remove(&name).unwrap_or_else(|| panic!("{name} is no method, or has two rows"));
-        let fields = words.map(|word| {
-            let (path, value) = word.split_once('=').expect("path=value");
-            let value = value.strip_prefix('$').map_or(value, |name| names[name].as_str());
-            (path.to_owned(), value.to_owned())
-        });
-        let fields = fields.collect();
-        rows.push(Row { name, input: method.input(), streams: method.is_server_streaming(), fields });
+        let fields = words.map(|word| assignment(word, names)).collect();
+        rows.push(Row { name, input: method.input(), method, fields });
     }
     let without: Vec<&String> = methods.keys().collect();
     assert!(without.is_empty(), "no row for {without:?}");

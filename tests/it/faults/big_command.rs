@@ -88,17 +88,17 @@ async fn t15_a_command_of_5000_changes_is_never_split() {
     let scene = Scene::start(&[]).await;
     let workspace = scene.workspace_of("large", 2_000, 999).await;
     let request = WatchRequest { app: "chat".to_owned(), ..Default::default() };
-    let mut live = stream(scene.replica.client().channel(), request.clone()).await;
+    let mut live = stream(scene.replica.client().channel().into(), request.clone()).await;
     let (cursor, _) = to_snapshot_end(&mut live).await;
     // One who takes nothing until all is over.
-    let mut behind = stream(scene.replica.client().channel(), request.clone()).await;
+    let mut behind = stream(scene.replica.client().channel().into(), request.clone()).await;
     to_snapshot_end(&mut behind).await;
     let reading = tokio::spawn(read_command(live, "a live one"));
     let deleted = scene.replica.client().organizations().delete_workspace(scene.delete(&workspace)).await;
     deleted.expect("it is deleted");
     let mut parts = vec![soon("the live one", reading).await.expect("it reads")];
     parts.push(read_command(behind, "one who fell behind").await);
-    let resumed = stream(scene.replica.client().channel(), WatchRequest { cursor, ..request }).await;
+    let resumed = stream(scene.replica.client().channel().into(), WatchRequest { cursor, ..request }).await;
     parts.push(read_command(resumed, "one who resumed").await);
     println!("t15_splits = 0");
     println!("t15_parts = {parts:?}");

@@ -22,7 +22,7 @@ const PACE: Duration = Duration::from_millis(30);
 /// Writes through one replica and reads from another one; prints how long that took.
 async fn latency(scene: &Scene, what: &str) {
     let other = Replica::start(&scene.database.url, &["--log", "warn"]).await;
-    let reader = [Reader::open(other.client().channel(), &scene.small.organization).await];
+    let reader = [Reader::open(other.client().channel().into(), &scene.small.organization).await];
     let lags = scene.pen().lags(&reader, size(40, 1_000), PACE).await;
     let worst = lags.iter().max().copied().expect("some");
     println!("t20_{what}_p99_ms = {}", ms(p99(lags)));

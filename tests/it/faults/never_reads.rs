@@ -28,7 +28,7 @@ async fn t9_readers_that_never_read_cost_bounded_memory_and_nobody_is_cut() {
     for _ in 0..STALLED {
         let request = WatchRequest { app: "chat".to_owned(), ..Default::default() };
         // Each on a connection of its own, polled never again.
-        let mut stream = stream(scene.replica.client().channel(), request).await;
+        let mut stream = stream(scene.replica.client().channel().into(), request).await;
         to_snapshot_end(&mut stream).await;
         stalled.push(stream);
     }

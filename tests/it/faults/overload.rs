@@ -23,6 +23,7 @@ use super::{
     ms, p99,
     scene::{Pen, Scene, soon},
 };
+use crate::support::Channel;
 
 const CALLS: usize = 500;
 const CONNECTIONS: usize = 10;
@@ -46,15 +47,15 @@ async fn t16_health_and_streams_go_on_while_a_small_pool_is_overrun() {
     let mut organizations = Vec::new();
     for number in 0..20 {
         let email = format!("owner{number}@example.com");
-        let small = crate::small::Small::make(scene.replica.client().channel(), &email).await;
+        let small = crate::small::Small::make(scene.replica.client().channel().into(), &email).await;
         organizations.push(small.organization);
     }
     scene.database.client.batch_execute(SLOW_COMMITS).await.expect("slow commits");
     let reader = scene.reader().await;
     let stop = Arc::new(AtomicBool::new(false));
-    let health = tokio::spawn(health(scene.replica.client().channel(), Arc::clone(&stop)));
+    let health = tokio::spawn(health(scene.replica.client().channel().into(), Arc::clone(&stop)));
 
-    let channels: Vec<_> = (0..CONNECTIONS).map(|_| scene.replica.client().channel()).collect();
+    let channels: Vec<Channel> = (0..CONNECTIONS).map(|_| scene.replica.client().channel().into()).collect();
     let mut calls = JoinSet::new();
     for number in 0..CALLS {
         let channel = channels[number % CONNECTIONS].clone();
@@ -97,7 +98,7 @@ async fn t16_health_and_streams_go_on_while_a_small_pool_is_overrun() {
 }
 
 /// Asks until it is stopped; gives the slowest answer. SERVING is what it must say.
-async fn health(channel: tonic::transport::Channel, stop: Arc<AtomicBool>) -> Duration {
+async fn health(channel: Channel, stop: Arc<AtomicBool>) -> Duration {
     let mut health = HealthClient::new(channel);
     let mut pace = interval(Duration::from_millis(50));
     let mut slowest = Duration::ZERO;

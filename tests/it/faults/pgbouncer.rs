@@ -14,7 +14,7 @@ use super::scene::{Pen, soon, until};
 use crate::{
     processes::rollcall,
     small::Small,
-    support::{Database, create_database},
+    support::{Channel, Database, create_database},
 };
 
 /// A pgbouncer before one database. Killed when dropped.
@@ -130,7 +130,7 @@ async fn leaks(bouncer: &Bouncer) -> BTreeSet<String> {
 
 /// Writes and reads; gives how many of the writes failed.
 async fn work(endpoint: &str) -> usize {
-    let channel = rollcall_client::connect(endpoint).expect("an endpoint").channel();
+    let channel = Channel::from(rollcall_client::connect(endpoint).expect("an endpoint").channel());
     let small = Small::make(channel.clone(), &format!("{}@example.com", uuid::Uuid::new_v4())).await;
     let mut writing = JoinSet::new();
     for _ in 0..20 {

@@ -15,13 +15,13 @@ use tokio::{
     task::JoinSet,
     time::{Instant, interval, sleep},
 };
-use tonic::transport::Channel;
 
 use super::{
     ms,
     scene::{BOUND, Scene, soon, until},
     size,
 };
+use crate::support::Channel;
 
 const CONNECTIONS: usize = 20;
 const POOL: usize = 16;
@@ -94,7 +94,7 @@ impl Instance {
 async fn t31_everyone_reconnects_at_once_within_the_pool_and_without_a_snapshot() {
     let mut scene = Scene::start(&["--pool-size", &POOL.to_string()]).await;
     let count = size(200, 2_000);
-    let channels: Vec<Channel> = (0..CONNECTIONS).map(|_| scene.replica.client().channel()).collect();
+    let channels: Vec<Channel> = (0..CONNECTIONS).map(|_| scene.replica.client().channel().into()).collect();
     let instances = (0..count).map(|number| Instance {
         channel: channels[number % CONNECTIONS].clone(),
         request: WatchRequest {

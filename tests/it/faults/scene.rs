@@ -16,12 +16,12 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, interval, timeout},
 };
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use crate::{
     fixtures::mask,
     small::Small,
-    support::{Database, Replica, create_database},
+    support::{Channel, Database, Replica, create_database},
 };
 
 /// Longer than anything here takes: only a defect runs into it.
@@ -42,18 +42,18 @@ impl Scene {
     pub(super) async fn start(arguments: &[&str]) -> Self {
         let database = create_database().await;
         let replica = Replica::start(&database.url, &[&["--log", "warn"], arguments].concat()).await;
-        let small = Small::make(replica.client().channel(), "ada@example.com").await;
+        let small = Small::make(replica.client().channel().into(), "ada@example.com").await;
         Self { database, replica, small }
     }
 
     /// Somebody who writes through a connection of their own.
     pub(super) fn pen(&self) -> Pen {
-        Pen::new(self.replica.client().channel(), &self.small.organization)
+        Pen::new(self.replica.client().channel().into(), &self.small.organization)
     }
 
     /// An observer of `chat`, past its snapshot.
     pub(super) async fn reader(&self) -> Reader {
-        Reader::open(self.replica.client().channel(), &self.small.organization).await
+        Reader::open(self.replica.client().channel().into(), &self.small.organization).await
     }
 
     /// Commits so many commands at once, each a new version of the organization, as if other replicas had.

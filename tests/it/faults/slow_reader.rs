@@ -38,7 +38,7 @@ async fn read_all(
                 let given = cursor_of_slow_consumer(&status).unwrap_or_else(|| panic!("{status:?}"));
                 assert_eq!(given, cursor, "it is ended with the cursor that it has");
                 let request = WatchRequest { app: "chat".to_owned(), cursor: given, ..Default::default() };
-                reading = stream(scene.replica.client().channel(), request).await;
+                reading = stream(scene.replica.client().channel().into(), request).await;
                 ended += 1;
                 continue;
             }
@@ -67,7 +67,7 @@ async fn t8_one_slow_reader_costs_the_others_nothing_and_misses_nothing() {
 
     // On a connection of its own, and never read from here on.
     let request = WatchRequest { app: "chat".to_owned(), ..Default::default() };
-    let mut slow = stream(scene.replica.client().channel(), request).await;
+    let mut slow = stream(scene.replica.client().channel().into(), request).await;
     let (cursor, _) = to_snapshot_end(&mut slow).await;
     let from = pen.rename().await.expect("a new name") - 1;
     // What fills every buffer between the two; others have to take it as well, before the measure begins.
@@ -88,7 +88,7 @@ async fn t8_one_slow_reader_costs_the_others_nothing_and_misses_nothing() {
 async fn t8_a_reader_that_takes_nothing_is_ended_with_its_cursor() {
     let scene = Scene::start(&["--slow-consumer-seconds", "1"]).await;
     let request = WatchRequest { app: "chat".to_owned(), ..Default::default() };
-    let mut slow = stream(scene.replica.client().channel(), request).await;
+    let mut slow = stream(scene.replica.client().channel().into(), request).await;
     let (cursor, _) = to_snapshot_end(&mut slow).await;
     let from = scene.pen().rename().await.expect("a new name") - 1;
     let last = scene.flood(20_000).await;

@@ -6,7 +6,7 @@ use rollcall_client::v1::{
     account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
     member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient, *,
 };
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status};
 
 use super::{
     commands::{Command, Departure, ORGS, Org, PLACES, Place, SLOTS, Slot, Step, Terms, Way},
@@ -15,7 +15,10 @@ use super::{
     state::name,
     told::Listener,
 };
-use crate::fixtures::{made_up_id, mask, reason};
+use crate::{
+    fixtures::{made_up_id, mask, reason},
+    support::Channel,
+};
 
 /// A world in the service.
 pub(super) struct Driver {

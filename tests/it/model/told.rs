@@ -5,9 +5,9 @@ use rollcall_client::{
     v1::{Change, Subject, subject::Subject as Thing},
 };
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
 
 use super::{names::Names, state::Facts};
+use crate::support::Channel;
 
 /// Follows one app's stream of one world.
 pub(super) struct Listener {
@@ -21,7 +21,7 @@ impl Listener {
         let mut options = WatchOptions::new(app);
         options.organization_ids = names.organizations.clone();
         options.organization_ids.push(names.fence.clone());
-        let (mut watch, mut replica) = (Watch::new(channel, options), Replica::default());
+        let (mut watch, mut replica) = (Watch::new(channel.unchecked(), options), Replica::default());
         while !replica.is_ready() {
             replica.apply(&watch.next().await.expect("a stream"));
         }

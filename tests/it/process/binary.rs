@@ -9,11 +9,12 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Child;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::{
     processes::rollcall,
     server::{soon, until},
+    support::Channel,
 };
 
 /// A run of `rollcall`. Killed when dropped.
@@ -94,7 +95,7 @@ impl Service {
 
     /// A new connection to it.
     pub(super) fn channel(&self) -> Channel {
-        Endpoint::from_shared(self.endpoint.clone()).expect("an endpoint").connect_lazy()
+        Endpoint::from_shared(self.endpoint.clone()).expect("an endpoint").connect_lazy().into()
     }
 
     /// Its address alone.

@@ -50,7 +50,7 @@ fn forms(word: &str) -> Vec<String> {
 }
 
 async fn create(
-    accounts: &mut AccountServiceClient<tonic::transport::Channel>,
+    accounts: &mut AccountServiceClient<crate::support::Channel>,
     email: &str,
 ) -> Result<String, Status> {
     let request = CreateAccountRequest { email: email.to_owned(), ..Default::default() };

@@ -3,12 +3,12 @@
 
 use rollcall_client::v1::{WatchRequest, watch_response::Message};
 use tokio::sync::watch;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use super::{A_DAY, Reader, age, chat, head, trim};
 use crate::{
     fixtures::{Org, Person, World, reason},
-    support::Server,
+    support::{Channel, Server},
 };
 
 const PEOPLE: usize = 8;

@@ -16,5 +16,6 @@ mod seats;
 mod settings;
 mod states;
 mod structure;
+mod tables;
 mod time;
 mod workspace_departures;

@@ -9,9 +9,12 @@ use rollcall::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
-use super::cluster::{Database, create_database};
+use super::{
+    Channel,
+    cluster::{Database, create_database},
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// As `serve` has it where nothing is said.
@@ -78,7 +81,7 @@ impl Server {
         let endpoint = format!("http://{}", app.address());
         let shutdown = app.shutdown();
         let task = tokio::spawn(async move { app.serve().await.expect("the service serves") });
-        let channel = Endpoint::from_shared(endpoint.clone()).expect("an endpoint").connect_lazy();
+        let channel = Endpoint::from_shared(endpoint.clone()).expect("an endpoint").connect_lazy().into();
         Self { endpoint, database, channel, shutdown, task }
     }
 
