@@ -128,6 +128,29 @@ async fn r51_nobody_is_added_to_an_account_that_is_deleted() {
 }
 
 #[tokio::test]
+async fn r45_who_is_reactivated_while_the_account_is_deleted_is_erased_all_the_same() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let mut score = Score::default();
+    for round in 0..rounds() {
+        let bob = world.member_in(&org, &format!("bob{round}"), &[&org.general]).await;
+        let operator = world.operator();
+        operator.deactivate(&org, &bob).await.expect("deactivated");
+        let (deleted, reactivated) =
+            tokio::join!(operator.delete_account(&bob.account), operator.reactivate(&org, &bob));
+        deleted.expect("nothing stands in the way");
+        match reactivated {
+            Ok(_) => score.won("reactivated first"),
+            Err(status) => score.won(&refused_for(&status, &["MEMBER_ERASED"])),
+        }
+        assert_eq!(world.state(&org, &bob).await, MemberState::Erased, "round {round}");
+        let active = "SELECT count(*) FROM workspace_members WHERE member_id = $1 AND state <> 'REMOVED'";
+        assert_eq!(count(&world, active, &bob.member).await, 0, "round {round}");
+    }
+    score.print("DeleteAccount against ReactivateMember");
+}
+
+#[tokio::test]
 async fn r01_nobody_is_added_to_a_workspace_that_is_deleted() {
     let world = World::start().await;
     let org = world.organization("ada").await;

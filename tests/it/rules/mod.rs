@@ -1,5 +1,6 @@
 //! The numbered rules, through the API and on a real Postgres. Each test carries the numbers of its rules.
 
+mod account_deletion;
 mod departures;
 mod erased_content;
 mod erasing;
