@@ -8,13 +8,18 @@ use std::{
     collections::BTreeSet,
     env,
     ffi::OsStr,
-    fs,
+    fs::{self, File},
+    io::{Read as _, Write as _},
     path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -57,6 +62,43 @@ pub(crate) async fn run_badly<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     errors
+}
+
+/// A command that was run by somebody at a terminal.
+pub(crate) struct Session {
+    pub(crate) code: Option<i32>,
+    /// All that was to be seen on the terminal, what was typed included.
+    pub(crate) screen: String,
+    pub(crate) stdout: String,
+}
+
+/// Runs a command whose stdin and stderr are a terminal, at which this is typed.
+pub(crate) async fn at_a_terminal<S: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = S>,
+    typed: &str,
+) -> Session {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let inside = File::from(rustix::fs::open(name, flags, Mode::empty()).unwrap());
+    let mut terminal = File::from(terminal);
+    let mut command = rollcall(arguments);
+    command.stdin(inside.try_clone().unwrap()).stderr(inside).stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    // With it go the copies of the terminal that this process holds: reading ends when the command has.
+    drop(command);
+    terminal.write_all(typed.as_bytes()).unwrap();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut screen = Vec::new();
+        // Linux ends it with an error.
+        let _ = terminal.read_to_end(&mut screen);
+        String::from_utf8(screen).unwrap()
+    });
+    let output = timeout(BOUND, child.wait_with_output()).await.expect("the command ends in time").unwrap();
+    let screen = timeout(BOUND, reading).await.expect("the terminal is closed").unwrap();
+    Session { code: output.status.code(), screen, stdout: String::from_utf8(output.stdout).unwrap() }
 }
 
 /// A `rollcall watch --output jsonl` that is running. Its output is read all the time, so that it is never held up.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::written;
 use crate::{
     fixtures::World,
-    processes::{run, run_badly, run_well},
+    processes::{at_a_terminal, run, run_badly, run_well},
 };
 
 /// A service, and the commands about one organization of it.
@@ -181,6 +181,46 @@ async fn several_members_are_deactivated_with_a_line_for_each() {
     let outcomes: Vec<&Value> = rows.iter().map(|row| &row["outcome"]).collect();
     assert_eq!(outcomes, ["DEACTIVATED", "REFUSED", "DEACTIVATED"], "{rows:?}");
     assert_eq!(rows[1]["refusal"], "LAST_OWNER");
+}
+
+/// At a terminal everything that ends somebody's access is shown first, and done only after a yes.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_terminal_a_departure_is_done_only_after_a_yes() {
+    let mut desk = Desk { world: World::start().await, organization: String::new() };
+    let org = desk.world.organization("ada").await;
+    let bob = desk.world.member_in(&org, "bob", &[&org.general]).await;
+    desk.organization.clone_from(&org.id);
+    let deactivate = desk.here(&["member", "deactivate", &bob.member]);
+    let mark = desk.world.mark().await;
+    // The last is the end of the input.
+    for typed in ["\n", "n\n", "no\n", "yessir\n", "\u{4}"] {
+        let session = at_a_terminal(desk.words(&deactivate), typed).await;
+        assert_eq!((session.code, session.stdout.as_str()), (Some(1), ""), "{typed:?}: {}", session.screen);
+        let (shown, after) = session.screen.split_once("Do it? [y/N] ").expect("a question");
+        assert!(shown.contains("loses access to Engines and to 1 workspace: general."), "{shown}");
+        assert!(after.contains("rollcall member deactivate: nothing was changed"), "{after}");
+    }
+    assert_eq!(desk.world.changes_since(mark).await, 0);
+    let session = at_a_terminal(desk.words(&deactivate), " Y\n").await;
+    assert_eq!(session.code, Some(0), "{}", session.screen);
+    assert!(session.stdout.contains("loses access to Engines"), "{}", session.stdout);
+    assert_eq!(desk.one(&desk.here(&["member", "get", &bob.member])).await["state"], "DEACTIVATED");
+
+    // What cannot be undone is asked as well; with --yes nothing is.
+    let erase = desk.here(&["member", "erase", &bob.member]);
+    assert_eq!(at_a_terminal(desk.words(&erase), "\n").await.code, Some(1));
+    let session = at_a_terminal(desk.words(&erase), "yes\n").await;
+    assert_eq!(session.code, Some(0), "{}", session.screen);
+    let delete = ["organization", "delete", &org.id];
+    let session = at_a_terminal(desk.words(&delete), "n\n").await;
+    assert_eq!(session.code, Some(1));
+    assert!(
+        session.screen.contains("is deleted, with its workspaces and members, for good."),
+        "{}",
+        session.screen
+    );
+    let session = at_a_terminal(desk.words(&[&delete[..], &["--yes"]].concat()), "").await;
+    assert_eq!((session.code, session.screen.as_str()), (Some(0), ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
