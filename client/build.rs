@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["../proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     let mut code = tonic_prost_build::configure().build_server(false);
-    for stored in ["Organization", "Workspace", "Member", "WorkspaceMember", "Profile"] {
+    for stored in ["Organization", "Workspace", "Member", "WorkspaceMember", "Profile", "ExternalId"] {
         let message = format!(".rollcall.v1.{stored}");
         code = code.type_attribute(&message, "#[derive(serde::Serialize, serde::Deserialize)]");
         // The feed never carries these, and what it never carries is not part of a stored replica.
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     // What the first release did not store.
-    for later in ["leaving", "tombstone_id"] {
+    for later in ["leaving", "tombstone_id", "external_ids"] {
         code = code.field_attribute(format!(".rollcall.v1.Member.{later}"), "#[serde(default)]");
     }
     code.compile_fds(compiler.file_descriptor_set())?;

@@ -158,12 +158,21 @@ async fn listen_for_hints(mut listener: Listener, marks: Marks, shutdown: Cancel
     }
 }
 
-/// Ends the streams whose subscription was closed, or took another stream, through another replica.
+/// Ends the streams whose subscription was closed, or took another stream, or whose app was unregistered, through another
+/// replica.
 async fn end_ended(database: Database, registry: Registry, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
+        }
+        let apps = registry.apps();
+        if apps.is_empty() {
+            continue;
+        }
+        match database.unregistered(apps.into_iter().collect()).await {
+            Ok(ended) => ended.iter().for_each(|app| registry.end_app(app, Ending::Closed)),
+            Err(error) => tracing::debug!(%error, "apps cannot be compared"),
         }
         let open = registry.streams();
         if open.is_empty() {

@@ -10,7 +10,7 @@ use crate::{
     },
     rules::{
         Reason,
-        ids::{AccountId, ChangeId, CommandId, MemberId, OrganizationId, WorkspaceId},
+        ids::{AccountId, ChangeId, CommandId, ExternalId, MemberId, OrganizationId, WorkspaceId},
         roles::{
             Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState,
         },
@@ -148,6 +148,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
         app,
         workspace_name,
         account_id,
+        external_ids,
         display_name,
         email,
     } = row;
@@ -161,7 +162,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
         "MEMBER" => member(
             row.organization_id,
             row.member_id,
-            account_id,
+            (account_id, external_ids),
             (row.role.as_deref(), &row.state),
             (row.leaving, row.tombstone_id),
             row.version,
@@ -204,6 +205,7 @@ fn thing_of_row(row: SnapshotRow, profiles: bool) -> Result<Thing, SourceError> 
         app,
         name,
         account_id,
+        external_ids,
         email,
         leaving,
         tombstone_id,
@@ -220,7 +222,7 @@ fn thing_of_row(row: SnapshotRow, profiles: bool) -> Result<Thing, SourceError> 
             member(
                 organization_id,
                 member_id,
-                account_id,
+                (account_id, external_ids),
                 (role, &state),
                 (leaving, tombstone_id),
                 version,
@@ -268,7 +270,7 @@ fn workspace(
 fn member(
     organization_id: Uuid,
     id: Option<Uuid>,
-    account_id: Option<Uuid>,
+    (account_id, external_ids): (Option<Uuid>, Option<Vec<String>>),
     (role, state): (Option<&str>, &str),
     (leaving, tombstone_id): (Option<bool>, Option<Uuid>),
     version: i64,
@@ -285,7 +287,15 @@ fn member(
         tombstone_id,
         version,
         profile,
+        external_ids: external_ids.iter().flatten().map(|id| external_id(id)).collect::<Result<_, _>>()?,
     })
+}
+
+/// An external id as statements that join it write it: the issuer, a line feed, the subject. Neither has one.
+fn external_id(joined: &str) -> Result<ExternalId, SourceError> {
+    let parsed =
+        joined.split_once('\n').and_then(|(issuer, subject)| ExternalId::parse(issuer, subject).ok());
+    parsed.ok_or_else(|| corrupt("external id"))
 }
 
 fn workspace_member(

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod account;
+mod app;
 mod calls;
 mod completions;
 mod confirm;
@@ -89,6 +90,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Create, find, change and delete accounts: the persons
     Account(account::AccountArgs),
+    /// Register, list, change and unregister apps: the products that follow
+    App(app::AppArgs),
     /// Create, list, change and delete organizations
     Organization(organization::OrganizationArgs),
     /// Create, list, change and delete contracts, by which organizations share seats
@@ -134,6 +137,7 @@ impl Cli {
             Command::Export(args) => export::run(args),
             Command::Import(args) => import::run(args),
             Command::Account(args) => account::run(args),
+            Command::App(args) => app::run(args),
             Command::Organization(args) => organization::run(args),
             Command::Contract(args) => contract::run(args),
             Command::Workspace(args) => workspace::run(args),

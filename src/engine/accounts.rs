@@ -1,4 +1,4 @@
-//! Writes outside of an organization: accounts and apps.
+//! Accounts.
 
 use futures_util::{future::OptionFuture, join};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     rules::{
-        self,
-        ids::{AccountId, AppName, CommandId, Email, ExternalId},
+        self, Reason,
+        ids::{AccountId, CommandId, Email, ExternalId},
         roles::Language,
         tables::Action,
     },
@@ -38,11 +38,6 @@ impl Engine {
     /// Changes an account, and with it each of its members (R23).
     pub async fn update_account(&self, context: Context, change: AccountChange) -> Result<Done, EngineError> {
         self.run(context, change).await
-    }
-
-    /// Registers an app.
-    pub async fn register_app(&self, context: Context, app: AppName) -> Result<Done, EngineError> {
-        self.run(context, app).await
     }
 }
 
@@ -91,11 +86,13 @@ impl Work for AccountChange {
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
         let acting = attempt.context.acting;
         let Self { account: id, email, language, external_ids } = self;
+        // Whoever shows the members is told of these two.
+        let tells = email.is_some() || external_ids.is_some();
         // The address after the rows: the advisory locks come last in the order of the locks.
         let (opened, account, members, had, locked, taken) = join!(
             transaction.open(attempt.claim()),
             transaction.account(*id, Lock::Update),
-            OptionFuture::from(email.as_ref().map(|_| transaction.members_of_account(*id))),
+            OptionFuture::from(tells.then(|| transaction.members_of_account(*id))),
             OptionFuture::from(external_ids.as_ref().map(|_| transaction.external_ids(*id))),
             OptionFuture::from(email.as_ref().map(|email| transaction.lock_email(email))),
             OptionFuture::from(email.as_ref().map(|email| transaction.is_taken(email, *id))),
@@ -132,33 +129,15 @@ impl Work for AccountChange {
         if identities_change && !transaction.replace_external_ids(*id, &old, &new).await? {
             return Err(EngineError::ExternalIdTaken);
         }
-        // A REMOVED member's content is still shown under the name, so those who show it are told of an address too.
-        let told = new_email.map(|_| members.iter().map(rules::profile_changed).collect());
-        let changes: Vec<_> = told.unwrap_or_default();
+        // A REMOVED member's content is still shown under the name, so those who show it are told too.
+        let told =
+            [(new_email.is_some(), Reason::ProfileChanged), (identities_change, Reason::ExternalIdsChanged)];
+        let reasons: Vec<_> = told.iter().filter(|(told, _)| *told).map(|(_, reason)| *reason).collect();
+        let changes: Vec<_> =
+            members.iter().flat_map(|member| rules::account_changed(member, &reasons)).collect();
         let subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
         let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
         let account = Some(AccountWrite { id: *id, email: new_email.cloned(), language });
         Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, account, ..Effects::default() })))
-    }
-}
-
-impl Work for AppName {
-    fn name(&self) -> &'static str {
-        "RegisterApp"
-    }
-
-    fn expected(&self, _: CommandId) -> RequestSubject {
-        RequestSubject::default()
-    }
-
-    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
-        let (opened, inserted) = join!(transaction.open(attempt.claim()), transaction.insert_app(self));
-        if !opened? {
-            return Ok(Outcome::Repeated);
-        }
-        if !inserted? {
-            return Err(EngineError::AppExists(self.clone()));
-        }
-        Ok(Outcome::Done(Box::default()))
     }
 }

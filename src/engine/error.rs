@@ -3,7 +3,7 @@
 use crate::{
     rules::{
         Violation,
-        ids::{AccountId, AppName, ContractId, OrganizationId},
+        ids::{AccountId, AppName, ContractId, OrganizationId, WorkspaceId},
     },
     storage::StorageError,
 };
@@ -42,6 +42,9 @@ pub enum EngineError {
     /// The app is registered already.
     #[error("app {0} is registered already")]
     AppExists(AppName),
+    /// The app has an ACTIVE workspace, this one.
+    #[error("workspace {0} of the app is ACTIVE")]
+    AppInUse(WorkspaceId),
     /// Organizations share the contract.
     #[error("organizations share contract {0}")]
     ContractInUse(ContractId),

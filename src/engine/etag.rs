@@ -6,9 +6,18 @@ use uuid::Uuid;
 
 /// The etag of a version of the thing that these ids name. Opaque, so that nobody counts on versions in it.
 pub fn etag(ids: &[Uuid], version: i64) -> String {
+    of(ids.iter().map(Uuid::as_bytes), version)
+}
+
+/// The etag of a version of an app.
+pub fn app_etag(app: &str, version: i64) -> String {
+    of([app], version)
+}
+
+fn of(names: impl IntoIterator<Item = impl AsRef<[u8]>>, version: i64) -> String {
     let mut hash = Sha256::new();
-    for id in ids {
-        hash.update(id.as_bytes());
+    for name in names {
+        hash.update(name);
     }
     hash.update(version.to_be_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])

@@ -1,5 +1,5 @@
 //! Loads the slice that a command is decided on, under the locks that its rules need, in the one order that all
-//! commands keep: account, contract, organization, workspace, invitation, members by id.
+//! commands keep: account, contract, organization, app, workspace, invitation, members by id.
 //!
 //! Adding, accepting and reactivating hold their parents FOR SHARE, so that none of them ends meanwhile. Ending a parent,
 //! and a rule about "the only" or "the last", hold it for themselves. A plain member's departure locks that member alone.
@@ -221,7 +221,7 @@ async fn load_new(
     let (opened, account, app, caller_is_app) = join!(
         transaction.open(attempt.claim()),
         transaction.account(create.account, Lock::Share),
-        transaction.is_app(create.app.as_str()),
+        transaction.app_for_workspace(&create.app),
         transaction.is_app(caller),
     );
     if !opened? {
@@ -239,7 +239,7 @@ async fn load_new(
     })))
 }
 
-/// Takes the locks, in their order: account, contract, organization, workspace, invitation, members by id.
+/// Takes the locks, in their order: account, contract, organization, app, workspace, invitation, members by id.
 async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, EngineError> {
     let Plan { context, order, needs, account, acting, newcomer, erased } = plan;
     let organization = order.organization;
@@ -263,7 +263,7 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
         OptionFuture::from(account.map(|(account, lock)| transaction.account(account, lock))),
         OptionFuture::from(contract.map(|contract| transaction.contract(contract, Lock::Update))),
         transaction.organization(organization, needs.organization),
-        OptionFuture::from(new_app.map(|app| transaction.is_app(app.as_str()))),
+        OptionFuture::from(new_app.map(|app| transaction.app_for_workspace(app))),
         OptionFuture::from(plan.names_workspaces().then(|| transaction.is_app(context.caller.as_str()))),
         OptionFuture::from(needs.workspace.map(|(workspace, lock)| transaction.workspace(
             organization,

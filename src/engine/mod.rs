@@ -8,6 +8,7 @@
 //!   same request id answer alike.
 
 mod accounts;
+mod apps;
 mod command;
 mod contracts;
 mod erase;
@@ -30,10 +31,11 @@ use crate::{
 
 pub use self::{
     accounts::AccountChange,
+    apps::AppChange,
     contracts::{ContractChange, NewContract},
     erase::{AccountDeletion, Ledger, LedgerSubject},
     error::{EngineError, Missing},
-    etag::etag,
+    etag::{app_etag, etag},
     invitations::{InvitationOrder, Sending},
     plan::Planned,
 };

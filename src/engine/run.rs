@@ -68,10 +68,13 @@ impl<'a> Attempt<'a> {
 
     /// Refuses what is not the version that the caller read (AIP-154).
     pub(super) fn check_etag(&self, ids: &[Uuid], version: i64) -> Result<(), EngineError> {
+        self.check(etag(ids, version), ids.last().copied().unwrap_or_default())
+    }
+
+    /// The same for a thing that is named otherwise.
+    pub(super) fn check(&self, etag: String, name: impl ToString) -> Result<(), EngineError> {
         match &self.context.etag {
-            Some(wanted) if *wanted != etag(ids, version) => {
-                Err(EngineError::EtagMismatch(ids.last().map(Uuid::to_string).unwrap_or_default()))
-            }
+            Some(wanted) if *wanted != etag => Err(EngineError::EtagMismatch(name.to_string())),
             _ => Ok(()),
         }
     }

@@ -1,21 +1,21 @@
 //! The open streams of this replica: a subscription has one at a time, and whoever closes it ends that.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::rules::ids::SubscriptionId;
+use crate::rules::ids::{AppName, SubscriptionId};
 
 /// Why a stream must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// Another stream took over the subscription, or another process its instance name.
     Replaced,
-    /// The subscription was closed.
+    /// The subscription was closed, or the app unregistered.
     Closed,
 }
 
@@ -23,11 +23,12 @@ type Ends = HashMap<SubscriptionId, Open>;
 
 /// An open stream: its own id, and how to end it.
 struct Open {
+    app: AppName,
     stream: Uuid,
     ending: watch::Sender<Option<Ending>>,
 }
 
-/// Which subscriptions have a stream here.
+/// Which subscriptions have a stream here, and which streams there are besides.
 #[derive(Clone, Default)]
 pub struct Registry {
     open: Arc<Mutex<Ends>>,
@@ -36,6 +37,7 @@ pub struct Registry {
 /// An open stream's entry; dropped with the stream.
 pub struct Registered {
     registry: Registry,
+    /// An observer has none: then it is the stream's own id.
     subscription: SubscriptionId,
     ending: watch::Receiver<Option<Ending>>,
 }
@@ -46,10 +48,11 @@ impl Registry {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a stream. One that the subscription had here ends.
-    pub fn register(&self, subscription: SubscriptionId, stream: Uuid) -> Registered {
+    /// Registers a stream of an app. One that the subscription had here ends.
+    pub fn register(&self, app: AppName, subscription: Option<SubscriptionId>, stream: Uuid) -> Registered {
+        let subscription = subscription.unwrap_or(SubscriptionId(stream));
         let (sender, ending) = watch::channel(None);
-        if let Some(before) = self.lock().insert(subscription, Open { stream, ending: sender }) {
+        if let Some(before) = self.lock().insert(subscription, Open { app, stream, ending: sender }) {
             before.ending.send_replace(Some(Ending::Replaced));
         }
         Registered { registry: self.clone(), subscription, ending }
@@ -72,9 +75,24 @@ impl Registry {
         }
     }
 
-    /// The streams that are open here, each with its subscription.
+    /// Ends every stream of an app, also those of observers.
+    pub fn end_app(&self, app: &str, ending: Ending) {
+        let ended = self.lock().extract_if(|_, open| open.app.as_str() == app).collect::<Vec<_>>();
+        for (_, stream) in ended {
+            stream.ending.send_replace(Some(ending));
+        }
+    }
+
+    /// The streams of subscriptions that are open here, each with its subscription.
     pub fn streams(&self) -> Vec<(SubscriptionId, Uuid)> {
-        self.lock().iter().map(|(subscription, open)| (*subscription, open.stream)).collect()
+        let open = self.lock();
+        let streams = open.iter().map(|(subscription, open)| (*subscription, open.stream));
+        streams.filter(|(subscription, stream)| subscription.0 != *stream).collect()
+    }
+
+    /// The apps that have a stream here.
+    pub fn apps(&self) -> HashSet<String> {
+        self.lock().values().map(|open| open.app.as_str().to_owned()).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::cursor::Scope;
 use crate::rules::{
     Reason,
-    ids::{AccountId, AppName, ChangeId, CommandId, MemberId, OrganizationId, WorkspaceId},
+    ids::{AccountId, AppName, ChangeId, CommandId, ExternalId, MemberId, OrganizationId, WorkspaceId},
     roles::{
         Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState,
     },
@@ -193,6 +193,8 @@ pub enum Thing {
         version: i64,
         /// Shown name and e-mail address, where profiles were asked for.
         profile: Option<(String, String)>,
+        /// Under which ids identity providers know the account.
+        external_ids: Vec<ExternalId>,
     },
     WorkspaceMember {
         organization_id: OrganizationId,

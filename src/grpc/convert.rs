@@ -16,18 +16,18 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    engine::etag,
+    engine::{app_etag, etag},
     feed::{Body, Encoded, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
     grpc::status,
     proto::{self, Frame, subject::Subject},
     rules::{
         self,
-        ids::{StoreId, SubscriptionId},
+        ids::{ExternalId, StoreId, SubscriptionId},
         roles::ErasedBy,
     },
     storage::{
-        AccountRead, AccountRow, AppRow, ContractRow, ErasureRow, InvitationRead, MemberColumns, MemberRead,
-        OrganizationRead, SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
+        AccountRead, AccountRow, AppRow, AppSettings, ContractRow, ErasureRow, InvitationRead, MemberColumns,
+        MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
     },
 };
 
@@ -59,6 +59,10 @@ fn settings(row: SettingsColumns) -> proto::OrganizationSettings {
         erased_alias,
         deleted_account_alias,
     }
+}
+
+fn external_id(id: &ExternalId) -> proto::ExternalId {
+    proto::ExternalId { issuer: id.issuer().to_owned(), subject: id.subject().to_owned() }
 }
 
 /// An account.
@@ -108,8 +112,17 @@ pub(super) fn receipt(row: ErasureRow) -> proto::GetErasureResponse {
 
 /// An app.
 pub(super) fn app(row: AppRow) -> proto::App {
-    let AppRow { app, create_time } = row;
-    proto::App { name: app, create_time: time(create_time) }
+    let AppSettings { lease_ttl, serve_stale, min_instances } = row.settings();
+    let AppRow { app, create_time, version, .. } = row;
+    proto::App {
+        etag: app_etag(&app, version),
+        name: app,
+        create_time: time(create_time),
+        // At most five minutes, which any duration can say.
+        lease_ttl: lease_ttl.try_into().ok(),
+        serve_stale,
+        min_instances,
+    }
 }
 
 /// An organization.
@@ -210,6 +223,8 @@ pub(super) fn member(row: MemberRead) -> proto::Member {
         leaving,
         return_time: return_time.and_then(time),
         tombstone_id: tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
+        // Told in the feed alone.
+        external_ids: Vec::new(),
     }
 }
 
@@ -438,6 +453,7 @@ pub(super) fn planned(subject: rules::Subject) -> proto::Subject {
             tombstone_id: None,
             version: 0,
             profile: None,
+            external_ids: Vec::new(),
         },
         rules::Subject::WorkspaceMember(membership) => Thing::WorkspaceMember {
             organization_id: membership.organization_id,
@@ -482,6 +498,7 @@ fn subject_of(thing: Thing) -> proto::Subject {
             tombstone_id,
             version,
             profile,
+            external_ids,
         } => Subject::Member(proto::Member {
             organization_id: organization_id.to_string(),
             member_id: id.to_string(),
@@ -492,6 +509,7 @@ fn subject_of(thing: Thing) -> proto::Subject {
             profile: profile.map(|(display_name, email)| proto::Profile { display_name, email }),
             leaving,
             tombstone_id: tombstone_id.map(|id| id.to_string()).unwrap_or_default(),
+            external_ids: external_ids.iter().map(external_id).collect(),
             ..proto::Member::default()
         }),
         Thing::WorkspaceMember { organization_id, workspace_id, member_id, role, state, version } => {

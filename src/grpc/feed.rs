@@ -168,6 +168,7 @@ impl FeedService for Services {
         }
         let stream = Uuid::now_v7();
         let subscription = self.subscribe(&message, &scope, stream).await?;
+        let registered = self.registry.register(scope.app().clone(), subscription, stream);
         let follow = Follow {
             source: Arc::clone(&self.source),
             marks: self.marks.clone(),
@@ -178,7 +179,7 @@ impl FeedService for Services {
             scope,
             profiles: message.include_profiles,
             subscription,
-            registered: subscription.map(|id| self.registry.register(id, stream)),
+            registered: Some(registered),
             shutdown: self.shutdown.clone(),
         };
         let (outlet, mut messages) = queue(QUEUE);

@@ -246,7 +246,8 @@ pub(super) fn stream_end(end: StreamEnd, subscription: Option<SubscriptionId>) -
                 .status()
         }
         StreamEnd::Ended(Ending::Closed) => {
-            Problem::new(Code::Aborted, ErrorReason::SubscriptionClosed, "the subscription was closed")
+            let message = "the subscription was closed, or its app unregistered";
+            Problem::new(Code::Aborted, ErrorReason::SubscriptionClosed, message)
                 .with("resource", id)
                 .status()
         }
@@ -331,6 +332,12 @@ pub(super) fn engine(error: EngineError) -> Status {
             Problem::new(Code::FailedPrecondition, ErrorReason::ContractInUse, error.to_string())
                 .precondition([id.to_string()])
                 .with("resource", id)
+                .status()
+        }
+        error @ EngineError::AppInUse(workspace) => {
+            Problem::new(Code::FailedPrecondition, ErrorReason::AppInUse, error.to_string())
+                .precondition([workspace.to_string()])
+                .with("resource", workspace)
                 .status()
         }
         EngineError::EmailTaken => {

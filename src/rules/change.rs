@@ -17,6 +17,8 @@ words!(
         Renamed = "RENAMED",
         /// Personal data of the member changed.
         ProfileChanged = "PROFILE_CHANGED",
+        /// Identity providers know the member's account under other ids.
+        ExternalIdsChanged = "EXTERNAL_IDS_CHANGED",
         /// The thing became part of an app's scope.
         ScopeEntered = "SCOPE_ENTERED",
         /// The role changed, the state did not (R03).

@@ -116,17 +116,17 @@ pub fn permit_account(
     permitted(action, ActorKind::Outsider, target).map_err(Violation::Denied)
 }
 
-/// The change that tells of new personal data of a member (R23). The data itself is in no change.
-pub fn profile_changed(member: &Member) -> Change {
-    let mut member = member.clone();
-    member.version += 1;
-    Change {
+/// The changes that tell of a member what changed of the account (R23), one for each reason. What it is now is in no change.
+pub fn account_changed(member: &Member, reasons: &[Reason]) -> Vec<Change> {
+    let versions = member.version + 1..;
+    let change = |(version, reason): (i64, &Reason)| Change {
         apps: member.apps.clone(),
-        subject: Subject::Member(member),
-        reason: Reason::ProfileChanged,
+        subject: Subject::Member(Member { version, ..member.clone() }),
+        reason: *reason,
         handover_to: None,
         assignments: None,
-    }
+    };
+    versions.zip(reasons).map(change).collect()
 }
 
 fn create_workspace(

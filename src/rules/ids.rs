@@ -150,6 +150,15 @@ text_name!(
     63,
     check_label
 );
+impl AppName {
+    /// Under this name the service's own replicas follow the log. It has no workspaces.
+    pub const SERVICE: &str = "rollcall";
+
+    /// Whether it is the service's own.
+    pub fn is_of_the_service(&self) -> bool {
+        self.0 == Self::SERVICE
+    }
+}
 impl CallerName {
     /// The service itself, in what time brings (R55, R56). Nobody who calls may have this name.
     pub const SYSTEM: &str = "system";

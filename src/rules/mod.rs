@@ -18,7 +18,7 @@
 //!   address from before the command.
 //! - R18 leaving is planned first: [`plan`] decides like [`decide`], and also says what stands in the way.
 //! - R19, R20 an organization deactivation closes everything in it at once. R22 other organizations are untouched.
-//! - R23 a change of the account is a change of each of its members: [`profile_changed`].
+//! - R23 a change of the account is a change of each of its members: [`account_changed`].
 //! - R24, R62 which state accepts which command: [`tables::accepts`]; a repetition changes nothing.
 //! - R25 to R29 a REMOVED member is in no list and returns with the same id, into no workspace.
 //! - R30, R33, R34 a reactivation restores what the same command closed; one workspace reopens the organization.
@@ -59,7 +59,7 @@ pub use command::{
     ActingMember, Actor, Command, CreateOrganization, EraseMember, ErasureCause, OrganizationUpdate, Restore,
     SettingsUpdate,
 };
-pub use decide::{MAX_CHANGES, Plan, decide, permit_account, plan, profile_changed};
+pub use decide::{MAX_CHANGES, Plan, account_changed, decide, permit_account, plan};
 pub use departure::{Blocker, Departure};
 pub use invitations::{InvitationCommand, decide_invitation};
 pub use notices::{MailKind, Notice, Recipient, notices};

@@ -1,5 +1,5 @@
 //! Loads under locks, one statement each (see [`Transaction`] about pipelines). The order, which every command keeps:
-//! account, contract, organization, workspace, members by id.
+//! account, contract, organization, app, workspace, members by id.
 
 use std::collections::BTreeMap;
 

@@ -206,6 +206,9 @@ pub struct LogRow {
     /// Of a member: the account.
     #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
     pub account_id: Option<Uuid>,
+    /// Of a member: the external ids of the account, each as issuer, line feed and subject; neither has one.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Array<sql_types::Text>>)]
+    pub external_ids: Option<Vec<String>>,
     /// Personal data, of a member, where profiles were asked for.
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub display_name: Option<String>,
@@ -252,6 +255,10 @@ macro_rules! change_columns {
                         END AS workspace_name,
                     CASE WHEN c.subject = 'MEMBER' THEN (SELECT m.account_id FROM members m
                         WHERE m.organization_id = c.organization_id AND m.member_id = c.member_id) END AS account_id,
+                    CASE WHEN c.subject = 'MEMBER' THEN ARRAY(SELECT x.issuer || E'\n' || x.subject
+                        FROM members m JOIN account_external_ids x ON x.account_id = m.account_id
+                        WHERE m.organization_id = c.organization_id AND m.member_id = c.member_id
+                        ORDER BY x.issuer, x.subject) END AS external_ids,
                     CASE WHEN c.subject = 'MEMBER' AND ",
             $profiles,
             " THEN (SELECT p.display_name FROM profiles p

@@ -46,7 +46,7 @@ pub use self::{
     accounts::{AccountKey, AccountRead, AccountWrite, NewAccount},
     activity::{Activity, DueReturn, InactiveGuest, MemberTimes},
     answers::MemberStanding,
-    apps::AppRow,
+    apps::{AppRow, AppSettings},
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
     erase::{Erased, ErasureRow, ErasureWrite},

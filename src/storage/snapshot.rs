@@ -39,6 +39,8 @@ pub struct SnapshotRow {
     pub name: Option<String>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
     pub account_id: Option<Uuid>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Array<sql_types::Text>>)]
+    pub external_ids: Option<Vec<String>>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub email: Option<String>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Bool>)]
@@ -96,7 +98,7 @@ macro_rules! page_of {
 page_of!(
     Organizations,
     "SELECT o.organization_id, NULL::uuid AS workspace_id, NULL::uuid AS member_id, o.state, NULL::text AS role,
-            o.version, NULL::text AS app, o.display_name AS name, NULL::uuid AS account_id, NULL::text AS email,
+            o.version, NULL::text AS app, o.display_name AS name, NULL::uuid AS account_id, NULL::text[] AS external_ids, NULL::text AS email,
             NULL::boolean AS leaving, NULL::uuid AS tombstone_id
      FROM organizations o
      WHERE o.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR o.organization_id = ANY ($2)) AND o.organization_id > $3
@@ -105,7 +107,7 @@ page_of!(
 page_of!(
     Workspaces,
     "SELECT w.organization_id, w.workspace_id, NULL::uuid AS member_id, w.state, NULL::text AS role, w.version, w.app,
-            w.display_name AS name, NULL::uuid AS account_id, NULL::text AS email,
+            w.display_name AS name, NULL::uuid AS account_id, NULL::text[] AS external_ids, NULL::text AS email,
             NULL::boolean AS leaving, NULL::uuid AS tombstone_id
      FROM workspaces w
      WHERE w.app = $1 AND (cardinality($2) = 0 OR w.organization_id = ANY ($2))
@@ -118,6 +120,8 @@ page_of!(
             CASE WHEN $7 THEN (SELECT p.display_name FROM profiles p WHERE p.organization_id = m.organization_id
                 AND p.member_id = m.member_id) END AS name,
             m.account_id,
+            ARRAY(SELECT i.issuer || E'\n' || i.subject FROM account_external_ids i WHERE i.account_id = m.account_id
+                ORDER BY i.issuer, i.subject) AS external_ids,
             CASE WHEN $7 THEN (SELECT a.email FROM accounts a WHERE a.account_id = m.account_id) END AS email,
             m.leaving, m.tombstone_id
      FROM members m
@@ -128,7 +132,7 @@ page_of!(
 page_of!(
     WorkspaceMembers,
     "SELECT x.organization_id, x.workspace_id, x.member_id, x.state, x.role, x.version, NULL::text AS app,
-            NULL::text AS name, NULL::uuid AS account_id, NULL::text AS email,
+            NULL::text AS name, NULL::uuid AS account_id, NULL::text[] AS external_ids, NULL::text AS email,
             NULL::boolean AS leaving, NULL::uuid AS tombstone_id
      FROM workspace_members x JOIN workspaces w USING (organization_id, workspace_id)
      WHERE w.app = $1 AND (cardinality($2) = 0 OR x.organization_id = ANY ($2))

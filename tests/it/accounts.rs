@@ -76,7 +76,7 @@ async fn external_ids_are_given_replaced_and_taken_away() {
     refused(world.accounts().lookup_account(by_id("a")).await, NotFound, "ACCOUNT_NOT_FOUND");
     let none = replace(&world, &ada.account_id, &[]).await.expect("taken away");
     assert_eq!((subjects(&none), none.version), (vec![], 3));
-    assert_eq!(world.changes_since(mark).await, 0, "no app is told of them");
+    assert_eq!(world.changes_since(mark).await, 0, "the account has no members to tell of");
 }
 
 #[tokio::test]

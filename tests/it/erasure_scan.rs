@@ -249,7 +249,7 @@ async fn linked(database: &Client, account: &str, member: &str) -> i64 {
 }
 
 /// Where it must be found before, or the search would prove nothing.
-const PLANTED: [&str; 14] = [
+const PLANTED: [&str; 15] = [
     "accounts.email",
     "accounts.email_key",
     "account_external_ids.subject",
@@ -258,6 +258,7 @@ const PLANTED: [&str; 14] = [
     "invitations.email_key",
     "mails.recipient",
     "snapshot",
+    "old cursor",
     "old cursor, with profiles",
     "old cursor: account",
     "old cursor, with profiles: account",

@@ -1,6 +1,7 @@
 //! The feed through the API: snapshot and tail, cursors, subscriptions, several replicas of the service.
 
 mod cursors;
+mod external_ids;
 mod snapshots;
 mod subscriptions;
 

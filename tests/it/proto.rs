@@ -14,7 +14,7 @@ use rollcall::proto::{DESCRIPTORS, ErrorReason};
 use crate::fixtures::declared_reasons;
 
 /// Methods that change something begin with one of these, and no others do.
-const WRITES: [&str; 16] = [
+const WRITES: [&str; 17] = [
     "Create",
     "Update",
     "Delete",
@@ -27,6 +27,7 @@ const WRITES: [&str; 16] = [
     "Erase",
     "Leave",
     "Register",
+    "Unregister",
     "Accept",
     "Decline",
     "Resend",

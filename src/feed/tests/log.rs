@@ -207,6 +207,7 @@ impl State {
             tombstone_id: None,
             version,
             profile: None,
+            external_ids: Vec::new(),
         };
         self.things.insert(id, (app(name), thing.clone()));
         thing

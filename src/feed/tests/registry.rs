@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    chat,
+    app, chat,
     log::Log,
     replica::{Replica, beginning},
 };
@@ -28,12 +28,22 @@ async fn a_second_stream_of_a_subscription_replaces_the_first() {
     let log = Log::new();
     let registry = Registry::default();
     let replica = Replica::start(&log);
-    let mut first = replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
-    let mut bystander =
-        replica.follow_as(chat(), beginning(), Some(registry.register(OTHER, uuid::Uuid::now_v7())));
+    let mut first = replica.follow_as(
+        chat(),
+        beginning(),
+        Some(registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7())),
+    );
+    let mut bystander = replica.follow_as(
+        chat(),
+        beginning(),
+        Some(registry.register(app("chat"), Some(OTHER), uuid::Uuid::now_v7())),
+    );
     first.next().await.expect("opened");
-    let mut second =
-        replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
+    let mut second = replica.follow_as(
+        chat(),
+        beginning(),
+        Some(registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7())),
+    );
     assert_eq!(first.finish().await, Some(StreamEnd::Ended(Ending::Replaced)));
     sleep(Duration::from_secs(5)).await;
     // The first one is gone with its entry, and took neither the second's nor another's along.
@@ -50,8 +60,11 @@ async fn closing_ends_a_stream_and_frees_its_entry() {
     let log = Log::new();
     let registry = Registry::default();
     let replica = Replica::start(&log);
-    let mut follower =
-        replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
+    let mut follower = replica.follow_as(
+        chat(),
+        beginning(),
+        Some(registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7())),
+    );
     follower.next().await.expect("opened");
     registry.end(ID, Ending::Closed);
     assert_eq!(follower.finish().await, Some(StreamEnd::Ended(Ending::Closed)));
@@ -64,7 +77,11 @@ async fn a_stream_that_ends_by_itself_frees_its_entry() {
     let log = Log::new();
     let registry = Registry::default();
     let replica = Replica::start(&log);
-    let follower = replica.follow_as(chat(), beginning(), Some(registry.register(ID, uuid::Uuid::now_v7())));
+    let follower = replica.follow_as(
+        chat(),
+        beginning(),
+        Some(registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7())),
+    );
     assert_eq!(open(&registry), [ID]);
     drop(follower);
     sleep(Duration::from_secs(5)).await;
@@ -74,8 +91,8 @@ async fn a_stream_that_ends_by_itself_frees_its_entry() {
 #[tokio::test(start_paused = true)]
 async fn dropping_an_old_entry_leaves_its_successor() {
     let registry = Registry::default();
-    let mut old = registry.register(ID, uuid::Uuid::now_v7());
-    let new = registry.register(ID, uuid::Uuid::now_v7());
+    let mut old = registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7());
+    let new = registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7());
     assert_eq!(old.ended().await, Ending::Replaced);
     drop(old);
     assert_eq!(open(&registry), [ID]);
@@ -86,10 +103,10 @@ async fn dropping_an_old_entry_leaves_its_successor() {
 #[tokio::test(start_paused = true)]
 async fn an_ending_is_kept_for_a_stream_that_asks_late() {
     let registry = Registry::default();
-    let mut first = registry.register(ID, uuid::Uuid::now_v7());
+    let mut first = registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7());
     registry.end(ID, Ending::Closed);
-    let mut second = registry.register(ID, uuid::Uuid::now_v7());
-    let _third = registry.register(ID, uuid::Uuid::now_v7());
+    let mut second = registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7());
+    let _third = registry.register(app("chat"), Some(ID), uuid::Uuid::now_v7());
     assert_eq!(first.ended().await, Ending::Closed);
     assert_eq!(second.ended().await, Ending::Replaced);
 }
@@ -98,8 +115,8 @@ async fn an_ending_is_kept_for_a_stream_that_asks_late() {
 async fn who_ends_a_stream_that_was_replaced_meanwhile_leaves_its_successor_alone() {
     let registry = Registry::default();
     let (before, after) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
-    let mut first = registry.register(ID, before);
-    let mut second = registry.register(ID, after);
+    let mut first = registry.register(app("chat"), Some(ID), before);
+    let mut second = registry.register(app("chat"), Some(ID), after);
     assert_eq!(first.ended().await, Ending::Replaced);
     // Somebody looked while the first was open, and comes late.
     registry.end_stream(ID, before, Ending::Closed);

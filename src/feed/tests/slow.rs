@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    chat,
+    app, chat,
     log::Log,
     replica::{Replica, beginning},
 };
@@ -101,9 +101,13 @@ async fn c10_a_slow_reader_hears_why_its_stream_ended() {
     let registry = Registry::default();
     let replica = Replica::start(&log);
     let id = SubscriptionId(Uuid::from_u128(9));
-    let mut slow = replica.follow_as(chat(), beginning(), Some(registry.register(id, uuid::Uuid::now_v7())));
+    let mut slow = replica.follow_as(
+        chat(),
+        beginning(),
+        Some(registry.register(app("chat"), Some(id), uuid::Uuid::now_v7())),
+    );
     sleep(Duration::from_secs(10)).await;
-    let _successor = registry.register(id, uuid::Uuid::now_v7());
+    let _successor = registry.register(app("chat"), Some(id), uuid::Uuid::now_v7());
     sleep(Duration::from_secs(60)).await;
     assert_eq!(slow.finish().await, Some(StreamEnd::Ended(Ending::Replaced)));
     slow.check();

@@ -70,6 +70,7 @@ pub(in crate::grpc) fn reason(reason: Reason) -> proto::ChangeReason {
         Reason::Created => proto::ChangeReason::Created,
         Reason::Renamed => proto::ChangeReason::Renamed,
         Reason::ProfileChanged => proto::ChangeReason::ProfileChanged,
+        Reason::ExternalIdsChanged => proto::ChangeReason::ExternalIdsChanged,
         Reason::ScopeEntered => proto::ChangeReason::ScopeEntered,
         Reason::RoleChanged => proto::ChangeReason::RoleChanged,
         Reason::Deactivated => proto::ChangeReason::Deactivated,

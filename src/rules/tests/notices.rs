@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, Departure, MailKind, Notice, Reason, Recipient, Restore, Subject, decide,
+    Actor, Command, Departure, MailKind, Notice, Reason, Recipient, Restore, Subject, account_changed,
+    decide,
     ids::{Email, InvitationId},
-    notices, profile_changed,
+    notices,
     roles::Language,
 };
 
@@ -103,7 +104,7 @@ fn roles_names_and_additions_are_no_news() {
         return_time: None,
     };
     assert_eq!(told(&state, &command), []);
-    assert_eq!(notices(&state, &[profile_changed(&state.members[&TARGET])]), []);
+    assert_eq!(notices(&state, &account_changed(&state.members[&TARGET], &[Reason::ProfileChanged])), []);
     state.workspace_members.remove(&(HOME, TARGET));
     let command =
         Command::AddWorkspaceMember { workspace: HOME, member: TARGET, role: WorkspaceRole::Member };
@@ -113,15 +114,13 @@ fn roles_names_and_additions_are_no_news() {
 /// Changes of one member as other commands make them.
 fn of_member(reasons: &[Reason]) -> Vec<Notice> {
     let state = target(Active, Active, Active);
-    let changes = reasons.iter().map(|reason| {
-        let mut change = profile_changed(&state.members[&TARGET]);
+    let mut changes = account_changed(&state.members[&TARGET], reasons);
+    for change in &mut changes {
         if let Subject::Member(member) = &mut change.subject {
             member.account_id = None;
         }
-        change.reason = *reason;
-        change
-    });
-    notices(&state, &changes.collect::<Vec<_>>())
+    }
+    notices(&state, &changes)
 }
 
 #[test]

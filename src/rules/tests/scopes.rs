@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, Departure, MAX_CHANGES, Reason, Subject, Violation, change::Change, decide,
-    profile_changed,
+    Actor, Command, Departure, MAX_CHANGES, Reason, Subject, Violation, account_changed, change::Change,
+    decide,
 };
 
 fn told(changes: &[Change]) -> Vec<(Reason, Vec<&str>)> {
@@ -18,9 +18,12 @@ fn r23_a_profile_change_is_in_the_scope_of_every_app_that_knows_the_member() {
     put_membership(&mut state, HOME, TARGET, WorkspaceRole::Member, MembershipState::Removed);
     put_membership(&mut state, AWAY, TARGET, WorkspaceRole::Member, MembershipState::Deactivated);
     let before = &state.members[&TARGET];
-    let change = profile_changed(before);
-    assert_eq!(told(std::slice::from_ref(&change)), [(Reason::ProfileChanged, vec!["boards", "chat"])]);
-    assert_eq!(change.subject, Subject::Member(Member { version: before.version + 1, ..before.clone() }));
+    let reasons = [Reason::ProfileChanged, Reason::ExternalIdsChanged];
+    let changes = account_changed(before, &reasons);
+    assert_eq!(told(&changes), reasons.map(|reason| (reason, vec!["boards", "chat"])));
+    for (change, version) in changes.into_iter().zip(before.version + 1..) {
+        assert_eq!(change.subject, Subject::Member(Member { version, ..before.clone() }));
+    }
 }
 
 #[test]

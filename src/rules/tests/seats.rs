@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::rules::{
-    Actor, Command, Departure, OrganizationUpdate, Restore, SettingsUpdate, Subject, Violation,
+    Actor, Command, Departure, OrganizationUpdate, Reason, Restore, SettingsUpdate, Subject, Violation,
+    account_changed,
     change::Change,
     decide,
     ids::ContractId,
-    profile_changed,
     seats::{ContractSeats, Seats, SeatsOf, check},
     state::Moment,
 };
@@ -188,7 +188,7 @@ fn r48_a_seat_is_freed_and_taken_at_once() {
         state
     };
     let becomes = |state: &State, member: MemberId, to: MembershipState| {
-        let mut change = profile_changed(&state.members[&member]);
+        let mut change = account_changed(&state.members[&member], &[Reason::ProfileChanged]).remove(0);
         if let Subject::Member(member) = &mut change.subject {
             member.state = to;
         }

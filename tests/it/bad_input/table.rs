@@ -30,6 +30,8 @@ AccountService/UpdateAccount account.account_id=$ACCOUNT account.email=new@examp
 AccountService/DeleteAccount account_id=$ACCOUNT confirm=true
 AccountService/ListAccountOrganizations account_id=$ACCOUNT
 AppService/RegisterApp app=other
+AppService/UpdateApp app.name=chat app.min_instances=2 update_mask.paths[]=min_instances
+AppService/UnregisterApp app=boards
 AppService/GetApp app=chat
 AppService/ListApps
 FeedService/Watch app=chat instance=chat-2
@@ -88,8 +90,8 @@ OrganizationService/DeleteContract contract_id=$CONTRACT
 ";
 
 /// Requests that carry a thing as it is read: only the fields that the row names are looked at.
-const RESOURCES: [&str; 7] =
-    ["Account", "Organization", "Workspace", "Member", "WorkspaceMember", "Contract", "Erasure"];
+const RESOURCES: [&str; 8] =
+    ["Account", "App", "Organization", "Workspace", "Member", "WorkspaceMember", "Contract", "Erasure"];
 /// Answer about each thing by itself, or change nothing where it is unknown.
 const LENIENT: [&str; 2] = ["MemberService/ReportActivity", "MemberService/ReapplyErasure"];
 /// Texts that only the service makes. Damaged ones have reasons of their own.
