@@ -142,6 +142,12 @@ struct UpdateArgs {
     /// When the deactivated member is planned to return, or none
     #[arg(long, value_name = "TIME|none", conflicts_with = "workspace")]
     return_time: Option<String>,
+    /// Who becomes admin of the workspace where the last one loses the role
+    #[arg(long, value_name = "MEMBER", requires = "workspace")]
+    successor: Option<String>,
+    /// Accept that the workspace is left without an active admin
+    #[arg(long, requires = "workspace")]
+    leave_without_admin: bool,
     #[command(flatten)]
     act: ActArgs,
 }
@@ -361,6 +367,8 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
         let request = v1::UpdateWorkspaceMemberRequest {
             workspace_member: Some(membership),
             update_mask: Some(prost_types::FieldMask { paths: vec!["role".to_owned()] }),
+            successor_member_id: args.successor.unwrap_or_default(),
+            leave_without_admin: args.leave_without_admin,
             acting_account_id: service.acting,
             request_id: request_id(),
             ..Default::default()

@@ -119,7 +119,8 @@ impl From<Status> for CommandError {
 fn blocker(blocker: &v1::PlannedBlocker) -> String {
     let v1::PlannedBlocker { reason, resource, description } = blocker;
     let known = v1::ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}"));
-    format!("{reason} ({resource}): {description}{}", Remedy(known))
+    let remedy = known.and_then(of_departure).map(|text| format!("\n{text}")).unwrap_or_default();
+    format!("{reason} ({resource}): {description}{remedy}")
 }
 
 /// Which option lifts a refusal, where one does.
@@ -134,21 +135,36 @@ impl fmt::Display for Remedy {
     }
 }
 
+/// Which option of a departure lifts what stands in its way.
+fn of_departure(reason: v1::ErrorReason) -> Option<&'static str> {
+    use v1::ErrorReason as Reason;
+    match reason {
+        Reason::LastOwner => Some(
+            "Make somebody else an owner first (rollcall member update --role owner), or say who becomes it \
+             (--owner-successor).",
+        ),
+        Reason::LastWorkspaceAdmin => Some(
+            "Name a successor (--successor, --workspace-successor) or accept that the workspace has no admin \
+             (--leave-without-admin).",
+        ),
+        Reason::OnlyOrganization => Some(
+            "Accept that the account is deleted (--acknowledge-account-deletion), or have an owner deactivate \
+             the member, which keeps it.",
+        ),
+        reason => remedy(reason),
+    }
+}
+
+/// What lifts a refusal: only options that every command has that may meet it.
 fn remedy(reason: v1::ErrorReason) -> Option<&'static str> {
     use v1::ErrorReason as Reason;
     Some(match reason {
-        Reason::LastOwner => {
-            "Make somebody else an owner first (rollcall member update --role owner), or say who becomes it \
-             (--owner-successor)."
-        }
+        Reason::LastOwner => "Make somebody else an owner first (rollcall member update --role owner).",
         Reason::LastWorkspaceAdmin => {
-            "Name a successor (--successor, --workspace-successor) or accept that the workspace has no admin \
-             (--leave-without-admin)."
+            "Make somebody else its admin first (rollcall member update --workspace --role admin), or accept that \
+             it has none (--leave-without-admin)."
         }
-        Reason::OnlyOrganization => {
-            "Accept that the account is deleted (--acknowledge-account-deletion), or have an owner deactivate \
-             the member, which keeps it."
-        }
+        Reason::OnlyOrganization => "Have another owner or admin do it.",
         Reason::OrganizationEnds => {
             "Accept that the organization is deleted (--acknowledge-organization-deletion)."
         }

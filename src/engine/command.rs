@@ -1,9 +1,11 @@
 //! Carrying out a command in an organization.
 
 use super::{
-    Context, Done, Engine, EngineError, Order, erase, invitations, limit,
+    Context, Done, Engine, EngineError, Order,
+    erase::{self, Rest},
+    invitations, limit,
     load::{Loaded, Slice, load},
-    plan::plan_etag,
+    plan::described,
     run::{Attempt, Effects, Firmness, Outcome, Work},
 };
 use crate::{
@@ -42,24 +44,27 @@ impl Work for Order {
             Err(error) => return Err(invitations::or_invited(transaction, self.organization, error).await?),
             Ok(decided) => decided,
         };
-        let Decision { plan, account_deleted, etag } = match decided {
+        let decision = match decided {
             Ok(decision) => decision,
             Err(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
-        let Slice { state, actor, command, .. } = slice;
-        if self.plan_etag.as_ref().is_some_and(|wanted| *wanted != etag) {
+        // Before what goes with the account: the ledger is applied again in the order of its ids, the member with its
+        // tombstone first.
+        let mut erasures = erase::erased(&slice.state, &decision.plan.changes, decision.account_deleted);
+        let rest = rest_of_account(transaction, self, &slice, &decision, attempt.command_id).await?;
+        if let Some(wanted) = &self.plan_etag
+            && described(transaction, self, &slice, &decision, &rest).await?.etag != *wanted
+        {
             return Err(EngineError::PlanChanged);
         }
-        let Plan { mut changes, blockers } = plan;
+        let Slice { state, actor, command, .. } = slice;
+        let Decision { plan: Plan { mut changes, blockers }, account_deleted } = decision;
         if !blockers.is_empty() {
             return Err(Violation::Blocked(blockers).into());
         }
         limit::check(transaction, self, &state, &actor, &changes).await?;
         let mut notices = notices(&state, &changes);
-        let mut erasures = erase::erased(&state, &changes, account_deleted);
         if account_deleted && let Some(account) = account_of(&command, &state) {
-            let rest = erase::rest_of_account(transaction, account, self.organization, attempt.command_id);
-            let rest = rest.await?;
             changes.extend(rest.changes);
             erasures.extend(rest.erasures);
             // That says it all to the person.
@@ -93,8 +98,20 @@ pub(super) struct Decision {
     pub(super) plan: Plan,
     /// Whether the account is deleted with it (R36, R43).
     pub(super) account_deleted: bool,
-    /// Names exactly this.
-    pub(super) etag: String,
+}
+
+/// What goes in other organizations with an account that is deleted.
+pub(super) async fn rest_of_account(
+    transaction: &Transaction,
+    order: &Order,
+    slice: &Slice,
+    decision: &Decision,
+    id: CommandId,
+) -> Result<Rest, EngineError> {
+    match account_of(&slice.command, &slice.state).filter(|_| decision.account_deleted) {
+        Some(account) => erase::rest_of_account(transaction, account, order.organization, id).await,
+        None => Ok(Rest::default()),
+    }
 }
 
 /// Decides on a slice, as the command and its plan both do. Err: it needs firmer locks.
@@ -117,8 +134,7 @@ pub(super) fn decided(
         Command::EraseMember(_) => !plan.changes.is_empty() && !belongs_elsewhere,
         _ => plan.changes.iter().any(|change| change.reason == Reason::AccountDeleted),
     };
-    let etag = plan_etag(&plan.changes, &plan.blockers, account_deleted);
-    Ok(Ok(Decision { plan, account_deleted, etag }))
+    Ok(Ok(Decision { plan, account_deleted }))
 }
 
 /// The member that a command is about.

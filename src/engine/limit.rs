@@ -3,15 +3,18 @@
 
 use futures_util::join;
 
-use super::{Context, Engine, EngineError, Order};
+use super::{
+    Context, Done, Engine, EngineError, Order,
+    run::{Attempt, Effects, Outcome, Work},
+};
 use crate::{
     rules::{
         Actor, Change, Command, Subject,
-        ids::{MemberId, OrganizationId},
+        ids::{CommandId, MemberId, OrganizationId},
         roles::MembershipState,
         state::State,
     },
-    storage::Transaction,
+    storage::{RequestSubject, Transaction},
 };
 
 /// So many are never too many.
@@ -65,35 +68,54 @@ pub(super) async fn check(
     if departures > limit { Err(EngineError::DepartureLimit { departures, limit }) } else { Ok(()) }
 }
 
+/// The beginning of a batch of departures, before its first member.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// Who is to leave.
+    pub members: Vec<MemberId>,
+    /// Whether the acting person may end more memberships than the limit of an hour allows.
+    pub exceed_limit: bool,
+}
+
 impl Engine {
-    /// Refuses a batch as a whole that would exceed the limit of the acting person, before its first member. The members
-    /// of the batch are checked again one by one.
-    pub async fn check_batch(
-        &self,
-        context: &Context,
-        organization: OrganizationId,
-        members: &[MemberId],
-        exceed_limit: bool,
-    ) -> Result<(), EngineError> {
-        let Some(account) = context.acting.filter(|_| !exceed_limit) else { return Ok(()) };
-        let transaction = self.database().transaction().await?;
-        let counted = async {
-            transaction.open(None).await?;
-            let Some(acting) = transaction.member_id(organization, account).await? else { return Ok(None) };
-            let (recent, ending, active) = join!(
-                transaction.recent_departures(organization, acting),
-                transaction.active_among(organization, members, acting),
-                transaction.active_members(organization),
-            );
-            Ok::<_, EngineError>(Some((recent? + ending?, (active? / SHARE).max(AT_LEAST))))
+    /// Claims the request id of a batch, and refuses it as a whole where it would exceed the limit of the acting person. A
+    /// repetition is not asked again: what it still does is checked member by member.
+    pub async fn begin_batch(&self, context: Context, batch: Batch) -> Result<Done, EngineError> {
+        self.run(context, batch).await
+    }
+}
+
+impl Work for Batch {
+    fn name(&self) -> &'static str {
+        "BatchDeactivateMembers"
+    }
+
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject { organization_id: Some(self.organization), ..RequestSubject::default() }
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let Self { organization, members, exceed_limit } = self;
+        if !transaction.open(attempt.claim()).await? {
+            return Ok(Outcome::Repeated);
         }
-        .await;
-        transaction.rollback().await;
-        match counted? {
-            Some((departures, limit)) if departures > limit => {
-                Err(EngineError::DepartureLimit { departures, limit })
-            }
-            _ => Ok(()),
+        let effects = Effects { subject: self.expected(attempt.command_id), ..Effects::default() };
+        let acting = match attempt.context.acting.filter(|_| !exceed_limit) {
+            Some(account) => transaction.member_id(*organization, account).await?,
+            None => None,
+        };
+        let Some(acting) = acting else { return Ok(Outcome::Done(Box::new(effects))) };
+        let (recent, ending, active) = join!(
+            transaction.recent_departures(*organization, acting),
+            transaction.active_among(*organization, members, acting),
+            transaction.active_members(*organization),
+        );
+        let (departures, limit) = (recent? + ending?, (active? / SHARE).max(AT_LEAST));
+        if departures > limit {
+            return Err(EngineError::DepartureLimit { departures, limit });
         }
+        Ok(Outcome::Done(Box::new(effects)))
     }
 }

@@ -381,6 +381,7 @@ impl Plan<'_> {
     fn names_workspaces(&self) -> bool {
         self.needs.workspace.is_some()
             || self.listed().is_some()
+            || departure_of(&self.order.command).is_some_and(Departure::names_admins)
             || matches!(self.order.command, Command::CreateWorkspace { .. })
     }
 
@@ -405,6 +406,7 @@ impl Plan<'_> {
             }),
             workspace_admins: read.workspace_admins.into_iter().collect(),
             others_belong: read.others_belong,
+            calling_app: self.context.caller.as_str().parse().ok().filter(|_| caller_is_app),
             members,
             ..State::default()
         };

@@ -37,6 +37,7 @@ pub use self::{
     error::{EngineError, Missing},
     etag::{app_etag, etag},
     invitations::{InvitationOrder, Sending},
+    limit::Batch,
     plan::Planned,
 };
 

@@ -1,6 +1,6 @@
 //! Plans: the same loading and deciding as the command, without writing.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -8,14 +8,15 @@ use uuid::Uuid;
 
 use super::{
     Context, Engine, EngineError, Order,
-    command::decided,
+    command::{Decision, decided, rest_of_account},
+    erase::Rest,
     invitations,
-    load::{Loaded, load},
+    load::{Loaded, Slice, load},
     run::{ATTEMPTS, Attempt, Firmness, Work as _},
 };
 use crate::{
     rules::{
-        Blocker, Change, Subject,
+        Blocker, Change, Plan, Subject,
         ids::CommandId,
         roles::{Assignments, MembershipState, OrganizationState},
     },
@@ -37,34 +38,47 @@ pub struct Planned {
     pub account_deleted: bool,
     /// Whether the organization is deleted with it (R60).
     pub organization_deleted: bool,
-    /// Names exactly this plan.
+    /// Names exactly this plan, with what happens to the account in other organizations.
     pub etag: String,
 }
 
 /// Names what a command does and what blocks it, without what differs from one attempt to the next: versions, the
 /// command's id, tombstones.
-pub(super) fn plan_etag(changes: &[Change], blockers: &[Blocker], account_deleted: bool) -> String {
-    let mut text = format!("{account_deleted}");
-    for Change { subject, reason, handover_to, assignments, apps: _ } in changes {
-        let (ids, state, role) = match subject {
+struct Etag(String);
+
+impl Etag {
+    fn add(&mut self, change: &Change) {
+        let Change { subject, reason, handover_to, assignments, apps: _ } = change;
+        let (ids, state, role, returns) = match subject {
             Subject::Organization(organization) => {
-                (vec![organization.id.0], organization.state.as_str(), None)
+                (vec![organization.id.0], organization.state.as_str(), None, None)
             }
-            Subject::Workspace(workspace) => (vec![workspace.id.0], workspace.state.as_str(), None),
-            Subject::Member(member) => (vec![member.id.0], member.state.as_str(), Some(member.role.as_str())),
+            Subject::Workspace(workspace) => (vec![workspace.id.0], workspace.state.as_str(), None, None),
+            Subject::Member(member) => {
+                let ids = vec![member.organization_id.0, member.id.0];
+                (ids, member.state.as_str(), Some(member.role.as_str()), member.return_time)
+            }
             Subject::WorkspaceMember(membership) => (
                 vec![membership.workspace_id.0, membership.member_id.0],
                 membership.state.as_str(),
                 Some(membership.role.as_str()),
+                None,
             ),
         };
         let assignments = assignments.map(Assignments::as_str);
         let handover = handover_to.map(|member| member.0);
-        // Writing to a text cannot fail.
-        let _ = write!(text, "|{ids:?} {state} {role:?} {} {handover:?} {assignments:?}", reason.as_str());
+        let reason = reason.as_str();
+        self.say(format_args!("{ids:?} {state} {role:?} {returns:?} {reason} {handover:?} {assignments:?}"));
     }
-    let _ = write!(text, "|{blockers:?}");
-    BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..18])
+
+    fn say(&mut self, what: fmt::Arguments<'_>) {
+        // Writing to a text cannot fail.
+        let _ = write!(self.0, "{what}|");
+    }
+
+    fn sealed(self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(self.0)[..18])
+    }
 }
 
 impl Engine {
@@ -108,11 +122,24 @@ async fn planned(
         Ok(decided) => decided,
         Err(firmness) => return Ok(Err(firmness)),
     };
+    let rest = rest_of_account(transaction, order, &slice, &decided, attempt.command_id).await?;
+    described(transaction, order, &slice, &decided, &rest).await.map(Ok)
+}
+
+/// A decision with everything that is said of it to the person who confirms it, and its name.
+pub(super) async fn described(
+    transaction: &Transaction,
+    order: &Order,
+    slice: &Slice,
+    decision: &Decision,
+    rest: &Rest,
+) -> Result<Planned, EngineError> {
+    let Decision { plan: Plan { changes, blockers }, account_deleted } = decision;
     let about = super::command::member_of(&slice.command);
     let before = about.and_then(|member| slice.state.members.get(&member));
     let account = before.and_then(|member| member.account_id);
     let was_active = before.is_some_and(|member| member.state == MembershipState::Active);
-    let leaves = decided.plan.changes.iter().any(|change| match &change.subject {
+    let leaves = changes.iter().any(|change| match &change.subject {
         Subject::Member(member) => Some(member.id) == about && member.state != MembershipState::Active,
         _ => false,
     });
@@ -120,17 +147,21 @@ async fn planned(
         Some(account) => transaction.elsewhere(account, order.organization).await?,
         None => (Vec::new(), false),
     };
-    let organization_deleted = decided.plan.changes.iter().any(|change| {
+    let organization_deleted = changes.iter().any(|change| {
         matches!(&change.subject, Subject::Organization(organization)
             if organization.state == OrganizationState::Deleted)
     });
-    Ok(Ok(Planned {
-        seats_freed: i32::from(was_active && leaves && !seat_held),
+    let seats_freed = i32::from(was_active && leaves && !seat_held);
+    let mut etag = Etag(String::new());
+    changes.iter().chain(&rest.changes).for_each(|change| etag.add(change));
+    etag.say(format_args!("{blockers:?} {account_deleted} {seats_freed} {other_organizations:?}"));
+    Ok(Planned {
+        changes: changes.clone(),
+        blockers: blockers.clone(),
+        seats_freed,
         other_organizations,
-        account_deleted: decided.account_deleted,
+        account_deleted: *account_deleted,
         organization_deleted,
-        etag: decided.etag,
-        changes: decided.plan.changes,
-        blockers: decided.plan.blockers,
-    }))
+        etag: etag.sealed(),
+    })
 }

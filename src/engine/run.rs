@@ -149,7 +149,35 @@ enum Decided {
     Firmer(Firmness),
 }
 
+/// A write that only looks whether its request id was claimed before.
+struct Earlier;
+
+impl Work for Earlier {
+    fn name(&self) -> &'static str {
+        "an earlier write"
+    }
+
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject::default()
+    }
+
+    async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
+        let first = transaction.open(attempt.claim()).await?;
+        Ok(if first { Outcome::Done(Box::default()) } else { Outcome::Repeated })
+    }
+}
+
 impl Engine {
+    /// What an earlier write under the same request id did, for writes that find what they are about by what they may
+    /// have ended themselves. None: there was none.
+    pub async fn earlier(&self, context: Context) -> Result<Option<Done>, EngineError> {
+        if context.request.is_none() {
+            return Ok(None);
+        }
+        let done = self.run(context.validating(true), Earlier).await?;
+        Ok((!done.validated).then_some(done))
+    }
+
     /// Runs a write in a task of its own.
     pub(super) async fn run(&self, context: Context, work: impl Work) -> Result<Done, EngineError> {
         let engine = self.clone();

@@ -3,7 +3,7 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status, unless_validated};
+use super::{Services, convert, parse, status, status::Terms, unless_validated};
 use crate::{
     engine::{AccountChange, AccountDeletion, Done},
     proto::{
@@ -134,7 +134,8 @@ impl AccountService for Services {
             ..Departure::default()
         };
         let deletion = AccountDeletion { account, departure };
-        let done = self.engine.delete_account(context, deletion).await.map_err(status::engine)?;
+        let done = self.engine.delete_account(context, deletion).await;
+        let done = done.map_err(|error| status::with_terms(error, Terms::Account))?;
         unless_validated!(done);
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         let (receipt, _) = self.receipt_of(&done).await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{Services, status};
@@ -23,8 +24,18 @@ impl Services {
     /// The token of a write: the position of its last change, or, where nothing changed, of the head that covers what it
     /// saw.
     pub(super) async fn token(&self, done: &Done) -> Result<String, Status> {
-        let since = self.marks.since(done.committed);
-        let Some(command) = done.command_id() else {
+        self.token_of(done.command_id().as_slice(), done.committed).await
+    }
+
+    /// The token of several commands, all of which are committed at a moment: of the one that is last in the log.
+    pub(super) async fn token_of(
+        &self,
+        commands: &[CommandId],
+        committed: Instant,
+    ) -> Result<String, Status> {
+        let since = self.marks.since(committed);
+        // The youngest, by the time in its id.
+        let Some(command) = commands.iter().copied().max() else {
             // Nothing but the head covers what such a write saw, so there is no token without it.
             let mark = tokio::time::timeout(HEAD, since).await.map_err(|_| status::unavailable())?;
             return Ok(self.seal_point(mark.head));
@@ -33,10 +44,11 @@ impl Services {
             return Ok(self.seal_command(command));
         };
         // The mark says that the tail has read it.
-        if let Some(point) = self.window.end_of(command) {
+        let ends: Option<Vec<Point>> = commands.iter().map(|command| self.window.end_of(*command)).collect();
+        if let Some(point) = ends.into_iter().flatten().max_by_key(|point| point.position) {
             return Ok(self.seal_point(point));
         }
-        let end = self.engine.database().end_of_command(command).await;
+        let end = self.engine.database().end_of_commands(commands).await;
         match end {
             Ok(Some((position, change_id))) => {
                 Ok(self.seal_point(Point { position, change_id: ChangeId(change_id) }))

@@ -6,9 +6,9 @@ use tokio::try_join;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{Services, convert, parse, status};
+use super::{Services, convert, parse, status, status::Terms};
 use crate::{
-    engine::{Context, Done, Order, Planned, Request as EngineRequest},
+    engine::{Batch, Context, Done, Order, Planned, Request as EngineRequest},
     proto::{
         self, BatchDeactivateMembersRequest, BatchDeactivateMembersResponse, BatchDepartureResult,
         DepartureKind, DeparturePlan, ErrorReason, LeaveOrganizationRequest, LeaveOrganizationResponse,
@@ -16,7 +16,7 @@ use crate::{
     },
     rules::{
         Command, Departure, EraseMember, ErasureCause,
-        ids::{AccountId, MemberId, OrganizationId, RequestId, WorkspaceId},
+        ids::{CallerName, CommandId, Malformed, MemberId, OrganizationId, RequestId, WorkspaceId},
         roles::Assignments,
     },
 };
@@ -114,7 +114,7 @@ fn plan(planned: Planned) -> DeparturePlan {
         subject: Some(convert::planned(change.subject)),
     });
     let blockers = blockers.iter().map(|blocker| {
-        let (reason, resource, description) = status::blocker(blocker);
+        let (reason, resource, description) = status::blocker(blocker, Terms::Departure);
         PlannedBlocker { reason: status::reason_name(reason), resource, description: description.to_owned() }
     });
     DeparturePlan {
@@ -146,10 +146,14 @@ fn planned_command(message: &PlanDepartureRequest) -> Result<Order, Status> {
     if kind != Ok(DepartureKind::Erase) && message.assignments != 0 {
         return Err(status::invalid_field("assignments", "goes with DEPARTURE_KIND_ERASE alone"));
     }
+    let return_time = parse::moment("return_time", message.return_time)?;
+    if return_time.is_some() && kind != Ok(DepartureKind::Deactivate) {
+        return Err(status::invalid_field("return_time", "goes with DEPARTURE_KIND_DEACTIVATE alone"));
+    }
     let unknown = || status::invalid_field("kind", "must be a known kind of departure");
     let command = match (kind.map_err(|_| unknown())?, workspace) {
         (DepartureKind::Deactivate, _) => {
-            Command::DeactivateMember { member, departure: decided.departure.clone(), return_time: None }
+            Command::DeactivateMember { member, departure: decided.departure.clone(), return_time }
         }
         (DepartureKind::Remove, _) => Command::RemoveMember { member, departure: decided.departure.clone() },
         (DepartureKind::Erase, _) => erasure(member, message.assignments, &decided)?,
@@ -181,11 +185,11 @@ pub(super) fn erasure(member: MemberId, policy: i32, decided: &Decided) -> Resul
 impl Services {
     /// Carries out a command with what was decided beforehand.
     pub(super) async fn depart(&self, context: Context, order: Order) -> Result<Done, Status> {
-        self.engine.execute(context, order).await.map_err(status::engine)
+        self.engine.execute(context, order).await.map_err(status::departure)
     }
 
     async fn plan_of(&self, context: Context, order: Order) -> Result<DeparturePlan, Status> {
-        self.engine.plan(context, order).await.map(plan).map_err(status::engine)
+        self.engine.plan(context, order).await.map(plan).map_err(status::departure)
     }
 
     pub(super) async fn planned_departure(
@@ -199,16 +203,33 @@ impl Services {
         self.plan_of(context, order).await
     }
 
-    /// The member that an acting person is in an organization.
-    async fn own_member(&self, organization: OrganizationId, acting: &str) -> Result<MemberId, Status> {
-        let account: AccountId = parse::required("acting_account_id", acting)?;
+    /// Plans or carries out what a person commands about themselves.
+    async fn leave(
+        &self,
+        context: Context,
+        organization: OrganizationId,
+        confirm: bool,
+        decided: Decided,
+        command: impl FnOnce(MemberId, Departure) -> Command,
+    ) -> Result<Left, Status> {
+        let Some(account) = context.acting else {
+            return Err(status::malformed("acting_account_id", Malformed::Empty));
+        };
         let found = self.engine.database().member_of_account(organization, account).await;
-        match found.map_err(status::storage)? {
-            Some(member) => Ok(member),
-            None => {
-                self.read_organization(organization).await?;
-                Err(status::not_found(ErrorReason::MemberNotFound, "member of the account", account))
+        let Some(member) = found.map_err(status::storage)? else {
+            // After an earlier call under the same request id that ended the account, the member is nobody's any more.
+            let earlier = if confirm { self.engine.earlier(context).await } else { Ok(None) };
+            if let Some(done) = earlier.map_err(status::engine)? {
+                return Ok(Left::Done(done));
             }
+            self.read_organization(organization).await?;
+            return Err(status::not_found(ErrorReason::MemberNotFound, "member of the account", account));
+        };
+        let order = decided.order(organization, |departure| command(member, departure));
+        if confirm {
+            self.depart(context, order).await.map(Left::Done)
+        } else {
+            self.plan_of(context, order).await.map(Left::Planned)
         }
     }
 
@@ -222,17 +243,18 @@ impl Services {
         let context = self
             .context("LeaveOrganization", request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
-        let member = self.own_member(organization, &message.acting_account_id).await?;
-        let order = decided.order(organization, |departure| Command::DeactivateMember {
-            member,
-            departure,
-            return_time: None,
+        let left = self.leave(context, organization, message.confirm, decided, |member, departure| {
+            Command::DeactivateMember { member, departure, return_time: None }
         });
-        if !message.confirm {
-            let plan = Some(self.plan_of(context, order).await?);
-            return Ok(LeaveOrganizationResponse { plan, ..LeaveOrganizationResponse::default() });
-        }
-        let done = self.depart(context, order).await?;
+        let done = match left.await? {
+            Left::Done(done) => done,
+            Left::Planned(plan) => {
+                return Ok(LeaveOrganizationResponse {
+                    plan: Some(plan),
+                    ..LeaveOrganizationResponse::default()
+                });
+            }
+        };
         if done.validated {
             return Ok(LeaveOrganizationResponse::default());
         }
@@ -256,17 +278,15 @@ impl Services {
         let context = self
             .context("LeaveWorkspace", request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
-        let member = self.own_member(organization, &message.acting_account_id).await?;
-        let order = decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
-            workspace,
-            member,
-            departure,
+        let left = self.leave(context, organization, message.confirm, decided, |member, departure| {
+            Command::DeactivateWorkspaceMember { workspace, member, departure }
         });
-        if !message.confirm {
-            let plan = Some(self.plan_of(context, order).await?);
-            return Ok(LeaveWorkspaceResponse { plan, ..LeaveWorkspaceResponse::default() });
-        }
-        let done = self.depart(context, order).await?;
+        let done = match left.await? {
+            Left::Done(done) => done,
+            Left::Planned(plan) => {
+                return Ok(LeaveWorkspaceResponse { plan: Some(plan), ..LeaveWorkspaceResponse::default() });
+            }
+        };
         if done.validated {
             return Ok(LeaveWorkspaceResponse::default());
         }
@@ -302,91 +322,135 @@ impl Services {
         if decided.plan_etag.is_some() {
             return Err(status::invalid_field("departure.plan_etag", "stands beside each member of a batch"));
         }
-        let context =
+        stays(&decided.departure, &ids)?;
+        let mut context =
             self.context("BatchDeactivateMembers", request, &message.acting_account_id, &message.request_id)?;
         self.read_organization(organization).await?;
-        let checked = self.engine.check_batch(&context, organization, &ids, decided.exceed_limit).await;
-        checked.map_err(status::engine)?;
-        let mut answer = BatchDeactivateMembersResponse::default();
-        for (member, item) in ids.into_iter().zip(&message.members) {
-            let order = Order {
-                plan_etag: given(&item.plan_etag),
-                exceed_limit: decided.exceed_limit,
-                ..Order::new(
-                    organization,
-                    Command::DeactivateMember {
-                        member,
-                        departure: Departure { tombstone: Uuid::new_v4(), ..decided.departure.clone() },
-                        return_time: None,
-                    },
-                )
-            };
-            let context = Context { request: self.item_request(&context, member), ..context.clone() };
-            let result = self.deactivated_one(context, organization, member, order, message.validate_only);
-            let (result, token) = result.await?;
-            answer.seats_freed += result.plan.as_ref().map_or(0, |plan| plan.seats_freed);
-            answer
-                .results
-                .push(BatchDepartureResult { plan: result.plan.filter(|_| message.validate_only), ..result });
-            if !token.is_empty() {
-                answer.token = token;
+        let batch = Batch { organization, members: ids.clone(), exceed_limit: decided.exceed_limit };
+        let begun = self.engine.begin_batch(context.clone().validating(message.validate_only), batch).await;
+        begun.map_err(status::engine)?;
+        let orders = ids.iter().zip(&message.members).map(|(member, item)| Order {
+            plan_etag: given(&item.plan_etag),
+            exceed_limit: decided.exceed_limit,
+            ..Order::new(
+                organization,
+                Command::DeactivateMember {
+                    member: *member,
+                    departure: Departure { tombstone: Uuid::new_v4(), ..decided.departure.clone() },
+                    return_time: None,
+                },
+            )
+        });
+        if message.validate_only {
+            let mut answer = BatchDeactivateMembersResponse::default();
+            for (member, order) in ids.iter().zip(orders) {
+                let planned = self.engine.plan(context.clone(), order).await.map_err(status::departure);
+                let result = rehearsed(*member, planned)?;
+                answer.seats_freed += result.plan.as_ref().map_or(0, |plan| plan.seats_freed);
+                answer.results.push(result);
             }
+            return Ok(answer);
+        }
+        // What became of each is read back by request ids, also where the caller gave none.
+        let request = context.request.take();
+        let request = request
+            .unwrap_or_else(|| EngineRequest { id: RequestId(Uuid::new_v4()), payload_mac: Vec::new() });
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for (member, order) in ids.iter().zip(orders) {
+            let context = Context { request: Some(self.item_request(&request, *member)), ..context.clone() };
+            let done = self.depart(context, order).await;
+            outcomes.push(of_one(*member, done)?);
+        }
+        let requests: Vec<RequestId> = ids.iter().map(|id| self.item_request(&request, *id).id).collect();
+        self.outcome_of_batch(organization, &context.caller, &requests, outcomes).await
+    }
+
+    /// What a batch did, now or when it was called before.
+    async fn outcome_of_batch(
+        &self,
+        organization: OrganizationId,
+        caller: &CallerName,
+        requests: &[RequestId],
+        outcomes: Vec<(BatchDepartureResult, Option<Done>)>,
+    ) -> Result<BatchDeactivateMembersResponse, Status> {
+        let departed = self.engine.database().departed_by(caller, requests).await;
+        let departed = departed.map_err(status::storage)?;
+        let done: Vec<&Done> = outcomes.iter().filter_map(|(_, done)| done.as_ref()).collect();
+        let mut answer = BatchDeactivateMembersResponse {
+            seats_freed: departed.values().sum(),
+            ..BatchDeactivateMembersResponse::default()
+        };
+        if let Some(committed) = done.iter().map(|done| done.committed).max() {
+            let commands: Vec<CommandId> = done.iter().filter_map(|done| done.command_id()).collect();
+            answer.token = self.token_of(&commands, committed).await?;
+        }
+        for (result, done) in outcomes {
+            let (member, deactivated) = match &done {
+                Some(done) => (
+                    self.member_of(organization, done).await?,
+                    done.subject.member_id.is_some_and(|id| departed.contains_key(&id)),
+                ),
+                None => (None, false),
+            };
+            answer.results.push(BatchDepartureResult { member, deactivated, ..result });
         }
         Ok(answer)
     }
 
     /// Each member of a batch is a command with a request id of its own, so that a batch that broke off can be repeated.
-    fn item_request(&self, context: &Context, member: MemberId) -> Option<EngineRequest> {
-        let EngineRequest { id, payload_mac } = context.request.as_ref()?;
+    fn item_request(&self, request: &EngineRequest, member: MemberId) -> EngineRequest {
+        let EngineRequest { id, payload_mac } = request;
         let mut named = id.0.as_bytes().to_vec();
         named.extend(member.0.as_bytes());
         let name = self.seal.fingerprint("BatchDeactivateMembers", &named);
-        let id = Uuid::from_slice(name.get(..16)?).ok().map(RequestId)?;
-        Some(EngineRequest { id, payload_mac: payload_mac.clone() })
-    }
-
-    /// One member of a batch: what became of them, with the plan that was carried out.
-    async fn deactivated_one(
-        &self,
-        context: Context,
-        organization: OrganizationId,
-        member: MemberId,
-        order: Order,
-        validate_only: bool,
-    ) -> Result<(BatchDepartureResult, String), Status> {
-        let mut result =
-            BatchDepartureResult { member_id: member.to_string(), ..BatchDepartureResult::default() };
-        let planned = self.engine.plan(Context { request: None, ..context.clone() }, order.clone()).await;
-        let planned = match planned {
-            Ok(planned) => planned,
-            Err(error) => return refused(result, status::engine(error)),
-        };
-        result.deactivated = !planned.changes.is_empty() && planned.blockers.is_empty();
-        let seats = planned.seats_freed;
-        result.plan = Some(plan(planned));
-        if validate_only {
-            return Ok((result, String::new()));
-        }
-        let done = match self.engine.execute(context, order).await {
-            Ok(done) => done,
-            Err(error) => {
-                result.deactivated = false;
-                result.plan = None;
-                return refused(result, status::engine(error));
-            }
-        };
-        if let Some(plan) = &mut result.plan {
-            plan.seats_freed = seats;
-        }
-        let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
-        result.member = member;
-        Ok((result, token))
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(name).for_each(|(byte, of_name)| *byte = of_name);
+        EngineRequest { id: RequestId(Uuid::from_bytes(bytes)), payload_mac: payload_mac.clone() }
     }
 }
 
+/// Whoever succeeds or takes over is none of those who leave by the same request.
+fn stays(departure: &Departure, leaving: &[MemberId]) -> Result<(), Status> {
+    let Departure { owner_successor, workspace_successors, successor, handover_to, .. } = departure;
+    let one = |field, id: &Option<MemberId>| id.map(|id| (field, id));
+    let named = [
+        one("departure.owner_successor_member_id", owner_successor),
+        one("departure.successor_member_id", successor),
+        one("departure.handover_to_member_id", handover_to),
+    ];
+    let of_workspaces =
+        workspace_successors.values().map(|id| ("departure.workspace_successors.member_id", *id));
+    match named.into_iter().flatten().chain(of_workspaces).find(|(_, id)| leaving.contains(id)) {
+        Some((field, _)) => Err(status::invalid_field(field, "must name nobody of the batch")),
+        None => Ok(()),
+    }
+}
+
+/// What came of leaving.
+enum Left {
+    Planned(DeparturePlan),
+    Done(Done),
+}
+
+/// What would become of one member of a batch.
+fn rehearsed(member: MemberId, planned: Result<Planned, Status>) -> Result<BatchDepartureResult, Status> {
+    let (result, planned) = of_one(member, planned)?;
+    let deactivated =
+        planned.as_ref().is_some_and(|planned| !planned.changes.is_empty() && planned.blockers.is_empty());
+    Ok(BatchDepartureResult { deactivated, plan: planned.map(plan), ..result })
+}
+
 /// What refuses one member of a batch is its result; what ails the service ends the batch.
-fn refused(result: BatchDepartureResult, refusal: Status) -> Result<(BatchDepartureResult, String), Status> {
+fn of_one<T>(
+    member: MemberId,
+    outcome: Result<T, Status>,
+) -> Result<(BatchDepartureResult, Option<T>), Status> {
     use tonic::Code;
+    let result = BatchDepartureResult { member_id: member.to_string(), ..BatchDepartureResult::default() };
+    let refusal = match outcome {
+        Ok(done) => return Ok((result, Some(done))),
+        Err(refusal) => refusal,
+    };
     let of_one = matches!(
         refusal.code(),
         Code::NotFound | Code::FailedPrecondition | Code::PermissionDenied | Code::Aborted
@@ -395,8 +459,5 @@ fn refused(result: BatchDepartureResult, refusal: Status) -> Result<(BatchDepart
         return Err(refusal);
     }
     let reason = status::reason_of(&refusal);
-    Ok((
-        BatchDepartureResult { refusal: reason, message: refusal.message().to_owned(), plan: None, ..result },
-        String::new(),
-    ))
+    Ok((BatchDepartureResult { refusal: reason, message: refusal.message().to_owned(), ..result }, None))
 }

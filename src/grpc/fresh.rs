@@ -106,7 +106,7 @@ impl Services {
                 }
             }
             Token::Of(command) => {
-                let end = database.end_of_command(command).await.map_err(status::storage)?;
+                let end = database.end_of_commands(&[command]).await.map_err(status::storage)?;
                 Ok(end.map(|(position, _)| position))
             }
         }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Services, activity, convert, departure, erasure, filter, invitation::merged, parse, status,
-    unless_validated,
+    status::Terms, unless_validated,
 };
 use crate::{
     engine::{EngineError, Order},
@@ -30,7 +30,7 @@ use crate::{
         UpdateWorkspaceMemberResponse, member_service_server::MemberService,
     },
     rules::{
-        Command, Restore, Violation,
+        Command, Departure, Restore, Violation,
         ids::{MemberId, OrganizationId, WorkspaceId},
     },
 };
@@ -426,8 +426,14 @@ impl MemberService for Services {
             .context("UpdateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&membership.etag);
-        let command = Command::SetWorkspaceRole { workspace, member, role };
-        let done = self.execute(context, organization, command).await?;
+        let departure = Departure {
+            successor: parse::optional("successor_member_id", &message.successor_member_id)?,
+            leave_without_admin: message.leave_without_admin,
+            ..Departure::default()
+        };
+        let command = Command::SetWorkspaceRole { workspace, member, role, departure };
+        let done = self.engine.execute(context, Order::new(organization, command)).await;
+        let done = done.map_err(|error| status::with_terms(error, Terms::Role))?;
         unless_validated!(done);
         let (workspace_member, token) =
             try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;

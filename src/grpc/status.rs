@@ -1,18 +1,22 @@
 //! The only place where an error becomes a status. The code says what the caller should do next: fix the request, retry,
 //! take a snapshot, give up; `ErrorInfo` says why, as `errors.proto` promises. Driver text ends here, in the log.
 
+mod blockers;
+
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use self::blockers::blocked;
+pub(super) use self::blockers::{Terms, blocker};
 use super::fresh::TokenRefusal;
 use crate::{
     engine::{EngineError, Missing},
     feed::{CursorRefusal, Ending, StreamEnd},
     proto::ErrorReason,
     rules::{
-        Blocker, Violation,
+        Violation,
         ids::{ContractId, Malformed, SubscriptionId},
         invitations::InvitationBound,
         roles::InvitationState,
@@ -318,9 +322,20 @@ fn contention(text: &str) -> Status {
     Problem::new(Code::Aborted, ErrorReason::Contention, "lost against concurrent commands").retry().status()
 }
 
+/// A departure was refused or failed.
+pub(super) fn departure(error: EngineError) -> Status {
+    with_terms(error, Terms::Departure)
+}
+
 /// A write was refused or failed.
 pub(super) fn engine(error: EngineError) -> Status {
+    with_terms(error, Terms::Nothing)
+}
+
+/// A write that has some of the terms of a departure was refused or failed.
+pub(super) fn with_terms(error: EngineError, terms: Terms) -> Status {
     match error {
+        EngineError::Violation(Violation::Blocked(blockers)) => blocked(&blockers, terms),
         EngineError::Violation(violation) => self::violation(violation),
         EngineError::Missing(Missing::Account(id)) => not_found(ErrorReason::AccountNotFound, "account", id),
         EngineError::Missing(Missing::Organization(id)) => {
@@ -487,7 +502,7 @@ pub(super) fn violation(violation: Violation) -> Status {
         Violation::NoWorkspace(id) => not_found(ErrorReason::WorkspaceNotFound, "workspace", id),
         Violation::WorkspaceDeleted(id) => failed(ErrorReason::WorkspaceDeleted, id.to_string()).status(),
         Violation::LastWorkspace(id) => failed(ErrorReason::LastWorkspace, id.to_string()).status(),
-        Violation::Blocked(blockers) => blocked(&blockers),
+        Violation::Blocked(blockers) => blocked(&blockers, Terms::Nothing),
         Violation::SuccessorUnfit(member) => failed(ErrorReason::SuccessorUnfit, member.to_string()).status(),
         Violation::HandoverUnfit(member) => failed(ErrorReason::HandoverUnfit, member.to_string()).status(),
         Violation::InvitationSecret => bad_field(
@@ -539,45 +554,4 @@ pub(super) fn violation(violation: Violation) -> Status {
                 .status()
         }
     }
-}
-
-/// What stands in the way of a departure: its reason, what it is about, and what lifts it.
-pub(super) fn blocker(blocker: &Blocker) -> (ErrorReason, String, &'static str) {
-    match blocker {
-        Blocker::LastOwner(member) => (
-            ErrorReason::LastOwner,
-            member.to_string(),
-            "the organization would be left without an active owner: name an owner_successor_member_id",
-        ),
-        Blocker::LastWorkspaceAdmin { workspace, .. } => (
-            ErrorReason::LastWorkspaceAdmin,
-            workspace.to_string(),
-            "the workspace would be left without an active admin: name a successor, or set leave_without_admin",
-        ),
-        Blocker::OnlyOrganization(member) => (
-            ErrorReason::OnlyOrganization,
-            member.to_string(),
-            "the person belongs to no other organization and would lose the account: set acknowledge_account_deletion",
-        ),
-        Blocker::OrganizationEnds(member) => (
-            ErrorReason::OrganizationEnds,
-            member.to_string(),
-            "nobody else belongs to the organization, which would end: set acknowledge_organization_deletion",
-        ),
-    }
-}
-
-/// The first one gives the reason, all are listed.
-fn blocked(blockers: &[Blocker]) -> Status {
-    let mut listed = blockers.iter().map(blocker);
-    let Some((reason, resource, message)) = listed.next() else {
-        return internal(&"blocked by nothing");
-    };
-    let mut error = Problem::new(Code::FailedPrecondition, reason, message)
-        .precondition([resource.clone()])
-        .with("resource", resource);
-    for (reason, resource, message) in listed {
-        error.details.add_precondition_failure_violation(reason_name(reason), resource, message);
-    }
-    error.status()
 }

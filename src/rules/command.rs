@@ -132,6 +132,8 @@ pub enum Command {
         member: MemberId,
         /// The new role.
         role: WorkspaceRole,
+        /// Of what is decided beforehand, who is ADMIN afterwards (R57).
+        departure: Departure,
     },
     /// Deactivate in one workspace.
     DeactivateWorkspaceMember {
@@ -355,6 +357,14 @@ impl Actor {
                 OrganizationRole::Guest => ActorKind::Guest,
             },
             _ => ActorKind::Outsider,
+        }
+    }
+
+    /// The same in a workspace of which the person is an ACTIVE admin.
+    pub fn as_workspace_admin(&self) -> Self {
+        match self.clone() {
+            Self::Person { account, member, .. } => Self::Person { account, member, workspace_admin: true },
+            Self::Workload => Self::Workload,
         }
     }
 

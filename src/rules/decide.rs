@@ -84,8 +84,8 @@ pub fn plan(state: &State, actor: &Actor, command: &Command, id: CommandId) -> R
         Command::AddWorkspaceMember { workspace, member, role } => {
             workspace_members::add(&mut draft, *workspace, *member, *role)
         }
-        Command::SetWorkspaceRole { workspace, member, role } => {
-            workspace_members::set_role(&mut draft, *workspace, *member, *role)
+        Command::SetWorkspaceRole { workspace, member, role, departure } => {
+            workspace_members::set_role(&mut draft, *workspace, *member, *role, departure)
         }
         Command::DeactivateWorkspaceMember { workspace, member, departure } => {
             workspace_members::deactivate(&mut draft, *workspace, *member, departure)

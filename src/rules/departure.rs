@@ -9,7 +9,8 @@ use super::{
     draft::Draft,
     ids::{MemberId, WorkspaceId},
     roles::{MembershipState, OrganizationRole, WorkspaceRole, WorkspaceState},
-    state::{Member, WorkspaceMember},
+    state::{Member, Workspace, WorkspaceMember},
+    tables::Action,
     violation::Violation,
 };
 
@@ -42,7 +43,12 @@ impl Departure {
 
     /// Whether it matters who is the last ADMIN of a workspace: it may not be left, or somebody succeeds (R57).
     pub fn asks_about_admins(&self) -> bool {
-        !self.leave_without_admin || self.successor.is_some() || !self.workspace_successors.is_empty()
+        !self.leave_without_admin || self.names_admins()
+    }
+
+    /// Whether it names who becomes ADMIN of something.
+    pub fn names_admins(&self) -> bool {
+        self.successor.is_some() || !self.workspace_successors.is_empty()
     }
 
     /// Everyone who is to become something.
@@ -91,11 +97,9 @@ impl Draft<'_> {
         departure: &Departure,
     ) -> Result<(), Violation> {
         self.hand_over(member, departure)?;
-        for successor in departure.successors() {
-            self.check_successor(member, successor)?;
-        }
+        self.check_successors(member, departure)?;
         if reach == Reach::Organization {
-            self.leave_organization(member, departure);
+            self.leave_organization(member, departure)?;
         }
         if !self.organization_ends {
             for membership in closing {
@@ -103,6 +107,17 @@ impl Draft<'_> {
             }
         }
         Ok(())
+    }
+
+    /// R57: who is no longer ADMIN of a workspace leaves it as one, and stays in it.
+    pub(super) fn demote(
+        &mut self,
+        member: &Member,
+        membership: &WorkspaceMember,
+        departure: &Departure,
+    ) -> Result<(), Violation> {
+        self.check_successors(member, departure)?;
+        self.keep_an_admin(membership, departure)
     }
 
     /// R58: whoever takes over is another ACTIVE member.
@@ -117,6 +132,25 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Whoever is named must fit, also where it turns out that nobody has to succeed; and an app names its own workspaces.
+    fn check_successors(&self, leaving: &Member, departure: &Departure) -> Result<(), Violation> {
+        for successor in departure.successors() {
+            self.check_successor(leaving, successor)?;
+        }
+        let named = departure.workspace_successors.keys();
+        named.filter_map(|id| self.state.workspaces.get(id)).try_for_each(|found| self.check_own(found))
+    }
+
+    /// R15: a calling app names ADMINs of its own workspaces alone.
+    fn check_own(&self, workspace: &Workspace) -> Result<(), Violation> {
+        match &self.state.calling_app {
+            Some(app) if *app != workspace.app => {
+                Err(Violation::WorkspaceOfOtherApp { app: workspace.app.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// R57: a successor is another ACTIVE member, no guest, and not about to leave.
     fn check_successor(&self, leaving: &Member, successor: MemberId) -> Result<(), Violation> {
         let fit = self.state.members.get(&successor).is_some_and(|member| {
@@ -128,12 +162,14 @@ impl Draft<'_> {
         if fit { Ok(()) } else { Err(Violation::SuccessorUnfit(successor)) }
     }
 
-    fn leave_organization(&mut self, member: &Member, departure: &Departure) {
+    fn leave_organization(&mut self, member: &Member, departure: &Departure) -> Result<(), Violation> {
         let by_oneself = self.is_actor(member.id);
         if self.is_last_owner(&[member.id]) && member.role == OrganizationRole::Owner {
             if let Some(successor) = departure.owner_successor.and_then(|id| self.state.members.get(&id)) {
-                let successor = Member { role: OrganizationRole::Owner, ..successor.clone() };
-                self.push_member(successor, Reason::RoleChanged);
+                let successor = successor.clone();
+                self.permit_grant(OrganizationRole::Owner)?;
+                self.permit(Action::SetRole, &successor)?;
+                self.push_member(Member { role: OrganizationRole::Owner, ..successor }, Reason::RoleChanged);
             } else if by_oneself && !self.state.others_belong {
                 if departure.acknowledge_organization_deletion {
                     self.organization_ends = true;
@@ -151,6 +187,7 @@ impl Draft<'_> {
                 self.blockers.push(Blocker::OnlyOrganization(member.id));
             }
         }
+        Ok(())
     }
 
     /// R57: a workspace keeps an ACTIVE admin, unless that was decided otherwise.
@@ -168,7 +205,7 @@ impl Draft<'_> {
         if let Some(successor) =
             departure.workspace_successors.get(&workspace).or(departure.successor.as_ref())
         {
-            return self.promote(workspace, *successor);
+            return self.promote(workspace, member, *successor);
         }
         if !departure.leave_without_admin {
             self.blockers.push(Blocker::LastWorkspaceAdmin { workspace, member });
@@ -176,10 +213,20 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Makes a successor ADMIN of a workspace, in which they may not be yet.
-    fn promote(&mut self, workspace: WorkspaceId, successor: MemberId) -> Result<(), Violation> {
+    /// Makes a successor ADMIN of a workspace, in which they may not be yet, where the actor could do so without anybody
+    /// leaving (R61). Whoever leaves as ADMIN of it still acts as that.
+    fn promote(
+        &mut self,
+        workspace: WorkspaceId,
+        leaving: MemberId,
+        successor: MemberId,
+    ) -> Result<(), Violation> {
+        self.check_own(&self.workspace(workspace)?)?;
+        let member = self.member(successor)?;
+        let actor = if self.is_actor(leaving) { self.actor.as_workspace_admin() } else { self.actor.clone() };
         match self.membership(workspace, successor) {
             Some(membership) if membership.state == MembershipState::Active => {
+                self.permit_as(actor.kind(), Action::SetWorkspaceRole, &member)?;
                 self.push_membership(
                     WorkspaceMember { role: WorkspaceRole::Admin, ..membership },
                     Reason::RoleChanged,
@@ -191,7 +238,7 @@ impl Draft<'_> {
                 Err(Violation::SuccessorUnfit(successor))
             }
             membership => {
-                let member = self.member(successor)?;
+                self.permit_as(actor.kind(), Action::AddWorkspaceMember, &member)?;
                 self.join_workspace(member, workspace, membership, WorkspaceRole::Admin)
             }
         }

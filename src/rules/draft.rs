@@ -9,7 +9,7 @@ use super::{
     ids::{AppName, CommandId, MemberId, WorkspaceId},
     roles::{Assignments, MembershipState, OrganizationRole, WorkspaceRole},
     state::{Member, State, Workspace, WorkspaceMember},
-    tables::{Action, Standing, Target, permitted},
+    tables::{Action, ActorKind, Standing, Target, permitted},
     violation::Violation,
 };
 
@@ -135,8 +135,18 @@ impl<'a> Draft<'a> {
     /// Checks the table of permissions (R61) for a command about a person, and whether the organization lets its members
     /// leave by themselves (R06).
     pub(super) fn permit(&self, action: Action, member: &Member) -> Result<(), Violation> {
+        self.permit_as(self.actor.kind(), action, member)
+    }
+
+    /// The same for what the actor is in another place than the one that the command is about.
+    pub(super) fn permit_as(
+        &self,
+        actor: ActorKind,
+        action: Action,
+        member: &Member,
+    ) -> Result<(), Violation> {
         let target = if self.is_actor(member.id) { Target::Own } else { Target::Other(member.role) };
-        permitted(action, self.actor.kind(), target).map_err(Violation::Denied)?;
+        permitted(action, actor, target).map_err(Violation::Denied)?;
         let allowed = self.state.organization.as_ref().is_none_or(|found| found.settings.self_deactivation);
         if target == Target::Own && action.is_departure() && !allowed {
             return Err(Violation::SelfDeactivationOff(member.id));

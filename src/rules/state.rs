@@ -179,6 +179,8 @@ pub struct State {
     pub actor_is_invited: bool,
     /// Whether the acting person belongs, ACTIVE or DEACTIVATED, to another organization (R36, R40).
     pub actor_belongs_elsewhere: bool,
+    /// The app that calls, where an app does and names ADMINs (R15).
+    pub calling_app: Option<AppName>,
     /// The moment of the decision. Loaded for commands that compare moments; otherwise so long ago that nothing is due.
     pub now: Moment,
     /// When the member that the command is about was last active (R55). Loaded as `now` is.

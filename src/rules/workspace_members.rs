@@ -67,12 +67,16 @@ pub(super) fn set_role(
     workspace: WorkspaceId,
     member: MemberId,
     role: WorkspaceRole,
+    departure: &Departure,
 ) -> Result<(), Violation> {
     let member = draft.member(member)?;
     let Some(membership) = accept(draft, Action::SetWorkspaceRole, workspace, &member)? else {
         return Ok(());
     };
     if membership.role != role {
+        if membership.role == WorkspaceRole::Admin && membership.state == MembershipState::Active {
+            draft.demote(&member, &membership, departure)?;
+        }
         draft.push_membership(WorkspaceMember { role, ..membership }, Reason::RoleChanged);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Departures: who left an organization. Written with the changes of a command, by whatever command it is; read for the
 //! report.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel::{QueryableByName, sql_query, sql_types};
@@ -15,7 +15,11 @@ use super::{
     prepared::{Text, prepared},
     transaction::Transaction,
 };
-use crate::rules::{Change, Subject, ids::OrganizationId, roles::MembershipState};
+use crate::rules::{
+    Change, Subject,
+    ids::{CallerName, MemberId, OrganizationId, RequestId},
+    roles::MembershipState,
+};
 
 /// The changes that may be departures: those that leave a member without access, the first of each member.
 fn candidates(changes: &[Change]) -> Vec<&Change> {
@@ -96,6 +100,26 @@ impl Transaction {
     }
 }
 
+/// The members whom the writes under some request ids put out. Recorded in the same transaction, so at the same time: a
+/// write that found the member out already shows an older command.
+struct DepartedBy;
+
+impl Text for DepartedBy {
+    const SQL: &'static str = "
+        SELECT d.member_id, d.seats_freed FROM requests r
+        JOIN departures d ON d.organization_id = r.organization_id AND d.command_id = r.command_id
+                         AND d.member_id = r.member_id AND d.depart_time = r.create_time
+        WHERE r.caller = $1 AND r.request_id = ANY ($2)";
+}
+
+#[derive(QueryableByName)]
+struct DepartedRow {
+    #[diesel(sql_type = sql_types::Uuid)]
+    member_id: Uuid,
+    #[diesel(sql_type = sql_types::Integer)]
+    seats_freed: i32,
+}
+
 /// Where a list of departures goes on: after this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DepartureKey {
@@ -171,6 +195,21 @@ const DEPARTURES: &str = "
     ORDER BY d.depart_time DESC, d.command_id DESC, d.member_id DESC";
 
 impl Database {
+    /// The members who left by a caller's writes under these request ids, with the seats that became free with them.
+    pub async fn departed_by(
+        &self,
+        caller: &CallerName,
+        requests: &[RequestId],
+    ) -> Result<HashMap<MemberId, i32>, StorageError> {
+        let requests: Vec<Uuid> = requests.iter().map(|request| request.0).collect();
+        let query = prepared::<DepartedBy, _>(|sql| {
+            sql.bind::<sql_types::Text, _>(caller.as_str())
+                .bind::<sql_types::Array<sql_types::Uuid>, _>(requests)
+        });
+        let rows: Vec<DepartedRow> = query.load(&mut self.read().await?).await?;
+        Ok(rows.into_iter().map(|row| (MemberId(row.member_id), row.seats_freed)).collect())
+    }
+
     /// Lists the departures of an organization in a time range, newest first, from after one.
     pub async fn departures(
         &self,

@@ -102,21 +102,23 @@ impl Database {
         Ok(PointAndFloor { change_id: found.or(at_floor.filter(|_| position == floor)), floor })
     }
 
-    /// The position and id of the last change of a command, which may have been trimmed into the history. None: it is not
-    /// sequenced, changed nothing, or is older than the history. Needs the indexes by command.
-    pub async fn end_of_command(&self, command: CommandId) -> Result<Option<(i64, Uuid)>, StorageError> {
+    /// The position and id of the last change of some commands, which may have been trimmed into the history. None: they
+    /// are not sequenced, changed nothing, or are older than the history. Needs the indexes by command.
+    pub async fn end_of_commands(&self, commands: &[CommandId]) -> Result<Option<(i64, Uuid)>, StorageError> {
+        let commands: Vec<Uuid> = commands.iter().map(|command| command.0).collect();
         let mut connection = self.read().await?;
         let query = changes::table
-            .filter(changes::command_id.eq(command.0))
+            .filter(changes::command_id.eq_any(&commands))
             // Not the last by position: on a log without statistics that is planned as a walk through all of it.
             .filter(changes::position.eq(changes::command_end))
             .select((changes::position, changes::change_id));
-        if let Some(end) = query.first(&mut connection).await.optional()? {
+        let ends: Vec<(i64, Uuid)> = query.load(&mut connection).await?;
+        if let Some(end) = ends.into_iter().max() {
             return Ok(Some(end));
         }
-        // After the log: changes only ever move from there to here.
+        // After the log: changes only ever move from there to here, the oldest first.
         let query = history::table
-            .filter(history::command_id.eq(command.0))
+            .filter(history::command_id.eq_any(&commands))
             .order(history::position.desc())
             .select((history::position, history::change_id));
         Ok(query.first(&mut connection).await.optional()?)

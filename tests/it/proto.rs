@@ -296,9 +296,10 @@ fn promised(comment: &str) -> BTreeSet<String> {
 /// None is promised and never sent: each is named where statuses are made, as more than a word of `Opened`.
 #[test]
 fn every_reason_can_be_sent() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/grpc");
+    let directory =
+        |path| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the gRPC layer");
     let mut code = String::new();
-    for entry in fs::read_dir(directory).expect("the gRPC layer") {
+    for entry in directory("src/grpc").chain(directory("src/grpc/status")) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             continue;

@@ -10,6 +10,8 @@ use tonic::Status;
 
 use crate::fixtures::{Org, Person, World, reason};
 
+mod plans;
+
 /// How often a race is run.
 pub(crate) fn rounds() -> usize {
     env::var("ROLLCALL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
@@ -216,4 +218,40 @@ async fn r43_an_account_that_is_erased_everywhere_at_once_ends_exactly_once() {
         assert_eq!(mails.get::<_, i64>(0), 1, "round {round}");
     }
     score.print("erased in the only two organizations at once");
+}
+
+#[tokio::test]
+async fn r57_of_two_admins_who_lose_the_role_at_once_exactly_one_does() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let room = world.workspace(&org, "chat", "room").await;
+    let people = [world.member(&org, "bob").await, world.member(&org, "eve").await];
+    for person in &people {
+        world.put_in(&org, &room, person, WorkspaceRole::Admin).await;
+    }
+    let operator = world.operator();
+    let become_one = |person: &Person, role: WorkspaceRole| {
+        let membership = WorkspaceMember {
+            organization_id: org.id.clone(),
+            workspace_id: room.clone(),
+            member_id: person.member.clone(),
+            role: role.into(),
+            ..Default::default()
+        };
+        operator.set_role_in_as_asked(membership, UpdateWorkspaceMemberRequest::default())
+    };
+    let mut score = Score::default();
+    for round in 0..rounds() {
+        let (one, two) = tokio::join!(
+            become_one(&people[0], WorkspaceRole::Member),
+            become_one(&people[1], WorkspaceRole::Guest)
+        );
+        score.one_of_two(one, two, &["LAST_WORKSPACE_ADMIN"]);
+        let admins = "SELECT count(*) FROM workspace_members WHERE workspace_id = $1 AND role = 'ADMIN'";
+        assert_eq!(count(&world, admins, &room).await, 1, "round {round}");
+        for person in &people {
+            become_one(person, WorkspaceRole::Admin).await.expect("an admin again");
+        }
+    }
+    score.print("the last two admins of a workspace lose the role");
 }

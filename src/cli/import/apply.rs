@@ -278,6 +278,8 @@ impl Applier {
                 ..Default::default()
             }),
             update_mask: role_alone(),
+            // The roster says who is to be admin, in whatever order its rows are applied.
+            leave_without_admin: true,
             ..Default::default()
         };
         let shows = |answer: &v1::UpdateWorkspaceMemberResponse| {

@@ -49,15 +49,23 @@ pub(super) async fn deactivate(
         planned.seats_freed
     );
     how.confirm.confirm(&shown, Unasked::Done)?;
-    // What was refused as a plan is refused again, with its reason, and stops no other.
-    for (member, result) in request.members.iter_mut().zip(&planned.results) {
-        member.plan_etag = result.plan.as_ref().map(|plan| plan.etag.clone()).unwrap_or_default();
-    }
+    // What was refused as a plan is not tried: what is done was shown.
+    let (asked, refused): (Vec<_>, Vec<_>) =
+        planned.results.into_iter().partition(|result| result.refusal.is_empty());
+    let members = asked.into_iter().map(|result| v1::BatchDeparture {
+        member_id: result.member_id,
+        plan_etag: result.plan.map(|plan| plan.etag).unwrap_or_default(),
+    });
+    request.members = members.collect();
     request.validate_only = false;
     request.request_id = request_id();
-    let done = call!(service.client, members.batch_deactivate_members, request)?;
-    let refused = done.results.iter().any(|result| !result.refusal.is_empty());
-    let rows = done.results.into_iter().map(|result| OutcomeRow {
+    let mut results = Vec::new();
+    if !request.members.is_empty() {
+        results = call!(service.client, members.batch_deactivate_members, request)?.results;
+    }
+    results.extend(refused);
+    let refused = results.iter().any(|result| !result.refusal.is_empty());
+    let rows = results.into_iter().map(|result| OutcomeRow {
         member_id: result.member_id,
         outcome: match (result.refusal.is_empty(), result.deactivated) {
             (false, _) => "REFUSED",
@@ -97,6 +105,7 @@ async fn print_plans(
             workspace: None,
             kind: v1::DepartureKind::Deactivate,
             handover_to: terms.handover_to_member_id.clone(),
+            return_time: None,
             plan,
         };
         let text = departure.text(&service.client).await?;

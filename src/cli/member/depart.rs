@@ -159,7 +159,9 @@ pub(super) async fn deactivate(args: DeactivateArgs) -> Result<ExitCode, Command
     };
     let mut terms = terms.into_terms();
     let member = members.pop().unwrap_or_default();
-    let departure = planned(&service, place, member, kind, &terms, v1::Assignments::Unspecified).await?;
+    let departure =
+        planned(&service, place, member, kind, &terms, Besides { return_time, ..Besides::default() });
+    let departure = departure.await?;
     let text = departure.text(&service.client).await?;
     if let Some(code) = stop(&departure, &text, &service, &how, Unasked::Done)? {
         return Ok(code);
@@ -201,7 +203,7 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<ExitCode, CommandError> {
         None => v1::DepartureKind::Remove,
     };
     let mut terms = terms.into_terms();
-    let departure = planned(&service, place, member, kind, &terms, v1::Assignments::Unspecified).await?;
+    let departure = planned(&service, place, member, kind, &terms, Besides::default()).await?;
     let text = departure.text(&service.client).await?;
     if let Some(code) = stop(&departure, &text, &service, &how, Unasked::Done)? {
         return Ok(code);
@@ -246,7 +248,8 @@ pub(super) async fn erase(args: EraseArgs) -> Result<ExitCode, CommandError> {
         ..v1::DepartureTerms::default()
     };
     let place = PlaceArgs { organization, workspace: None };
-    let departure = planned(&service, place, member, v1::DepartureKind::Erase, &terms, assignments).await?;
+    let besides = Besides { assignments, ..Besides::default() };
+    let departure = planned(&service, place, member, v1::DepartureKind::Erase, &terms, besides).await?;
     let text = departure.text(&service.client).await?;
     if let Some(code) = stop(&departure, &text, &service, &how, Unasked::Refused)? {
         return Ok(code);
@@ -306,15 +309,23 @@ pub(super) async fn leave(args: LeaveArgs) -> Result<ExitCode, CommandError> {
     finish(departure, &text, &service, done)
 }
 
+/// What a plan is about besides the terms, of the kinds that have it.
+#[derive(Default)]
+struct Besides {
+    assignments: v1::Assignments,
+    return_time: Option<Timestamp>,
+}
+
 async fn planned(
     service: &Service,
     place: PlaceArgs,
     member: String,
     kind: v1::DepartureKind,
     terms: &v1::DepartureTerms,
-    assignments: v1::Assignments,
+    besides: Besides,
 ) -> Result<Departure, CommandError> {
     let PlaceArgs { organization, workspace } = place;
+    let Besides { assignments, return_time } = besides;
     let request = v1::PlanDepartureRequest {
         organization_id: organization.clone(),
         member_id: member.clone(),
@@ -322,13 +333,14 @@ async fn planned(
         workspace_id: workspace.clone().unwrap_or_default(),
         departure: Some(terms.clone()),
         assignments: assignments.into(),
+        return_time,
         acting_account_id: service.acting.clone(),
         ..Default::default()
     };
     let plan = call!(service.client, members.plan_departure, request)?.plan;
     let plan = plan.ok_or(CommandError::Incomplete("plan"))?;
     let handover_to = terms.handover_to_member_id.clone();
-    Ok(Departure { organization, member, workspace, kind, handover_to, plan })
+    Ok(Departure { organization, member, workspace, kind, handover_to, return_time, plan })
 }
 
 /// What leaving would lose, as the service tells whoever has not confirmed yet.
@@ -361,7 +373,7 @@ async fn planned_leave(
     let plan = plan.ok_or(CommandError::Incomplete("plan"))?;
     let member = own_member(service, &organization).await?;
     let handover_to = terms.handover_to_member_id.clone();
-    Ok(Departure { organization, member, workspace, kind, handover_to, plan })
+    Ok(Departure { organization, member, workspace, kind, handover_to, return_time: None, plan })
 }
 
 /// The member that the acting person is.

@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use prost_types::Timestamp;
 use rollcall_client::{Client, v1};
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ pub(super) struct Departure {
     pub(super) workspace: Option<String>,
     pub(super) kind: v1::DepartureKind,
     pub(super) handover_to: String,
+    pub(super) return_time: Option<Timestamp>,
     pub(super) plan: v1::DeparturePlan,
 }
 

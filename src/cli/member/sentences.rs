@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rollcall_client::v1::{self, subject::Subject};
 
 use super::plan::{Departure, NAMED};
+use crate::cli::times;
 
 /// What is shown for an id. An id without a name is shown itself.
 pub(super) struct Names(pub(super) HashMap<String, String>);
@@ -39,6 +40,9 @@ pub(super) fn sentences(departure: &Departure, names: &Names) -> Vec<String> {
     sentences.extend(successors(departure, names));
     if !departure.handover_to.is_empty() {
         sentences.push(format!("What is assigned to them goes to {}.", names.of(&departure.handover_to)));
+    }
+    if let Some(return_time) = departure.return_time.as_ref().and_then(times::rfc3339) {
+        sentences.push(format!("Their return is planned for {return_time}."));
     }
     if departure.kind != v1::DepartureKind::Erase && departure.leaves_organization() {
         sentences.push(match plan.seats_freed {
@@ -228,6 +232,7 @@ mod tests {
             workspace: None,
             kind,
             handover_to: String::new(),
+            return_time: None,
             plan,
         }
     }

@@ -186,6 +186,8 @@ impl Applier {
                 ..v1::WorkspaceMember::default()
             }),
             update_mask: role_alone(),
+            // What happened elsewhere happened: it is not asked who should have succeeded.
+            leave_without_admin: true,
             request_id: self.request_id(row.line, "row"),
             ..Default::default()
         };

@@ -86,13 +86,14 @@ impl Needs {
     }
 }
 
-/// What a departure was decided with.
+/// What a departure, or the end of a role, was decided with.
 pub(super) fn departure_of(command: &Command) -> Option<&Departure> {
     match command {
         Command::DeactivateMember { departure, .. }
         | Command::RemoveMember { departure, .. }
         | Command::DeactivateWorkspaceMember { departure, .. }
         | Command::RemoveWorkspaceMember { departure, .. }
+        | Command::SetWorkspaceRole { departure, .. }
         | Command::EraseMember(EraseMember { departure, .. }) => Some(departure),
         _ => None,
     }
@@ -104,7 +105,9 @@ pub(super) fn ends_admin(command: &Command, member: &Member, memberships: &[Work
         return false;
     }
     let within = match command {
-        Command::DeactivateWorkspaceMember { workspace, .. }
+        Command::SetWorkspaceRole { role: WorkspaceRole::Admin, .. } => return false,
+        Command::SetWorkspaceRole { workspace, .. }
+        | Command::DeactivateWorkspaceMember { workspace, .. }
         | Command::RemoveWorkspaceMember { workspace, .. } => Some(*workspace),
         _ => None,
     };

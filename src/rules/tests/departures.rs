@@ -181,6 +181,75 @@ fn r57_a_successor_named_for_a_workspace_comes_before_the_one_for_all() {
     assert_eq!(refused, Err(Violation::SuccessorUnfit(HEIR)));
 }
 
+fn demote(departure: Departure) -> Command {
+    Command::SetWorkspaceRole { workspace: HOME, member: TARGET, role: WorkspaceRole::Member, departure }
+}
+
+#[test]
+fn r57_the_last_admin_keeps_the_role_like_the_workspace_its_admin() {
+    let state = scene();
+    assert_eq!(blockers(&state, &Actor::Workload, &demote(Departure::default())), [last_admin(HOME)]);
+    let (after, _) = done(&state, &Actor::Workload, &demote(Departure::regardless()));
+    assert_eq!(after.workspace_members[&(HOME, TARGET)].role, WorkspaceRole::Member);
+    let succeeded = demote(Departure { successor: Some(HEIR), ..Departure::default() });
+    let (after, _) = done(&state, &Actor::Workload, &succeeded);
+    assert_eq!(after.workspace_members[&(HOME, HEIR)].role, WorkspaceRole::Admin);
+    assert_eq!(after.workspace_members[&(HOME, TARGET)].role, WorkspaceRole::Member);
+    assert_eq!(after.workspace_members[&(HOME, TARGET)].state, MembershipState::Active);
+    let themselves = demote(Departure { successor: Some(TARGET), ..Departure::default() });
+    let refused = decide(&state, &Actor::Workload, &themselves, NOW);
+    assert_eq!(refused, Err(Violation::SuccessorUnfit(TARGET)));
+    let mut closed = scene();
+    put_membership(&mut closed, HOME, TARGET, WorkspaceRole::Admin, MembershipState::Deactivated);
+    assert_eq!(blockers(&closed, &Actor::Workload, &demote(Departure::default())), [], "without access");
+    let mut two = scene();
+    two.workspace_admins.insert((HOME, HEIR));
+    assert_eq!(blockers(&two, &Actor::Workload, &demote(Departure::default())), [], "another admin remains");
+}
+
+#[test]
+fn r15_an_app_names_admins_of_its_own_workspaces_alone() {
+    let mut state = scene();
+    state.calling_app = Some(app("chat"));
+    let foreign = Err(Violation::WorkspaceOfOtherApp { app: app("boards") });
+    let for_all = Departure { successor: Some(HEIR), ..Departure::default() };
+    assert_eq!(decide(&state, &Actor::Workload, &deactivate(for_all.clone()), NOW), foreign);
+    done(&state, &Actor::Workload, &in_workspace(HOME, for_all));
+    let of = |workspace| Departure {
+        workspace_successors: BTreeMap::from([(workspace, HEIR)]),
+        ..Departure::regardless()
+    };
+    done(&state, &Actor::Workload, &deactivate(of(HOME)));
+    assert_eq!(decide(&state, &Actor::Workload, &deactivate(of(AWAY)), NOW), foreign);
+    // Also where nobody has to succeed.
+    state.workspace_admins.insert((AWAY, SPARE_OWNER));
+    assert_eq!(decide(&state, &Actor::Workload, &deactivate(of(AWAY)), NOW), foreign);
+}
+
+#[test]
+fn r61_a_promotion_needs_what_it_needs_without_a_departure() {
+    let departure = || Departure { successor: Some(HEIR), ..Departure::default() };
+    for (role, within) in [OrganizationRole::Owner, OrganizationRole::Admin, OrganizationRole::Member]
+        .into_iter()
+        .flat_map(|role| [(role, false), (role, true)])
+    {
+        let mut state = scene();
+        state.members.get_mut(&HEIR).expect("put").role = role;
+        if within {
+            put_membership(&mut state, HOME, HEIR, WorkspaceRole::Guest, MembershipState::Active);
+        }
+        let own = themselves(OrganizationRole::Member);
+        for command in [deactivate(departure()), in_workspace(HOME, departure())] {
+            let answer = decide(&state, &own, &command, NOW);
+            match role {
+                OrganizationRole::Member => assert!(answer.is_ok(), "{answer:?}"),
+                _ => assert_eq!(answer, Err(Violation::Denied(Denial::RoleAboveOwn)), "{role:?} {within}"),
+            }
+            assert!(decide(&state, &Actor::Workload, &command, NOW).is_ok(), "{role:?} {within}");
+        }
+    }
+}
+
 /// Ways to spoil HEIR; whether HEIR can still take over (R58), who needs no rights for that.
 const UNFIT: [(&str, bool); 5] =
     [("guest", true), ("leaving", true), ("deactivated", false), ("removed", false), ("unknown", false)];

@@ -162,7 +162,9 @@ fn command(step: &Step, number: usize) -> Command {
         }
         Verb::Remove => Command::RemoveMember { member, departure: Departure::regardless() },
         Verb::Join { role } => Command::AddWorkspaceMember { workspace, member, role },
-        Verb::SetRoomRole { role } => Command::SetWorkspaceRole { workspace, member, role },
+        Verb::SetRoomRole { role } => {
+            Command::SetWorkspaceRole { workspace, member, role, departure: Departure::regardless() }
+        }
         Verb::Leave => {
             Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() }
         }

@@ -163,7 +163,7 @@ fn r62_a_deleted_organization_accepts_nothing() {
         Command::ReturnAsPlanned { member },
         Command::RemoveMember { member, departure: Departure::regardless() },
         Command::AddWorkspaceMember { workspace, member, role },
-        Command::SetWorkspaceRole { workspace, member, role },
+        Command::SetWorkspaceRole { workspace, member, role, departure: Departure::regardless() },
         Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() },
         Command::ReactivateWorkspaceMember { workspace, member },
         Command::RemoveWorkspaceMember { workspace, member, departure: Departure::regardless() },

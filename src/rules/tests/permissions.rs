@@ -128,9 +128,12 @@ fn command(row: &str, member: MemberId, granted: OrganizationRole) -> Command {
         "add to the workspace" => {
             Command::AddWorkspaceMember { workspace, member, role: WorkspaceRole::Member }
         }
-        "change the workspace role of" => {
-            Command::SetWorkspaceRole { workspace, member, role: WorkspaceRole::Guest }
-        }
+        "change the workspace role of" => Command::SetWorkspaceRole {
+            workspace,
+            member,
+            role: WorkspaceRole::Guest,
+            departure: Departure::regardless(),
+        },
         "deactivate in the workspace" => {
             Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() }
         }

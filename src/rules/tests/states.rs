@@ -173,7 +173,9 @@ fn about(name: &str, workspace: WorkspaceId, member: MemberId) -> Command {
     let role = WorkspaceRole::Guest;
     match name {
         "add" => Command::AddWorkspaceMember { workspace, member, role },
-        "change-role" => Command::SetWorkspaceRole { workspace, member, role },
+        "change-role" => {
+            Command::SetWorkspaceRole { workspace, member, role, departure: Departure::regardless() }
+        }
         "deactivate" => {
             Command::DeactivateWorkspaceMember { workspace, member, departure: Departure::regardless() }
         }

@@ -259,6 +259,7 @@ impl Writer {
         let request = UpdateWorkspaceMemberRequest {
             workspace_member: Some(membership),
             update_mask: mask(&["role"]),
+            leave_without_admin: true,
             ..Default::default()
         };
         command!(self, target, members.update_workspace_member, request, of_membership(workspace_member));

@@ -122,7 +122,14 @@ async fn a_life_is_led_by_the_command_line() {
     let planned = desk.one(&[&leaving[..], &["--plan"]].concat()).await;
     assert_eq!((&planned["seats_freed"], planned["blockers"].as_array().unwrap().len()), (&1.into(), 0));
     assert_eq!(desk.one(&desk.here(&["member", "get", &member])).await["state"], "ACTIVE");
+    // A planned return is said, and belongs to what is done.
+    let day = (chrono::Utc::now() + chrono::TimeDelta::days(7)).format("%Y-%m-%d").to_string();
+    let leaving = [&leaving[..], &["--return-time", &day]].concat();
+    let said = desk.say(&[&leaving[..], &["--plan"]].concat()).await;
+    assert!(said.contains(&format!("Their return is planned for {day}T00:00:00.000000Z.")), "{said}");
     let gone = desk.one(&leaving).await;
+    let returns = text(&desk.one(&desk.here(&["member", "get", &member])).await, "return_time");
+    assert!(returns.starts_with(&day), "{returns}");
     assert_eq!((&gone["state"], &gone["workspace_ids"][0]), (&"DEACTIVATED".into(), &boards.as_str().into()));
 
     // Brought back, removed.

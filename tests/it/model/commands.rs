@@ -67,6 +67,8 @@ pub(super) enum Command {
         place: Place,
         slot: Slot,
         role: WorkspaceRole,
+        /// Of them, who is ADMIN afterwards.
+        terms: Terms,
     },
     ReactivateIn {
         place: Place,
@@ -362,7 +364,7 @@ impl Draw {
                 Command::Reactivate { org, slot, restore, places }
             }
             12..=14 => Command::AddIn { place, slot, role: *self.0.pick(&PLACE_ROLES) },
-            15 => Command::SetRoleIn { place, slot, role: *self.0.pick(&PLACE_ROLES) },
+            15 => Command::SetRoleIn { place, slot, role: *self.0.pick(&PLACE_ROLES), terms: self.terms() },
             16 | 17 => Command::ReactivateIn { place, slot },
             18 => Command::DeleteWorkspace { place },
             19 => Command::AllowLeaving { org, allowed: !self.one_in(3) },

@@ -60,6 +60,10 @@ impl Model {
         }
         let Some(key) = self.target(org, slot, no) else { return };
         let state = self.members[&key].state;
+        // R06: whether there is something left to leave or not.
+        if themselves && way != Way::Erase {
+            self.may_leave(key, no);
+        }
         match way {
             Way::Erase => {
                 if state == MemberState::Active && self.bug != Some(Bug::H) {
@@ -76,9 +80,6 @@ impl Model {
             Way::Deactivate | Way::DeactivateIn(_) | Way::Leave | Way::LeaveIn(_) | Way::Remove => {
                 self.not_gone(key, no);
             }
-        }
-        if themselves && self.seat_is_missing(way, key) {
-            self.may_leave(key, no);
         }
         let open = self.open_places(key);
         let cascades = self.bug != Some(Bug::C);
@@ -109,15 +110,12 @@ impl Model {
         if state == MemberState::Active {
             self.succeeding(key, &terms, no);
         }
-        if themselves {
-            self.may_leave(key, no);
-        }
         let gone = whole && state == MemberState::Active;
         let (ends, forgets) = self.block(key, gone, themselves, &closing, &terms, blockers);
         if ends {
             self.end(org);
         } else {
-            self.succeed(key, gone, &closing, &terms, no);
+            self.succeed(actor, key, gone, &closing, &terms, no);
             self.leave(key, way, &closing, whole);
         }
         if self.bug == Some(Bug::G) && gone && !self.belongs_elsewhere(key) {
@@ -129,12 +127,6 @@ impl Model {
         if forgets {
             self.forget(key.slot, self.members[&key].account, true);
         }
-    }
-
-    /// Whether it is about a workspace to which the member does not belong.
-    fn seat_is_missing(&self, way: Way, key: Key) -> bool {
-        let seat = way.place().map(|place| self.seats.get(&(place, key)));
-        seat.is_some_and(|seat| seat.is_none_or(|seat| seat.state == WorkspaceMemberState::Removed))
     }
 
     /// Who may (R04, R05, R07, R08, R61).
@@ -174,7 +166,7 @@ impl Model {
     }
 
     /// R57, R60: who succeeds is another ACTIVE member, no guest, not about to leave.
-    fn succeeding(&self, key: Key, terms: &Terms, no: &mut Refusals) {
+    pub(super) fn succeeding(&self, key: Key, terms: &Terms, no: &mut Refusals) {
         let fits = |one: &Member| one.role != OrganizationRole::Guest && !one.leaving;
         for slot in [terms.owner_successor, terms.successor].into_iter().flatten() {
             if !self.other(key, slot).is_some_and(fits) {
@@ -232,7 +224,15 @@ impl Model {
     }
 
     /// R57, R60: the successors take over.
-    fn succeed(&mut self, key: Key, gone: bool, closing: &[Place], terms: &Terms, no: &mut Refusals) {
+    pub(super) fn succeed(
+        &mut self,
+        actor: Option<Slot>,
+        key: Key,
+        gone: bool,
+        closing: &[Place],
+        terms: &Terms,
+        no: &mut Refusals,
+    ) {
         if let Some(successor) = terms.owner_successor.and_then(|slot| self.key(key.org, slot))
             && gone
             && self.is_last_owner(key)
@@ -242,6 +242,8 @@ impl Model {
         if let Some(successor) = terms.successor.and_then(|slot| self.key(key.org, slot)) {
             for place in closing {
                 if self.is_last_admin(*place, key) {
+                    // R61: as if nobody left.
+                    self.may_manage_in(actor, *place, Some(successor), no);
                     // R11: who was deactivated there comes back by a reactivation alone.
                     let before = self.seats.get(&(*place, successor)).map(|seat| seat.state);
                     if before == Some(WorkspaceMemberState::Deactivated) {

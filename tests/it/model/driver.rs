@@ -279,7 +279,7 @@ impl Driver {
                 };
                 call!(self, MemberServiceClient, add_workspace_member, request).map(drop)
             }
-            Command::SetRoleIn { place, slot, role } => {
+            Command::SetRoleIn { place, slot, role, terms } => {
                 let membership = WorkspaceMember {
                     organization_id: self.names.organization_of(*place),
                     workspace_id: self.names.places[place].clone(),
@@ -290,6 +290,11 @@ impl Driver {
                 let request = UpdateWorkspaceMemberRequest {
                     workspace_member: Some(membership),
                     update_mask: mask(&["role"]),
+                    successor_member_id: terms
+                        .successor
+                        .map(|slot| self.member(PLACES[*place].0, slot))
+                        .unwrap_or_default(),
+                    leave_without_admin: terms.leave_without_admin,
                     acting_account_id,
                     ..Default::default()
                 };

@@ -6,7 +6,7 @@
 use rollcall_client::v1::{MemberState, OrganizationRole, Restore, WorkspaceMemberState, WorkspaceRole};
 
 use super::{
-    commands::{Command, Org, PLACES, Place, Slot},
+    commands::{Command, Org, PLACES, Place, Slot, Terms},
     state::{Bug, Key, Member, Model, Seat, Standing},
 };
 
@@ -66,7 +66,9 @@ impl Model {
                 self.reactivate(actor, (*org, *slot), *restore, places, no);
             }
             Command::AddIn { place, slot, role } => self.add_in(actor, *place, *slot, *role, no),
-            Command::SetRoleIn { place, slot, role } => self.set_role_in(actor, *place, *slot, *role, no),
+            Command::SetRoleIn { place, slot, role, terms } => {
+                self.set_role_in(actor, (*place, *slot), *role, terms, no);
+            }
             Command::ReactivateIn { place, slot } => self.reactivate_in(actor, *place, *slot, no),
             Command::Depart(departure) => self.depart(actor, departure, no),
             // What these do is looked at by who judges a recording.
@@ -369,9 +371,9 @@ impl Model {
     fn set_role_in(
         &mut self,
         actor: Option<Slot>,
-        place: Place,
-        slot: Slot,
+        (place, slot): (Place, Slot),
         role: WorkspaceRole,
+        terms: &Terms,
         no: &mut Refusals,
     ) {
         let org = PLACES[place].0;
@@ -380,7 +382,17 @@ impl Model {
         self.may_manage_in(actor, place, self.key(org, slot), no);
         let Some(key) = self.target(org, slot, no) else { return };
         self.not_gone(key, no);
-        if let Some(seat) = self.seat_in(place, key, no) {
+        let Some(seat) = self.seat_in(place, key, no) else { return };
+        if seat.is_active_admin() && role != WorkspaceRole::Admin {
+            // R57: they leave the workspace as its admin, and stay in it.
+            let terms = Terms { owner_successor: None, ..*terms };
+            self.succeeding(key, &terms, no);
+            if !terms.leave_without_admin && terms.successor.is_none() && self.is_last_admin(place, key) {
+                no.push("LAST_WORKSPACE_ADMIN");
+            }
+            self.succeed(actor, key, false, &[place], &terms, no);
+        }
+        if let Some(seat) = self.seats.get_mut(&(place, key)) {
             seat.role = role;
         }
     }

@@ -179,3 +179,26 @@ async fn r55_r57_the_last_admin_of_a_workspace_goes_as_any_other_guest() {
     becomes(&world, &org, &guest, MemberState::Deactivated).await;
     assert_eq!(world.state_in(&org, &boards, &guest).await, WorkspaceMemberState::Deactivated);
 }
+
+#[tokio::test]
+async fn r55_r57_a_workspace_whose_only_admin_was_an_inactive_guest_is_listed_without_admin() {
+    let world = sweeping().await;
+    let org = world.organization("ada").await;
+    let room = world.workspace(&org, "chat", "room").await;
+    let guest = world.member_as(&org, "guest", Guest).await;
+    world.put_in(&org, &room, &guest, WorkspaceRole::Admin).await;
+    let listed = async || {
+        let request = ListWorkspacesRequest {
+            organization_id: org.id.clone(),
+            filter: "without_admin = true".to_owned(),
+            ..Default::default()
+        };
+        let page = world.organizations().list_workspaces(request).await.expect("a page").into_inner();
+        page.workspaces.into_iter().map(|workspace| workspace.workspace_id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [""; 0]);
+    pass(&world, &guest, 31).await;
+    limit_inactivity(&world, &org, 30).await;
+    becomes(&world, &org, &guest, MemberState::Deactivated).await;
+    assert_eq!(listed().await, [room]);
+}
