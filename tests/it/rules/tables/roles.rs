@@ -112,11 +112,11 @@ MemberService/AddWorkspaceMember workspace_id=$WORKSPACE member_id=$ALOOF role=M
     no no no above no above yes no no   app yes
 MemberService/AddWorkspaceMember workspace_id=$WORKSPACE member_id=$SELF role=MEMBER
     - no no WORKSPACE_MEMBER_EXISTS no WORKSPACE_MEMBER_EXISTS WORKSPACE_MEMBER_EXISTS no -   - -
-MemberService/UpdateWorkspaceMember workspace_member.workspace_id=$WORKSPACE workspace_member.member_id=$BOB workspace_member.role=GUEST update_mask.paths[]=role
+MemberService/UpdateWorkspaceMember workspace_member.workspace_id=$WORKSPACE workspace_member.member_id=$BOB workspace_member.role=GUEST update_mask.paths[]=role leave_without_admin=true
     no no no yes no yes yes no no   app yes
-MemberService/UpdateWorkspaceMember workspace_member.workspace_id=$WORKSPACE workspace_member.member_id=$SECOND workspace_member.role=GUEST update_mask.paths[]=role
+MemberService/UpdateWorkspaceMember workspace_member.workspace_id=$WORKSPACE workspace_member.member_id=$SECOND workspace_member.role=GUEST update_mask.paths[]=role leave_without_admin=true
     no no no above no above yes no no   app yes
-MemberService/UpdateWorkspaceMember workspace_member.workspace_id=$WORKSPACE workspace_member.member_id=$SELF workspace_member.role=GUEST update_mask.paths[]=role
+MemberService/UpdateWorkspaceMember workspace_member.workspace_id=$WORKSPACE workspace_member.member_id=$SELF workspace_member.role=GUEST update_mask.paths[]=role leave_without_admin=true
     - no no yes no yes yes no -   - -
 MemberService/DeactivateWorkspaceMember workspace_id=$WORKSPACE member_id=$BOB departure.leave_without_admin=true
     no no no yes no yes yes no no   app yes
