@@ -33,7 +33,7 @@ const ONE_VERSION: [&str; 9] =
 const NONE_OF: [&str; 7] = ["openssl", "openssl-sys", "native-tls", "ring", "pq-sys", "libpq-sys", "reqwest"];
 
 /// Locked, for every platform together. More is a decision: raise this with the reason in the commit.
-const AT_MOST: usize = 335;
+const AT_MOST: usize = 356;
 
 #[derive(serde::Deserialize)]
 struct Lock {
@@ -77,7 +77,7 @@ fn cargo(arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn packages_come_from_the_registry_or_from_here() {
-    let members: BTreeSet<&str> = ["rollcall", "rollcall-client"].into();
+    let members: BTreeSet<&str> = ["rollcall", "rollcall-client", "rollcall-model"].into();
     let mut registries = BTreeSet::new();
     for Locked { name, version, source } in locked() {
         match source {
