@@ -32,6 +32,8 @@ pub enum Purpose {
     Invitation = 4,
     /// Proof of an erasure.
     Receipt = 5,
+    /// An entry of the ledger of erasures.
+    Erasure = 6,
 }
 
 /// Why a text does not open.
@@ -64,7 +66,15 @@ impl Seal {
 
     /// Seals a payload. The same payload gives the same text as long as the key is the newest.
     pub fn seal(&self, purpose: Purpose, payload: &[u8]) -> String {
-        let (key_id, secret) = &self.keys[self.keys.len() - 1];
+        self.seal_with(&self.keys[self.keys.len() - 1], purpose, payload)
+    }
+
+    /// Seals a payload with the oldest key, which every backup of the store has: for what is applied to a restored one.
+    pub fn seal_for_restore(&self, purpose: Purpose, payload: &[u8]) -> String {
+        self.seal_with(&self.keys[0], purpose, payload)
+    }
+
+    fn seal_with(&self, (key_id, secret): &(u32, Vec<u8>), purpose: Purpose, payload: &[u8]) -> String {
         let mut text = Vec::with_capacity(HEAD + payload.len() + CHECKSUM + MAC);
         text.extend([FORMAT, purpose as u8]);
         text.extend(self.store_id.0.as_bytes());
@@ -183,5 +193,8 @@ mod tests {
         assert_eq!(seal(1).open(Purpose::Cursor, &text), Ok(b"payload".to_vec()));
         assert_ne!(seal(1).seal(Purpose::Cursor, b"payload"), text);
         assert_eq!(seal(1).fingerprint("m", b"p"), old.fingerprint("m", b"p"));
+        // What is sealed for a restore opens there, whatever key came after the backup.
+        let text = seal(1).seal_for_restore(Purpose::Erasure, b"payload");
+        assert_eq!(old.open(Purpose::Erasure, &text), Ok(b"payload".to_vec()));
     }
 }

@@ -16,12 +16,15 @@ use super::{
 };
 
 const EXAMPLES: &str = "\
-The ledger has ids alone. Export it often, to a place that is not restored together with the store:
-after a restore, apply it, before anybody reads.
+The ledger has ids alone, and each entry is sealed with a key that the store and its backups have:
+no other store accepts it, and no changed entry. Export it often, whole, to a place that is not restored
+together with the store: after a restore, apply it, before anybody reads. Then look for organizations
+that have no owner any more, because the one who came after the backup is not in it.
 
 Examples:
   rollcall erasure list -o json > ledger.jsonl
   rollcall erasure apply ledger.jsonl
+  rollcall organization list --filter 'without_owner = true'
   rollcall erasure get RECEIPT";
 
 /// Arguments of `erasure`.
@@ -34,11 +37,11 @@ pub(super) struct ErasureArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the ledger of erasures, the oldest first; as JSON lines it is what `apply` reads
+    /// List the ledger of erasures; as JSON lines it is what `apply` reads
     List(ListArgs),
     /// Erase again what a ledger lists: what is erased already changes nothing
     Apply(ApplyArgs),
-    /// Print what was erased and when, to whoever holds the receipt
+    /// Print what was erased and on which day, to whoever holds the receipt
     Get(GetArgs),
 }
 
@@ -77,6 +80,7 @@ row! {
         account_id: String,
         erased_by: &'static str,
         erase_time: Option<String>,
+        seal: String,
     }
 }
 
@@ -109,6 +113,7 @@ fn row(erasure: v1::Erasure) -> ErasureRow {
         member_id: erasure.member_id,
         tombstone_id: erasure.tombstone_id,
         account_id: erasure.account_id,
+        seal: erasure.seal,
     }
 }
 
@@ -126,6 +131,7 @@ fn entry(line: &str) -> Option<v1::Erasure> {
         account_id: text("account_id")?,
         erased_by: erased_by.into(),
         erase_time,
+        seal: text("seal")?,
     })
 }
 
@@ -208,6 +214,7 @@ mod tests {
             account_id: String::new(),
             erased_by: v1::ErasedBy::Owner.into(),
             erase_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 }),
+            seal: "s".to_owned(),
         };
         let line = serde_json::to_string(&row(erasure.clone())).unwrap();
         assert_eq!(entry(&line), Some(erasure));

@@ -79,8 +79,8 @@ impl Work for AccountChange {
         "UpdateAccount"
     }
 
-    fn expected(&self, id: CommandId) -> RequestSubject {
-        RequestSubject { account_id: Some(self.account), command_id: Some(id), ..RequestSubject::default() }
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject { account_id: Some(self.account), ..RequestSubject::default() }
     }
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
@@ -121,7 +121,8 @@ impl Work for AccountChange {
         };
         let (old, new) = (without(&had, wanted), without(wanted, &had));
         let identities_change = !(old.is_empty() && new.is_empty());
-        let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
+        // No command: it would lead from the account to its members, also after one of them was erased (R46).
+        let subject = self.expected(attempt.command_id);
         if new_email.is_none() && language.is_none() && !identities_change {
             return Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })));
         }
@@ -129,13 +130,13 @@ impl Work for AccountChange {
         if identities_change && !transaction.replace_external_ids(*id, &old, &new).await? {
             return Err(EngineError::ExternalIdTaken);
         }
-        // A REMOVED member's content is still shown under the name, so those who show it are told too.
+        // A REMOVED member's content is still shown under the name, so those who show it are told too. In each organization
+        // by a command of its own, so that nothing links the members later (R46).
         let told =
             [(new_email.is_some(), Reason::ProfileChanged), (identities_change, Reason::ExternalIdsChanged)];
         let reasons: Vec<_> = told.iter().filter(|(told, _)| *told).map(|(_, reason)| *reason).collect();
-        let changes: Vec<_> =
-            members.iter().flat_map(|member| rules::account_changed(member, &reasons)).collect();
-        let subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
+        let tell = |member| rules::account_changed(member, &reasons, CommandId::apart());
+        let changes: Vec<_> = members.iter().flat_map(tell).collect();
         let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
         let account = Some(AccountWrite { id: *id, email: new_email.cloned(), language });
         Ok(Outcome::Done(Box::new(Effects { subject, changes, acting, account, ..Effects::default() })))

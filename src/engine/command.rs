@@ -48,22 +48,22 @@ impl Work for Order {
             Ok(decision) => decision,
             Err(firmness) => return Ok(Outcome::Firmer(firmness)),
         };
-        // Before what goes with the account: the ledger is applied again in the order of its ids, the member with its
-        // tombstone first.
         let mut erasures = erase::erased(&slice.state, &decision.plan.changes, decision.account_deleted);
-        let rest = rest_of_account(transaction, self, &slice, &decision, attempt.command_id).await?;
+        let rest = rest_of_account(transaction, self, &slice, &decision).await?;
         if let Some(wanted) = &self.plan_etag
             && described(transaction, self, &slice, &decision, &rest).await?.etag != *wanted
         {
             return Err(EngineError::PlanChanged);
         }
         let Slice { state, actor, command, .. } = slice;
-        let Decision { plan: Plan { mut changes, blockers }, account_deleted } = decision;
+        let Decision { plan: Plan { changes: own, blockers }, account_deleted } = decision;
         if !blockers.is_empty() {
             return Err(Violation::Blocked(blockers).into());
         }
-        limit::check(transaction, self, &state, &actor, &changes).await?;
-        let mut notices = notices(&state, &changes);
+        limit::check(transaction, self, &state, &actor, &own).await?;
+        let mut notices = if self.again { Vec::new() } else { notices(&state, &own) };
+        let erasure_id = erasures.first().map(|erasure| erasure.id);
+        let mut changes = Vec::new();
         if account_deleted && let Some(account) = account_of(&command, &state) {
             changes.extend(rest.changes);
             erasures.extend(rest.erasures);
@@ -71,9 +71,11 @@ impl Work for Order {
             notices.retain(|notice| notice.to != Recipient::Account(account));
             notices.push(Notice::account_deleted(account));
         }
+        // What is done here comes last: whoever has seen it has seen all of it.
+        changes.extend(own);
         let id = (!changes.is_empty()).then_some(attempt.command_id);
         let mut subject = shown(self, &command, id.or_else(|| revoked_by(&command, &state)));
-        subject.erasure_id = erasures.first().map(|erasure| erasure.id);
+        subject.erasure_id = erasure_id;
         let acting = acting_member(&actor, &command)
             .map_or(Acting::Workload, |member| Acting::Member(self.organization, member));
         let profile = id.and_then(|_| named_member(self, &command, &state));
@@ -106,10 +108,9 @@ pub(super) async fn rest_of_account(
     order: &Order,
     slice: &Slice,
     decision: &Decision,
-    id: CommandId,
 ) -> Result<Rest, EngineError> {
     match account_of(&slice.command, &slice.state).filter(|_| decision.account_deleted) {
-        Some(account) => erase::rest_of_account(transaction, account, order.organization, id).await,
+        Some(account) => erase::rest_of_account(transaction, account, order.organization).await,
         None => Ok(Rest::default()),
     }
 }
@@ -119,7 +120,7 @@ pub(super) fn decided(
     slice: &Slice,
     attempt: &Attempt<'_>,
 ) -> Result<Result<Decision, Firmness>, EngineError> {
-    let Slice { state, actor, command, belongs_elsewhere } = slice;
+    let Slice { state, actor, command, known_elsewhere } = slice;
     check_etag(attempt, command, state)?;
     let plan = match rules::plan(state, actor, command, attempt.command_id) {
         // Only what takes a seat in an organization that limits them pays for the locks that counting needs.
@@ -131,7 +132,10 @@ pub(super) fn decided(
     };
     let account_deleted = match command {
         // R43: with the only organization the account goes too.
-        Command::EraseMember(_) => !plan.changes.is_empty() && !belongs_elsewhere,
+        Command::EraseMember(EraseMember { member, .. }) => {
+            let member = state.members.get(member).filter(|_| !plan.changes.is_empty());
+            member.is_some_and(|member| rules::ends_account(member, actor, *known_elsewhere))
+        }
         _ => plan.changes.iter().any(|change| change.reason == Reason::AccountDeleted),
     };
     Ok(Ok(Decision { plan, account_deleted }))

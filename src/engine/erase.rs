@@ -6,14 +6,14 @@ use futures_util::{future::OptionFuture, join};
 use uuid::Uuid;
 
 use super::{
-    Context, Done, Engine, EngineError, Missing,
+    Context, Done, Engine, EngineError, Missing, Order,
     run::{Attempt, Effects, Outcome, Work},
 };
 use crate::{
     rules::{
         self, ActingMember, Actor, Blocker, Change, Command, Departure, EraseMember, ErasureCause, Notice,
         State, Subject, Violation, decide,
-        ids::{AccountId, CommandId, ErasureId, MemberId, OrganizationId},
+        ids::{AccountId, CommandId, MemberId, OrganizationId},
         roles::{Assignments, ErasedBy, MembershipState},
         state::Member,
         tables::Action,
@@ -21,7 +21,8 @@ use crate::{
     storage::{Acting, Erased, ErasureWrite, Lock, RequestSubject, StorageError, Transaction, Whose},
 };
 
-/// What is erased, and the changes that tell of it.
+/// What is erased, and the changes that tell of it: in each organization a command of its own, so that nobody who sees two
+/// of its tombstones can tell by it that they were one person (R46).
 #[derive(Default)]
 pub(super) struct Rest {
     pub(super) changes: Vec<Change>,
@@ -51,11 +52,13 @@ pub struct Ledger {
 pub enum LedgerSubject {
     /// A member, with what stands for it.
     Member(OrganizationId, MemberId, Uuid),
+    /// An organization.
+    Organization(OrganizationId),
     /// An account.
     Account(AccountId),
 }
 
-/// The entries of the ledger for the members that changes erase. `before` is the slice that they were decided on.
+/// The entries of the ledger for the members that changes erase, then for the organization that they end. `before` is the slice that they were decided on.
 pub(super) fn erased(before: &State, changes: &[Change], with_account: bool) -> Vec<ErasureWrite> {
     let members = changes.iter().filter_map(|change| match &change.subject {
         Subject::Member(member) => Some((member, member.tombstone?)),
@@ -70,9 +73,15 @@ pub(super) fn erased(before: &State, changes: &[Change], with_account: bool) -> 
             tombstone,
             with_account,
         };
-        Some(ErasureWrite { id: ErasureId::generate(), what })
+        Some(ErasureWrite::new(what))
     });
-    entries.collect()
+    let ended = changes.iter().filter_map(|change| match &change.subject {
+        Subject::Organization(organization) if organization.is_deleted() => {
+            Some(ErasureWrite::new(Erased::Organization(organization.id)))
+        }
+        _ => None,
+    });
+    entries.chain(ended).collect()
 }
 
 /// What else goes when an account is deleted, which this transaction holds for itself: what is left of it in organizations
@@ -81,13 +90,12 @@ pub(super) async fn rest_of_account(
     transaction: &Transaction,
     account: AccountId,
     but: OrganizationId,
-    command_id: CommandId,
 ) -> Result<Rest, EngineError> {
     let mut rest = Rest::default();
     let members = transaction.members_of_account(account).await?;
     for member in members.into_iter().filter(|member| member.organization_id != but) {
         let command = erasure(&member, ErasureCause::Ledger(ErasedBy::Account), Departure::default());
-        rest.add(transaction, member, &Actor::Workload, command, command_id).await?;
+        rest.add(transaction, member, &Actor::Workload, command).await?;
     }
     rest.end_account(account, ErasedBy::Account);
     Ok(rest)
@@ -111,14 +119,13 @@ impl Rest {
         member: Member,
         actor: &Actor,
         command: Command,
-        command_id: CommandId,
     ) -> Result<Vec<Blocker>, EngineError> {
         let ends = match &command {
             Command::EraseMember(erasure) => erasure.departure.acknowledge_organization_deletion,
             _ => false,
         };
         let state = slice(transaction, member, ends).await?;
-        match decide(&state, actor, &command, command_id) {
+        match decide(&state, actor, &command, CommandId::apart()) {
             Ok(changes) => {
                 self.erasures.extend(erased(&state, &changes, false));
                 self.changes.extend(changes);
@@ -130,8 +137,7 @@ impl Rest {
     }
 
     fn end_account(&mut self, account: AccountId, erased_by: ErasedBy) {
-        let what = Erased::Account { account, erased_by };
-        self.erasures.push(ErasureWrite { id: ErasureId::generate(), what });
+        self.erasures.push(ErasureWrite::new(Erased::Account { account, erased_by }));
     }
 }
 
@@ -179,7 +185,22 @@ impl Engine {
 
     /// Applies an entry of the ledger again.
     pub async fn reapply_erasure(&self, context: Context, ledger: Ledger) -> Result<Done, EngineError> {
-        self.run(context, ledger).await
+        rules::permit_account(Action::CreateAccount, context.acting, None)?;
+        let LedgerSubject::Organization(organization) = ledger.what else {
+            return self.run(context, ledger).await;
+        };
+        let command = Command::DeleteOrganization { confirmed: true };
+        let order = Order { again: true, ..Order::new(organization, command) };
+        match self.run(context, order).await {
+            // It came into being after the backup.
+            Err(EngineError::Missing(Missing::Organization(_))) => Ok(Done {
+                subject: RequestSubject::default(),
+                last: None,
+                committed: tokio::time::Instant::now(),
+                validated: false,
+            }),
+            done => done,
+        }
     }
 }
 
@@ -188,8 +209,9 @@ impl Work for AccountDeletion {
         "DeleteAccount"
     }
 
-    fn expected(&self, id: CommandId) -> RequestSubject {
-        RequestSubject { account_id: Some(self.account), command_id: Some(id), ..RequestSubject::default() }
+    /// No command: it would lead from the account to what is left of it.
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject { account_id: Some(self.account), ..RequestSubject::default() }
     }
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
@@ -203,7 +225,7 @@ impl Work for AccountDeletion {
         if !opened? {
             return Ok(Outcome::Repeated);
         }
-        let subject = RequestSubject { command_id: None, ..self.expected(attempt.command_id) };
+        let mut subject = self.expected(attempt.command_id);
         if found?.is_none() {
             // Deleted already: nothing to do. Never there: nothing to say.
             return if known? {
@@ -239,14 +261,13 @@ impl Work for AccountDeletion {
                 },
             };
             let command = erasure(&member, ErasureCause::Account, departure.clone());
-            blockers.extend(rest.add(transaction, member, &actor, command, attempt.command_id).await?);
+            blockers.extend(rest.add(transaction, member, &actor, command).await?);
         }
         if !blockers.is_empty() {
             return Err(Violation::Blocked(blockers).into());
         }
         rest.end_account(*account, ErasedBy::Account);
         let Rest { changes, erasures } = rest;
-        let mut subject = if changes.is_empty() { subject } else { self.expected(attempt.command_id) };
         subject.erasure_id = erasures.last().map(|erasure| erasure.id);
         let acting = if acting.is_some() { Acting::Themselves } else { Acting::Workload };
         let notices = vec![Notice::account_deleted(*account)];
@@ -260,12 +281,11 @@ impl Work for Ledger {
         "ReapplyErasure"
     }
 
-    fn expected(&self, id: CommandId) -> RequestSubject {
-        RequestSubject { command_id: Some(id), ..RequestSubject::default() }
+    fn expected(&self, _: CommandId) -> RequestSubject {
+        RequestSubject::default()
     }
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
-        rules::permit_account(Action::CreateAccount, attempt.context.acting, None)?;
         if !transaction.open(attempt.claim()).await? {
             return Ok(Outcome::Repeated);
         }
@@ -274,6 +294,8 @@ impl Work for Ledger {
             LedgerSubject::Member(organization, member, _) => {
                 transaction.account_of(organization, member).await?
             }
+            // A command of its own: see `Engine::reapply_erasure`.
+            LedgerSubject::Organization(_) => None,
         };
         let found = match account {
             Some(account) => transaction.account(account, Lock::Update).await?.map(|_| account),
@@ -295,14 +317,13 @@ impl Work for Ledger {
                     erasure.tombstone = tombstone;
                 }
             }
-            rest.add(transaction, member, &Actor::Workload, command, attempt.command_id).await?;
+            rest.add(transaction, member, &Actor::Workload, command).await?;
         }
         if let LedgerSubject::Account(account) = self.what {
             rest.end_account(account, self.erased_by);
         }
         let Rest { changes, erasures } = rest;
         let subject = RequestSubject {
-            command_id: (!changes.is_empty()).then_some(attempt.command_id),
             erasure_id: erasures.last().map(|erasure| erasure.id),
             ..RequestSubject::default()
         };

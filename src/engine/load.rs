@@ -53,8 +53,8 @@ pub(super) struct Slice {
     pub(super) actor: Actor,
     /// The command, with the id of the member whom the account has already (AddMember).
     pub(super) command: Command,
-    /// Whether the member who is to be erased belongs to another organization (R43).
-    pub(super) belongs_elsewhere: bool,
+    /// Whether the member who is to be erased has something left in another organization (R43).
+    pub(super) known_elsewhere: bool,
 }
 
 /// What is locked and loaded, and for whom.
@@ -205,9 +205,9 @@ pub(super) async fn load(
         return Ok(Loaded::Firmer(Firmness::Alone));
     }
     compare_profile(order, &mut command, read.display_name.as_deref());
-    let belongs_elsewhere = read.belongs_elsewhere;
+    let known_elsewhere = read.known_elsewhere;
     let (state, actor) = plan.slice(about, locked, read)?;
-    Ok(Loaded::Slice(Box::new(Slice { state, actor, command, belongs_elsewhere })))
+    Ok(Loaded::Slice(Box::new(Slice { state, actor, command, known_elsewhere })))
 }
 
 /// Loads what a new organization needs.
@@ -235,7 +235,7 @@ async fn load_new(
         state: State::default(),
         actor,
         command: order.command.clone(),
-        belongs_elsewhere: false,
+        known_elsewhere: false,
     })))
 }
 

@@ -96,12 +96,14 @@ pub struct Order {
     pub plan_etag: Option<String>,
     /// Whether the acting person may end more memberships than the limit of an hour allows.
     pub exceed_limit: bool,
+    /// Whether it was done before, in a store that was restored from before that: nobody is told again.
+    pub again: bool,
 }
 
 impl Order {
     /// A command and nothing besides.
     pub fn new(organization: OrganizationId, command: Command) -> Self {
-        Self { organization, command, display_name: None, plan_etag: None, exceed_limit: false }
+        Self { organization, command, display_name: None, plan_etag: None, exceed_limit: false, again: false }
     }
 }
 
@@ -110,6 +112,9 @@ impl Order {
 pub struct Done {
     /// What the answer shows.
     pub subject: RequestSubject,
+    /// The last command that it was, where it changed something just now. Of a write that reaches several organizations it
+    /// is recorded nowhere: it would lead from an account to what is left of it (R46).
+    pub last: Option<CommandId>,
     /// When it was known to be committed: a mark that began later covers it.
     pub committed: tokio::time::Instant,
     /// Whether everything was checked and nothing changed, as was asked.
@@ -119,7 +124,7 @@ pub struct Done {
 impl Done {
     /// The command whose changes the caller may want to wait for. None: nothing changed.
     pub fn command_id(&self) -> Option<CommandId> {
-        self.subject.command_id
+        self.last.or(self.subject.command_id)
     }
 }
 

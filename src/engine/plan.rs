@@ -48,7 +48,7 @@ struct Etag(String);
 
 impl Etag {
     fn add(&mut self, change: &Change) {
-        let Change { subject, reason, handover_to, assignments, apps: _ } = change;
+        let Change { subject, reason, handover_to, assignments, apps: _, command: _ } = change;
         let (ids, state, role, returns) = match subject {
             Subject::Organization(organization) => {
                 (vec![organization.id.0], organization.state.as_str(), None, None)
@@ -122,7 +122,7 @@ async fn planned(
         Ok(decided) => decided,
         Err(firmness) => return Ok(Err(firmness)),
     };
-    let rest = rest_of_account(transaction, order, &slice, &decided, attempt.command_id).await?;
+    let rest = rest_of_account(transaction, order, &slice, &decided).await?;
     described(transaction, order, &slice, &decided, &rest).await.map(Ok)
 }
 

@@ -45,14 +45,22 @@ impl Work for Reminder {
 
     async fn apply(&self, transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Outcome, EngineError> {
         let Self { organization, member } = *self;
-        let (opened, marked) =
-            join!(transaction.open(attempt.claim()), transaction.mark_reminded(organization, member));
+        let (opened, held, marked, administrators) = join!(
+            transaction.open(attempt.claim()),
+            transaction.lock_administrators(organization),
+            transaction.mark_reminded(organization, member),
+            transaction.administrators(organization),
+        );
         if !opened? {
             return Ok(Outcome::Repeated);
         }
+        let (held, administrators) = (held?, administrators?);
         let effects = if marked? {
             let subject = RequestSubject { member_id: Some(member), ..RequestSubject::default() };
-            Effects { subject, notices: vec![Notice::return_due(organization, member)], ..Effects::default() }
+            // Of who is both, nobody is erased before this has committed, and every later erasure drops the mail.
+            let notices = held.intersection(&administrators);
+            let notices = notices.map(|to| Notice::return_due(organization, member, *to)).collect();
+            Effects { subject, notices, ..Effects::default() }
         } else {
             Effects::default()
         };

@@ -212,13 +212,14 @@ impl Engine {
                     transaction.rollback().await;
                     Ok(Done {
                         subject: RequestSubject::default(),
+                        last: None,
                         committed: Instant::now(),
                         validated: true,
                     })
                 }
                 Ok(Decided::Write(transaction, effects)) => write(*transaction, &attempt, *effects).await,
                 Ok(Decided::Repeated(subject)) => {
-                    Ok(Done { subject, committed: Instant::now(), validated: false })
+                    Ok(Done { subject, last: None, committed: Instant::now(), validated: false })
                 }
                 Ok(Decided::Firmer(firmer)) => {
                     firmness = firmer;
@@ -269,7 +270,7 @@ async fn write(
     effects: Effects,
 ) -> Result<Done, EngineError> {
     let Effects { subject, changes, acting, profile, account, notices, erasures, invitation } = effects;
-    let command_id = subject.command_id.filter(|_| !changes.is_empty());
+    let last = changes.last().map(|change| change.command);
     let caller = &attempt.context.caller;
     let writes = Writes {
         notices: &notices,
@@ -283,14 +284,14 @@ async fn write(
         }),
         invitation: invitation.as_ref(),
         completed: attempt.claim().filter(|_| subject != attempt.expected).map(|claim| (claim, &subject)),
-        origin: command_id.map(|command_id| ChangeOrigin { command_id, caller: caller.clone(), acting }),
+        origin: last.map(|_| ChangeOrigin { caller: caller.clone(), acting }),
     };
     transaction.write_and_commit(writes).await?;
     let committed = Instant::now();
-    if let Some(command_id) = command_id {
+    if let Some(command_id) = last {
         tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
-    Ok(Done { subject, committed, validated: false })
+    Ok(Done { subject, last, committed, validated: false })
 }
 
 /// Whether the earlier write under the request id was this same one.

@@ -83,7 +83,7 @@ pub(super) fn account(read: AccountRead) -> proto::Account {
     }
 }
 
-/// An entry of the ledger of erasures.
+/// An entry of the ledger of erasures, before it is sealed.
 pub(super) fn erasure(row: ErasureRow) -> proto::Erasure {
     let text = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
     proto::Erasure {
@@ -94,6 +94,7 @@ pub(super) fn erasure(row: ErasureRow) -> proto::Erasure {
         account_id: text(row.account_id),
         erased_by: erased_by(&row.erased_by).into(),
         erase_time: time(row.erase_time),
+        seal: String::new(),
     }
 }
 

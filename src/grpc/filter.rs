@@ -344,9 +344,11 @@ pub(super) fn workspaces(text: &str) -> Result<WorkspaceFilter, Status> {
 /// The filter of ListOrganizations.
 pub(super) fn organizations(text: &str) -> Result<OrganizationFilter, Status> {
     let mut filter = OrganizationFilter::default();
-    for one in restrictions(text, &["state", "contract_id"], &[])? {
+    for one in restrictions(text, &["state", "contract_id", "without_owner"], &[])? {
         if one.name == "state" {
             filter.state = Some(one.value("ACTIVE or DELETED", OrganizationState::from_word)?);
+        } else if one.name == "without_owner" {
+            filter.without_owner = Some(one.truth()?);
         } else {
             filter.contract = Some(one.value("the id of a contract", |text| text.parse().ok())?);
         }

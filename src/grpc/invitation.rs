@@ -112,6 +112,22 @@ impl Services {
         Err(status::not_found(ErrorReason::InvitationNotFound, "invitation", id))
     }
 
+    /// The same with its secret, which gives all that the invitation does: so it is shown to a workload as itself, and
+    /// where that acts for a person, to one who may manage the whole invitation. The mail brings it in any case.
+    async fn invitation_and_secret(
+        &self,
+        organization: OrganizationId,
+        done: &Done,
+        acting: Option<AccountId>,
+    ) -> Result<(Option<Invitation>, String), Status> {
+        let (invitation, secret) = self.invitation_of(organization, done).await?;
+        let (Some(account), Some(id)) = (acting, done.subject.invitation_id) else {
+            return Ok((invitation, secret));
+        };
+        let whole = self.engine.database().manages_whole_invitation(organization, id, account).await;
+        Ok((invitation, if whole.map_err(status::storage)? { secret } else { String::new() }))
+    }
+
     /// The invitation that a write shows, with its secret.
     async fn invitation_of(
         &self,
@@ -195,8 +211,9 @@ impl InvitationService for Services {
         };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
         unless_validated!(done);
+        let acting = parse::optional("acting_account_id", &message.acting_account_id)?;
         let ((invitation, secret), token) =
-            try_join!(self.invitation_of(organization, &done), self.token(&done))?;
+            try_join!(self.invitation_and_secret(organization, &done, acting), self.token(&done))?;
         Ok(Response::new(CreateInvitationResponse { invitation, secret, token }))
     }
 
@@ -296,8 +313,9 @@ impl InvitationService for Services {
         let order = InvitationOrder { organization, invitation, command: InvitationCommand::Resend, sending };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
         unless_validated!(done);
+        let acting = parse::optional("acting_account_id", &message.acting_account_id)?;
         let ((invitation, secret), token) =
-            try_join!(self.invitation_of(organization, &done), self.token(&done))?;
+            try_join!(self.invitation_and_secret(organization, &done, acting), self.token(&done))?;
         Ok(Response::new(ResendInvitationResponse { invitation, secret, token }))
     }
 

@@ -8,8 +8,8 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{
-    Services, activity, convert, departure, erasure, filter, invitation::merged, parse, status,
-    status::Terms, unless_validated,
+    Services, activity, convert, departure, filter, invitation::merged, parse, status, status::Terms,
+    unless_validated,
 };
 use crate::{
     engine::{EngineError, Order},
@@ -327,13 +327,14 @@ impl MemberService for Services {
         request: Request<ListErasuresRequest>,
     ) -> Result<Response<ListErasuresResponse>, Status> {
         let message = request.get_ref();
+        self.not_for_apps(&request).await?;
         let page = self.page(message.page_size, &message.page_token, &["erasures"])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let rows = self.engine.database().erasures(after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.erasure_id.to_string());
-        let erasures = rows.into_iter().map(convert::erasure).collect();
+        let erasures = rows.into_iter().map(|row| self.ledger_entry(row)).collect();
         Ok(Response::new(ListErasuresResponse { erasures, next_page_token }))
     }
 
@@ -342,10 +343,11 @@ impl MemberService for Services {
         request: Request<ReapplyErasureRequest>,
     ) -> Result<Response<ReapplyErasureResponse>, Status> {
         let message = request.get_ref();
-        let ledger = erasure::ledger(message.erasure.as_ref())?;
+        self.not_for_apps(&request).await?;
         let context = self
             .context("ReapplyErasure", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
+        let ledger = self.ledger(message.erasure.as_ref())?;
         let done = self.engine.reapply_erasure(context, ledger).await.map_err(status::engine)?;
         unless_validated!(done);
         let token = self.token(&done).await?;

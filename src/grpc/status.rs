@@ -17,7 +17,7 @@ use crate::{
     proto::ErrorReason,
     rules::{
         Violation,
-        ids::{ContractId, Malformed, SubscriptionId},
+        ids::{AppName, ContractId, Malformed, SubscriptionId},
         invitations::InvitationBound,
         roles::InvitationState,
         seats::SeatsOf,
@@ -103,6 +103,18 @@ pub(super) fn unconfirmed() -> Status {
 /// A receipt does not open.
 pub(super) fn receipt_invalid() -> Status {
     bad_field(ErrorReason::ReceiptInvalid, "receipt", "is damaged or made up".to_owned())
+}
+
+/// An entry of the ledger is not one that this store sealed.
+pub(super) fn erasure_invalid() -> Status {
+    let problem = "is not of an entry of this store's ledger, or not of this one".to_owned();
+    bad_field(ErrorReason::ErasureInvalid, "erasure.seal", problem)
+}
+
+/// What is for no app was asked for by one (R15).
+pub(super) fn caller_is_app(app: &AppName) -> Status {
+    let message = "the ledger of erasures is not for apps";
+    Problem::new(Code::PermissionDenied, ErrorReason::CallerIsApp, message).about("app", app).status()
 }
 
 /// A field is missing or malformed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ids::{AppName, MemberId, OrganizationId},
+    ids::{AppName, CommandId, MemberId, OrganizationId},
     roles::{Assignments, words},
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
@@ -110,6 +110,8 @@ pub struct Change {
     pub subject: Subject,
     /// Why.
     pub reason: Reason,
+    /// The command that made it. A write that reaches several organizations is a command of its own in each (R46).
+    pub command: CommandId,
     /// The apps whose scope the change is in. Empty: no app is told (a member who is in no workspace).
     pub apps: BTreeSet<AppName>,
     /// Of a departure: who takes over what is assigned to the member (R58).

@@ -117,12 +117,13 @@ pub fn permit_account(
 }
 
 /// The changes that tell of a member what changed of the account (R23), one for each reason. What it is now is in no change.
-pub fn account_changed(member: &Member, reasons: &[Reason]) -> Vec<Change> {
+pub fn account_changed(member: &Member, reasons: &[Reason], command: CommandId) -> Vec<Change> {
     let versions = member.version + 1..;
     let change = |(version, reason): (i64, &Reason)| Change {
         apps: member.apps.clone(),
         subject: Subject::Member(Member { version, ..member.clone() }),
         reason: *reason,
+        command,
         handover_to: None,
         assignments: None,
     };

@@ -48,7 +48,8 @@ impl<'a> Draft<'a> {
 
     /// Records a change. The version of the subject was counted up by the caller.
     pub(super) fn push(&mut self, subject: Subject, reason: Reason, apps: BTreeSet<AppName>) {
-        let change = Change { subject, reason, apps, handover_to: None, assignments: None };
+        let change =
+            Change { subject, reason, command: self.command, apps, handover_to: None, assignments: None };
         self.state.apply(&change);
         self.changes.push(change);
     }

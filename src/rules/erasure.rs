@@ -2,7 +2,7 @@
 
 use super::{
     change::Reason,
-    command::{EraseMember, ErasureCause},
+    command::{Actor, EraseMember, ErasureCause},
     departure::{Departure, Reach},
     draft::Draft,
     ids::MemberId,
@@ -72,6 +72,13 @@ pub(super) fn ends_more(
         erase(draft, member, tombstone, Reason::AccountDeleted)?;
     }
     Ok(draft.account_ends || draft.organization_ends)
+}
+
+/// R43: whether the account ends with the erasure of a member. Not where something of it is left in another organization,
+/// a REMOVED member included, whose content can still be linked to it (R29). And not where the person has agreed to nothing:
+/// or whoever owns an organization could end the account of anybody, by adding and erasing them.
+pub fn ends_account(member: &Member, actor: &Actor, known_elsewhere: bool) -> bool {
+    !known_elsewhere && (member.vouched || *actor == Actor::Workload)
 }
 
 /// Out of everything, for good, with a tombstone in place of the person.

@@ -83,6 +83,36 @@ uuid_id!(/** The id of a change. */ ChangeId);
 uuid_id!(/** The id of a contract: of organizations that share seats. */ ContractId);
 uuid_id!(/** The id of an invitation, and of the member who is new by accepting it. */ InvitationId);
 uuid_id!(/** The id of an entry of the ledger of erasures. */ ErasureId);
+
+impl CommandId {
+    /// A new id that shows nothing of what was made before and after it: for one of several commands that one write gives
+    /// in several organizations (R46).
+    pub fn apart() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl ErasureId {
+    /// A new id, random, so that the order of the ledger links no entries (R46), but for its beginning: entries about
+    /// members come first, then organizations, then accounts. Applied in this order members have their tombstones again
+    /// before the account that they were of ends.
+    pub fn in_ledger(kind: LedgerKind) -> Self {
+        let mut bytes = *Uuid::new_v4().as_bytes();
+        bytes[0] = bytes[0] & 0x3f | kind as u8;
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+/// What an entry of the ledger is about: the beginning of its id. An earlier version gave UUIDv7, which begin lower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerKind {
+    /// A member.
+    Member = 0x40,
+    /// An organization.
+    Organization = 0x80,
+    /// An account.
+    Account = 0xc0,
+}
 uuid_id!(/** The id of a subscription. */ SubscriptionId);
 uuid_id!(/** The id of a store: of one database with one log. */ StoreId);
 uuid_id!(/** What makes a write safe to repeat (AIP-155). */ RequestId);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     change::Reason,
-    command::Restore,
+    command::{Actor, Restore},
     departure::{Departure, Reach},
     draft::Draft,
     erasure,
@@ -64,13 +64,19 @@ pub(super) fn enter(
         revoked_by: None,
         leaving: false,
         return_time: None,
+        vouched: false,
         tombstone: None,
         apps: BTreeSet::new(),
         version: 0,
     });
+    let vouched = member.vouched
+        || match draft.actor {
+            Actor::Workload => true,
+            Actor::Person { account, .. } => *account == account_id,
+        };
     // Who returns starts anew, without what was announced before they left (R59).
     let state = MembershipState::Active;
-    draft.push_member(Member { role, state, revoked_by: None, leaving: false, ..member }, reason);
+    draft.push_member(Member { role, state, revoked_by: None, leaving: false, vouched, ..member }, reason);
     Ok(())
 }
 

@@ -25,7 +25,7 @@
 //! - R35, R48 an ACTIVE member holds a seat, free with the access: [`seats`].
 //! - R37 who is deactivated by others keeps the account. R36, R38, R39 leaving the only organization ends the
 //!   account, and only with an acknowledgement: else [`Blocker::OnlyOrganization`].
-//! - R41 to R43 who is DEACTIVATED or REMOVED can be erased by an owner. R44 to R46 content stays, under a random tombstone.
+//! - R41 to R43 who is DEACTIVATED or REMOVED can be erased by an owner, and when the account goes too: [`ends_account`]. R44 to R46 content stays, under a random tombstone.
 //! - R47 to R51: who is erased is in no list, is told at the address that is then gone, and comes back as somebody new.
 //! - R55, R56, R59 what time does: inactive guests, planned returns, who is to leave.
 //! - R57 a workspace keeps an ACTIVE admin: a successor, or an explicit decision otherwise. R58 who takes over is named in
@@ -61,6 +61,7 @@ pub use command::{
 };
 pub use decide::{MAX_CHANGES, Plan, account_changed, decide, permit_account, plan};
 pub use departure::{Blocker, Departure};
+pub use erasure::ends_account;
 pub use invitations::{InvitationCommand, decide_invitation};
 pub use notices::{MailKind, Notice, Recipient, notices};
 pub use state::State;

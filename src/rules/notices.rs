@@ -59,8 +59,6 @@ pub enum Recipient {
     /// To the address that the account has before the command: the command may be what erases it (R49). An account without
     /// one gets no mail.
     Account(AccountId),
-    /// To the ACTIVE owners and admins of the notice's organization, as they are before the command.
-    Administrators,
     /// To an address that was invited.
     Address(Email, Language),
 }
@@ -87,11 +85,11 @@ impl Notice {
     }
 
     /// To the owners and admins: this member was planned to return by now (R56).
-    pub fn return_due(organization: OrganizationId, member: MemberId) -> Self {
+    pub fn return_due(organization: OrganizationId, member: MemberId, to: AccountId) -> Self {
         Self {
             organization: Some(organization),
             member: Some(member),
-            ..Self::new(MailKind::ReturnDue, Recipient::Administrators)
+            ..Self::new(MailKind::ReturnDue, Recipient::Account(to))
         }
     }
 

@@ -65,6 +65,7 @@ pub(super) fn create(draft: &mut Draft<'_>, command: &CreateOrganization) -> Res
         revoked_by: None,
         leaving: false,
         return_time: None,
+        vouched: true,
         tombstone: None,
         apps: if *owner_joins { apps } else { BTreeSet::new() },
         version: 0,

@@ -121,6 +121,9 @@ pub struct Member {
     pub leaving: bool,
     /// When a DEACTIVATED member is planned to return (R56).
     pub return_time: Option<Moment>,
+    /// Whether the person agreed to belong, or a workload as itself said that they do. Whom another person added has
+    /// agreed to nothing (R43).
+    pub vouched: bool,
     /// What stands for the member. None: not ERASED.
     pub tombstone: Option<Tombstone>,
     /// The apps in which the member has or had a workspace membership: whose scope the member is in.

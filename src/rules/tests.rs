@@ -101,6 +101,7 @@ fn put_member(state: &mut State, id: MemberId, role: OrganizationRole, standing:
             revoked_by: (!active).then_some(EARLIER),
             leaving: false,
             return_time: None,
+            vouched: true,
             tombstone: None,
             apps: BTreeSet::new(),
             version: 1,

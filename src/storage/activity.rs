@@ -2,6 +2,8 @@
 //!
 //! Activity has a table of its own. It is reported often, so it holds up no command but erasing, and makes no change of the log.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use diesel::{QueryableByName, sql_types};
 use diesel_async::RunQueryDsl as _;
@@ -15,7 +17,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::rules::{
-    ids::{CallerName, MemberId, OrganizationId},
+    ids::{AccountId, CallerName, MemberId, OrganizationId},
     state::Moment,
 };
 
@@ -156,7 +158,59 @@ impl Text for MarkReminded {
           AND current_setting('rollcall.begun', true) = 'yes'";
 }
 
+/// Holds the accounts of those who are ACTIVE owners and admins: a mail to them must not come after what erases them.
+struct LockAdministrators;
+
+impl Text for LockAdministrators {
+    const SQL: &'static str = "
+        SELECT a.account_id FROM accounts a
+        WHERE a.account_id IN (SELECT m.account_id FROM members m WHERE m.organization_id = $1
+                               AND m.role IN ('OWNER', 'ADMIN') AND m.state = 'ACTIVE')
+        ORDER BY a.account_id FOR SHARE";
+}
+
+/// Those who are that now. Behind the lock it sees whom an erasure took away meanwhile.
+struct Administrators;
+
+impl Text for Administrators {
+    const SQL: &'static str = "
+        SELECT m.account_id FROM members m
+        WHERE m.organization_id = $1 AND m.role IN ('OWNER', 'ADMIN') AND m.state = 'ACTIVE'";
+}
+
+#[derive(QueryableByName)]
+struct AdministratorRow {
+    #[diesel(sql_type = sql_types::Uuid)]
+    account_id: Uuid,
+}
+
 impl Transaction {
+    /// Locks the accounts of the ACTIVE owners and admins of an organization. Accounts come first in the order of the
+    /// locks.
+    pub async fn lock_administrators(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<BTreeSet<AccountId>, StorageError> {
+        self.accounts_by::<LockAdministrators>(organization).await
+    }
+
+    /// The accounts of the ACTIVE owners and admins of an organization.
+    pub async fn administrators(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<BTreeSet<AccountId>, StorageError> {
+        self.accounts_by::<Administrators>(organization).await
+    }
+
+    async fn accounts_by<T: Text>(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<BTreeSet<AccountId>, StorageError> {
+        let query = prepared::<T, _>(|sql| sql.bind::<sql_types::Uuid, _>(organization.0));
+        let rows: Vec<AdministratorRow> = query.load(&mut self.connection()).await?;
+        Ok(rows.into_iter().map(|row| AccountId(row.account_id)).collect())
+    }
+
     /// The moments of a member, behind the member's lock.
     pub async fn member_times(
         &self,

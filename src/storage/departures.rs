@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Database,
+    apart::Apart,
     error::StorageError,
     log::ChangeOrigin,
     prepared::{Text, prepared},
@@ -31,7 +32,7 @@ fn candidates(changes: &[Change]) -> Vec<&Change> {
     cut.collect()
 }
 
-/// $1 command, $2 caller, then a row for each candidate. Runs before the members are written: a departure is of who has
+/// $1 caller, then a row for each candidate. Runs before the members are written: a departure is of who has
 /// access until now. A seat shared by organizations of a contract becomes free with the last of those in which the
 /// person is ACTIVE; where one command ends several, with the last one of them.
 struct WriteDepartures;
@@ -39,16 +40,17 @@ struct WriteDepartures;
 impl Text for WriteDepartures {
     const SQL: &'static str = "
         WITH leaving AS (
-            SELECT m.organization_id, m.member_id, m.account_id, o.contract_id, t.reason, t.acting_member_id,
-                   t.handover_to_member_id
-            FROM unnest($3, $4, $5, $6, $7)
-                AS t (organization_id, member_id, reason, acting_member_id, handover_to_member_id)
+            SELECT m.organization_id, m.member_id, m.account_id, o.contract_id, t.command_id, t.reason,
+                   t.acting_member_id, t.handover_to_member_id, t.earlier
+            FROM unnest($2, $3, $4, $5, $6, $7, $8)
+                AS t (organization_id, member_id, command_id, reason, acting_member_id, handover_to_member_id, earlier)
             JOIN members m ON m.organization_id = t.organization_id AND m.member_id = t.member_id AND m.state = 'ACTIVE'
             JOIN organizations o ON o.organization_id = t.organization_id
         )
         INSERT INTO departures (organization_id, command_id, member_id, reason, caller, acting_member_id,
-                                handover_to_member_id, seats_freed)
-        SELECT l.organization_id, $1, l.member_id, l.reason, $2, l.acting_member_id, l.handover_to_member_id,
+                                handover_to_member_id, depart_time, seats_freed)
+        SELECT l.organization_id, l.command_id, l.member_id, l.reason, $1, l.acting_member_id,
+               l.handover_to_member_id, now() - l.earlier * interval '1 microsecond',
                CASE WHEN EXISTS (
                    SELECT FROM members other JOIN organizations o ON o.organization_id = other.organization_id
                    WHERE other.account_id = l.account_id AND other.state = 'ACTIVE' AND o.contract_id = l.contract_id
@@ -69,29 +71,34 @@ impl Transaction {
         &'a self,
         changes: &[Change],
         origin: Option<&'a ChangeOrigin>,
+        apart: &Apart,
     ) -> Option<impl Future<Output = Result<(), StorageError>> + use<'a>> {
         let (changes, origin) = (candidates(changes), origin?);
         let (mut organizations, mut members, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut acting, mut handovers) = (Vec::new(), Vec::new());
+        let (mut commands, mut acting, mut handovers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut earlier = Vec::new();
         for change in &changes {
             let Subject::Member(member) = &change.subject else { continue };
             organizations.push(member.organization_id.0);
             members.push(member.id.0);
+            commands.push(change.command.0);
             reasons.push(change.reason.as_str());
             acting.push(origin.acting.within(&change.subject).map(|member| member.0));
             handovers.push(change.handover_to.map(|member| member.0));
+            earlier.push(apart.earlier(member.organization_id.0));
         }
         if members.is_empty() {
             return None;
         }
         let query = prepared::<WriteDepartures, _>(|sql| {
-            sql.bind::<sql_types::Uuid, _>(origin.command_id.0)
-                .bind::<sql_types::Text, _>(origin.caller.as_str())
+            sql.bind::<sql_types::Text, _>(origin.caller.as_str())
                 .bind::<Uuids, _>(organizations)
                 .bind::<Uuids, _>(members)
+                .bind::<Uuids, _>(commands)
                 .bind::<sql_types::Array<sql_types::Text>, _>(reasons)
                 .bind::<OptionalUuids, _>(acting)
                 .bind::<OptionalUuids, _>(handovers)
+                .bind::<sql_types::Array<sql_types::BigInt>, _>(earlier)
         });
         Some(async move {
             query.execute(&mut self.connection()).await?;

@@ -1,7 +1,7 @@
 //! What an erasure takes out of the rows, and the ledger of what was erased.
 //!
 //! Each entry is one statement that deletes and writes down how much it deleted. An entry about an account and those about
-//! its members have nothing in common but their time, so that the ledger does not link what it keeps apart (R46).
+//! its members have nothing in common but the day, so that the ledger does not link what it keeps apart (R46).
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -19,7 +19,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::rules::{
-    ids::{AccountId, ErasureId, MemberId, OrganizationId},
+    ids::{AccountId, ErasureId, LedgerKind, MemberId, OrganizationId},
     roles::{ErasedBy, MembershipState},
     state::Tombstone,
 };
@@ -40,6 +40,8 @@ pub enum Erased {
         /// Whether the account ends with it: its address and external ids are counted here too.
         with_account: bool,
     },
+    /// What a DELETED organization kept besides its rows: the names of its members, the invited addresses.
+    Organization(OrganizationId),
     /// An account.
     Account {
         /// The account.
@@ -58,6 +60,18 @@ pub struct ErasureWrite {
     pub what: Erased,
 }
 
+impl ErasureWrite {
+    /// A new entry.
+    pub fn new(what: Erased) -> Self {
+        let kind = match what {
+            Erased::Member { .. } => LedgerKind::Member,
+            Erased::Organization(_) => LedgerKind::Organization,
+            Erased::Account { .. } => LedgerKind::Account,
+        };
+        Self { id: ErasureId::in_ledger(kind), what }
+    }
+}
+
 /// $1 the entry, $2 organization, $3 member, $4 tombstone, $5 by whom, $6 account, $7 whether the account ends with it.
 struct EraseMember;
 
@@ -69,7 +83,8 @@ impl Text for EraseMember {
             DELETE FROM member_activity WHERE organization_id = $2 AND member_id = $3 RETURNING 1
         ), invitation AS (
             UPDATE invitations
-            SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
+            SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1,
+                update_time = now() - random() * interval '1 second'
             WHERE organization_id = $2 AND state = 'PENDING'
               AND email_key = (SELECT a.email_key FROM accounts a WHERE a.account_id = $6)
             RETURNING invitation_id
@@ -91,6 +106,26 @@ impl Text for EraseMember {
                (SELECT count(*) FROM invitation), (SELECT count(*) FROM mail)";
 }
 
+/// $1 the entry, $2 organization. The mails that tell of its end stay.
+struct EraseOrganization;
+
+impl Text for EraseOrganization {
+    const SQL: &'static str = "
+        WITH profile AS (
+            DELETE FROM profiles WHERE organization_id = $2 RETURNING 1
+        ), invitation AS (
+            UPDATE invitations
+            SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
+            WHERE organization_id = $2 AND state = 'PENDING' RETURNING 1
+        ), mail AS (
+            DELETE FROM mails WHERE organization_id = $2 AND invitation_id IS NOT NULL RETURNING 1
+        )
+        INSERT INTO erasures (erasure_id, kind, organization_id, erased_by, profiles, addresses, external_ids,
+                              invitations, mails)
+        SELECT $1, 'ORGANIZATION', $2, 'OWNER', (SELECT count(*) FROM profile), 0, 0,
+               (SELECT count(*) FROM invitation), (SELECT count(*) FROM mail)";
+}
+
 /// $1 the entry, $2 account, $3 by whom.
 struct EraseAccount;
 
@@ -100,7 +135,8 @@ impl Text for EraseAccount {
             DELETE FROM account_external_ids WHERE account_id = $2 RETURNING 1
         ), invitation AS (
             UPDATE invitations
-            SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
+            SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1,
+                update_time = now() - random() * interval '1 second'
             WHERE state = 'PENDING' AND email_key = (SELECT a.email_key FROM accounts a WHERE a.account_id = $2)
             RETURNING invitation_id
         ), mail AS (
@@ -152,6 +188,12 @@ impl Transaction {
                         .bind::<sql_types::Text, _>(tombstone.erased_by.as_str())
                         .bind::<sql_types::Uuid, _>(account.0)
                         .bind::<sql_types::Bool, _>(*with_account)
+                });
+                query.execute(&mut self.connection()).await?;
+            }
+            Erased::Organization(organization) => {
+                let query = prepared::<EraseOrganization, _>(|sql| {
+                    sql.bind::<sql_types::Uuid, _>(id).bind::<sql_types::Uuid, _>(organization.0)
                 });
                 query.execute(&mut self.connection()).await?;
             }

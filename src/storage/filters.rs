@@ -49,4 +49,6 @@ pub struct OrganizationFilter {
     pub state: Option<OrganizationState>,
     /// The contract whose seats they share.
     pub contract: Option<ContractId>,
+    /// Whether they are without an ACTIVE OWNER (R60).
+    pub without_owner: Option<bool>,
 }

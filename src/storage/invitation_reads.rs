@@ -11,7 +11,7 @@ use super::{
     prepared::{Text, prepared},
 };
 use crate::rules::{
-    ids::{InvitationId, OrganizationId, WorkspaceId},
+    ids::{AccountId, InvitationId, OrganizationId, WorkspaceId},
     invitations::ADDRESS_WINDOW,
     roles::InvitationState,
 };
@@ -83,6 +83,32 @@ macro_rules! select_invitations {
             $rest
         )
     };
+}
+
+/// Whether a person may manage all of an invitation: owners, admins up to their own role, and whoever administers every
+/// workspace that it is to (R10).
+struct ManagesWhole;
+
+impl Text for ManagesWhole {
+    const SQL: &'static str = "
+        SELECT EXISTS (
+            SELECT FROM members m JOIN invitations i ON i.organization_id = m.organization_id
+            WHERE m.organization_id = $1 AND i.invitation_id = $2 AND m.account_id = $3 AND m.state = 'ACTIVE'
+              AND (m.role = 'OWNER' OR (m.role = 'ADMIN' AND i.role <> 'OWNER')
+                   OR (i.role IN ('MEMBER', 'GUEST') AND (
+                       SELECT bool_and(EXISTS (
+                           SELECT FROM workspace_members own
+                           WHERE own.organization_id = w.organization_id AND own.workspace_id = w.workspace_id
+                             AND own.member_id = m.member_id AND own.role = 'ADMIN' AND own.state = 'ACTIVE'))
+                       FROM invitation_workspaces w
+                       WHERE w.organization_id = $1 AND w.invitation_id = $2 AND NOT w.revoked)))
+        ) AS found";
+}
+
+#[derive(QueryableByName)]
+struct FoundRow {
+    #[diesel(sql_type = sql_types::Bool)]
+    found: bool,
 }
 
 struct One;
@@ -189,6 +215,22 @@ impl InvitationRead {
 }
 
 impl Database {
+    /// Whether a person may manage all of an invitation.
+    pub async fn manages_whole_invitation(
+        &self,
+        organization: OrganizationId,
+        invitation: InvitationId,
+        account: AccountId,
+    ) -> Result<bool, StorageError> {
+        let query = prepared::<ManagesWhole, _>(|sql| {
+            sql.bind::<sql_types::Uuid, _>(organization.0)
+                .bind::<sql_types::Uuid, _>(invitation.0)
+                .bind::<sql_types::Uuid, _>(account.0)
+        });
+        let row: FoundRow = query.get_result(&mut self.read().await?).await?;
+        Ok(row.found)
+    }
+
     /// Reads an invitation, also one that has ended.
     pub async fn invitation(
         &self,

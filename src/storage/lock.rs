@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    QueryableByName, SelectableHelper as _, sql_types,
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _,
+    QueryDsl as _, QueryableByName, SelectableHelper as _, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 use futures_util::future::join_all;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::rules::{
     ids::{AccountId, MemberId, OrganizationId, WorkspaceId},
-    roles::{AccountState, MembershipState, WorkspaceState},
+    roles::{AccountState, MembershipState, OrganizationState, WorkspaceState},
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
 
@@ -389,6 +389,21 @@ impl Transaction {
             .filter(members::account_id.eq(account.0))
             .filter(members::organization_id.ne(organization.0))
             .filter(members::state.eq_any(BELONGS));
+        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
+    }
+
+    /// Whether an account has a member in another live organization that is not erased, a REMOVED one included: content
+    /// there can still be linked to it (R29).
+    pub async fn is_known_elsewhere(
+        &self,
+        account: AccountId,
+        organization: OrganizationId,
+    ) -> Result<bool, StorageError> {
+        let query = members::table
+            .inner_join(organizations::table.on(organizations::organization_id.eq(members::organization_id)))
+            .filter(members::account_id.eq(account.0))
+            .filter(members::organization_id.ne(organization.0))
+            .filter(organizations::state.eq(OrganizationState::Active.as_str()));
         Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
     }
 

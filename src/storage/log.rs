@@ -13,14 +13,12 @@ use super::{
 };
 use crate::rules::{
     Subject,
-    ids::{AppName, CallerName, CommandId, MemberId, OrganizationId},
+    ids::{AppName, CallerName, MemberId, OrganizationId},
 };
 
-/// Where the changes of a command come from.
+/// Where changes come from.
 #[derive(Debug, Clone)]
 pub struct ChangeOrigin {
-    /// The command.
-    pub command_id: CommandId,
     /// The workload that commanded it.
     pub caller: CallerName,
     /// For whom it acted.

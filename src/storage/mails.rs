@@ -44,10 +44,6 @@ impl Text for Queue {
             UNION ALL
             SELECT a.account_id, a.email, a.language FROM accounts a
             WHERE a.account_id = n.account_id AND a.email IS NOT NULL
-            UNION ALL
-            SELECT a.account_id, a.email, a.language FROM members m JOIN accounts a ON a.account_id = m.account_id
-            WHERE n.address IS NULL AND n.account_id IS NULL AND m.organization_id = n.organization_id
-              AND m.role IN ('OWNER', 'ADMIN') AND m.state = 'ACTIVE' AND a.email IS NOT NULL
         ) r ON true";
 }
 
@@ -232,15 +228,15 @@ impl Transaction {
         let kinds: Vec<&str> = notices.iter().map(|notice| notice.kind.as_str()).collect();
         let accounts = uuids(|notice| match &notice.to {
             Recipient::Account(account) => Some(account.0),
-            Recipient::Administrators | Recipient::Address(..) => None,
+            Recipient::Address(..) => None,
         });
         let addresses = texts(|notice| match &notice.to {
             Recipient::Address(email, _) => Some(email.address()),
-            Recipient::Account(_) | Recipient::Administrators => None,
+            Recipient::Account(_) => None,
         });
         let languages = texts(|notice| match &notice.to {
             Recipient::Address(_, language) => Some(Language::as_str(*language)),
-            Recipient::Account(_) | Recipient::Administrators => None,
+            Recipient::Account(_) => None,
         });
         let generations: Vec<Option<i32>> =
             notices.iter().map(|notice| notice.invitation.map(|(_, generation)| generation)).collect();

@@ -6,6 +6,7 @@
 mod accounts;
 mod activity;
 mod answers;
+mod apart;
 mod apps;
 mod connect;
 mod contracts;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     accounts::AccountWrite,
+    apart::Apart,
     erase::ErasureWrite,
     error::StorageError,
     invitation_writes::InvitationWrite,
@@ -69,14 +70,14 @@ impl Text for WriteOrganizations {
     const SQL: &'static str = "
         INSERT INTO organizations (organization_id, display_name, apps, state, version, contract_id, seat_limit,
                                    self_deactivation, invitation_forwarding, guest_inactivity_days,
-                                   reactivate_on_return, erased_alias, deleted_account_alias)
+                                   reactivate_on_return, erased_alias, deleted_account_alias, update_time)
         SELECT organization_id, display_name, string_to_array(apps, ','), state, version, contract_id, seat_limit,
                self_deactivation, invitation_forwarding, guest_inactivity_days, reactivate_on_return, erased_alias,
-               deleted_account_alias
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+               deleted_account_alias, now() - earlier * interval '1 microsecond'
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
             AS t (organization_id, display_name, apps, state, version, contract_id, seat_limit, self_deactivation,
                   invitation_forwarding, guest_inactivity_days, reactivate_on_return, erased_alias,
-                  deleted_account_alias)
+                  deleted_account_alias, earlier)
         ON CONFLICT (organization_id) DO UPDATE
         SET display_name = excluded.display_name, apps = excluded.apps, state = excluded.state,
             version = excluded.version, contract_id = excluded.contract_id, seat_limit = excluded.seat_limit,
@@ -84,18 +85,21 @@ impl Text for WriteOrganizations {
             invitation_forwarding = excluded.invitation_forwarding,
             guest_inactivity_days = excluded.guest_inactivity_days,
             reactivate_on_return = excluded.reactivate_on_return, erased_alias = excluded.erased_alias,
-            deleted_account_alias = excluded.deleted_account_alias, update_time = now()";
+            deleted_account_alias = excluded.deleted_account_alias, update_time = excluded.update_time";
 }
 
 struct WriteWorkspaces;
 
 impl Text for WriteWorkspaces {
     const SQL: &'static str = "
-        INSERT INTO workspaces (organization_id, workspace_id, app, display_name, state, version)
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6)
+        INSERT INTO workspaces (organization_id, workspace_id, app, display_name, state, version, update_time)
+        SELECT organization_id, workspace_id, app, display_name, state, version,
+               now() - earlier * interval '1 microsecond'
+        FROM unnest($1, $2, $3, $4, $5, $6, $7)
+            AS t (organization_id, workspace_id, app, display_name, state, version, earlier)
         ON CONFLICT (organization_id, workspace_id) DO UPDATE
         SET display_name = excluded.display_name, state = excluded.state, version = excluded.version,
-            update_time = now()";
+            update_time = excluded.update_time";
 }
 
 struct WriteMembers;
@@ -103,21 +107,22 @@ struct WriteMembers;
 impl Text for WriteMembers {
     const SQL: &'static str = "
         INSERT INTO members (organization_id, member_id, account_id, role, state, revoked_by, apps, version, leaving,
-                             return_time, tombstone_id, erased_by)
+                             return_time, tombstone_id, erased_by, vouched, update_time)
         SELECT organization_id, member_id, account_id, role, state, revoked_by, string_to_array(apps, ','), version,
-               leaving, return_time, tombstone_id, erased_by
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+               leaving, return_time, tombstone_id, erased_by, vouched, now() - earlier * interval '1 microsecond'
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
             AS t (organization_id, member_id, account_id, role, state, revoked_by, apps, version, leaving, return_time,
-                  tombstone_id, erased_by)
+                  tombstone_id, erased_by, vouched, earlier)
         ON CONFLICT (organization_id, member_id) DO UPDATE
         SET account_id = excluded.account_id, role = excluded.role, state = excluded.state,
             revoked_by = excluded.revoked_by, apps = excluded.apps, version = excluded.version,
             leaving = excluded.leaving, tombstone_id = excluded.tombstone_id, erased_by = excluded.erased_by,
+            vouched = excluded.vouched,
             active_time = CASE WHEN excluded.state = 'ACTIVE' AND members.state <> 'ACTIVE' THEN now()
                                ELSE members.active_time END,
             return_remind_time = CASE WHEN excluded.return_time IS NOT DISTINCT FROM members.return_time
                                       THEN members.return_remind_time END,
-            return_time = excluded.return_time, update_time = now()";
+            return_time = excluded.return_time, update_time = excluded.update_time";
 }
 
 struct WriteProfile;
@@ -132,27 +137,15 @@ struct WriteMemberships;
 
 impl Text for WriteMemberships {
     const SQL: &'static str = "
-        INSERT INTO workspace_members (organization_id, workspace_id, member_id, role, state, revoked_by, version)
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO workspace_members (organization_id, workspace_id, member_id, role, state, revoked_by, version,
+                                       update_time)
+        SELECT organization_id, workspace_id, member_id, role, state, revoked_by, version,
+               now() - earlier * interval '1 microsecond'
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
+            AS t (organization_id, workspace_id, member_id, role, state, revoked_by, version, earlier)
         ON CONFLICT (organization_id, workspace_id, member_id) DO UPDATE
         SET role = excluded.role, state = excluded.state, revoked_by = excluded.revoked_by,
-            version = excluded.version, update_time = now()";
-}
-
-/// Nobody will show the members of a DELETED organization any more.
-struct DeleteProfiles;
-
-impl Text for DeleteProfiles {
-    const SQL: &'static str = "DELETE FROM profiles WHERE organization_id = ANY ($1)";
-}
-
-struct EndInvitations;
-
-impl Text for EndInvitations {
-    const SQL: &'static str = "
-        UPDATE invitations
-        SET state = 'REVOKED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
-        WHERE organization_id = ANY ($1) AND state = 'PENDING'";
+            version = excluded.version, update_time = excluded.update_time";
 }
 
 struct Append;
@@ -161,13 +154,13 @@ impl Text for Append {
     const SQL: &'static str = "
         INSERT INTO pending_changes (command_id, caller, acting_member_id, change_id, organization_id, apps, subject,
                                      workspace_id, member_id, state, role, version, reason, leaving, tombstone_id,
-                                     handover_to_member_id, assignments)
-        SELECT $1, $2, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject,
+                                     handover_to_member_id, assignments, record_time)
+        SELECT command_id, $1, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject,
                workspace_id, member_id, state, role, version, reason, leaving, tombstone_id, handover_to_member_id,
-               assignments
-        FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) WITH ORDINALITY
-            AS t (acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id, state, role,
-                  version, reason, leaving, tombstone_id, handover_to_member_id, assignments, n)
+               assignments, clock_timestamp() - earlier * interval '1 microsecond'
+        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) WITH ORDINALITY
+            AS t (command_id, acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id,
+                  state, role, version, reason, leaving, tombstone_id, handover_to_member_id, assignments, earlier, n)
         ORDER BY n";
 }
 
@@ -188,9 +181,9 @@ impl Transaction {
     pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
         let Writes { notices, account, erasures, changes, profile, invitation, completed, origin } = writes;
         let subjects = Subjects::after(changes);
+        let apart = Apart::of(changes, !erasures.is_empty());
         self.committing();
         // A thing stands before what refers to it: a member before its memberships. The changes come last: see `append`.
-        let ended = subjects.ended();
         let (
             queued,
             account,
@@ -201,7 +194,6 @@ impl Transaction {
             members,
             profile,
             memberships,
-            ended,
             invitation,
             completed,
             appended,
@@ -209,17 +201,18 @@ impl Transaction {
         ) = join!(
             OptionFuture::from((!notices.is_empty()).then(|| self.queue_mails(notices))),
             OptionFuture::from(account.map(|account| self.update_account(account))),
-            OptionFuture::from(self.write_departures(changes, origin.as_ref())),
+            OptionFuture::from(self.write_departures(changes, origin.as_ref(), &apart)),
             join_all(erasures.iter().map(|erasure| self.erase(erasure))),
-            OptionFuture::from(some(&subjects.organizations).map(|rows| self.write_organizations(rows))),
-            OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows))),
-            OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows))),
+            OptionFuture::from(
+                some(&subjects.organizations).map(|rows| self.write_organizations(rows, &apart))
+            ),
+            OptionFuture::from(some(&subjects.workspaces).map(|rows| self.write_workspaces(rows, &apart))),
+            OptionFuture::from(some(&subjects.members).map(|rows| self.write_members(rows, &apart))),
             OptionFuture::from(profile.map(|profile| self.write_profile(profile))),
-            OptionFuture::from(some(&subjects.memberships).map(|rows| self.write_memberships(rows))),
-            OptionFuture::from(some(&ended).map(|ids| self.forget_organizations(ids))),
+            OptionFuture::from(some(&subjects.memberships).map(|rows| self.write_memberships(rows, &apart))),
             OptionFuture::from(invitation.map(|write| self.write_invitation(write))),
             OptionFuture::from(completed.map(|(claim, subject)| self.complete_request(claim, subject))),
-            OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin))),
+            OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin, &apart))),
             self.send_commit(),
         );
         erased.into_iter().collect::<Result<(), _>>()?;
@@ -232,7 +225,6 @@ impl Transaction {
             members,
             profile,
             memberships,
-            ended,
             invitation,
             completed,
             appended,
@@ -242,7 +234,7 @@ impl Transaction {
         committed
     }
 
-    async fn write_organizations(&self, rows: &[&Organization]) -> Result<(), StorageError> {
+    async fn write_organizations(&self, rows: &[&Organization], apart: &Apart) -> Result<(), StorageError> {
         let query = prepared::<WriteOrganizations, _>(|sql| {
             sql.bind::<Uuids, _>(column(rows, |row| row.id.0))
                 .bind::<Texts, _>(column(rows, |row| row.display_name.as_str()))
@@ -257,12 +249,13 @@ impl Transaction {
                 .bind::<Truths, _>(column(rows, |row| row.settings.reactivate_on_return))
                 .bind::<Texts, _>(column(rows, |row| row.settings.erased_alias.as_str()))
                 .bind::<Texts, _>(column(rows, |row| row.settings.deleted_account_alias.as_str()))
+                .bind::<Numbers, _>(column(rows, |row| apart.earlier(row.id.0)))
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
-    async fn write_workspaces(&self, rows: &[&Workspace]) -> Result<(), StorageError> {
+    async fn write_workspaces(&self, rows: &[&Workspace], apart: &Apart) -> Result<(), StorageError> {
         let query = prepared::<WriteWorkspaces, _>(|sql| {
             sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
                 .bind::<Uuids, _>(column(rows, |row| row.id.0))
@@ -270,12 +263,13 @@ impl Transaction {
                 .bind::<Texts, _>(column(rows, |row| row.display_name.as_str()))
                 .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
                 .bind::<Numbers, _>(column(rows, |row| row.version))
+                .bind::<Numbers, _>(column(rows, |row| apart.earlier(row.organization_id.0)))
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
-    async fn write_members(&self, rows: &[&Member]) -> Result<(), StorageError> {
+    async fn write_members(&self, rows: &[&Member], apart: &Apart) -> Result<(), StorageError> {
         let query = prepared::<WriteMembers, _>(|sql| {
             sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
                 .bind::<Uuids, _>(column(rows, |row| row.id.0))
@@ -291,12 +285,14 @@ impl Transaction {
                 .bind::<OptionalTexts, _>(column(rows, |row| {
                     row.tombstone.map(|tombstone| tombstone.erased_by.as_str())
                 }))
+                .bind::<Truths, _>(column(rows, |row| row.vouched))
+                .bind::<Numbers, _>(column(rows, |row| apart.earlier(row.organization_id.0)))
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
     }
 
-    async fn write_memberships(&self, rows: &[&WorkspaceMember]) -> Result<(), StorageError> {
+    async fn write_memberships(&self, rows: &[&WorkspaceMember], apart: &Apart) -> Result<(), StorageError> {
         let query = prepared::<WriteMemberships, _>(|sql| {
             sql.bind::<Uuids, _>(column(rows, |row| row.organization_id.0))
                 .bind::<Uuids, _>(column(rows, |row| row.workspace_id.0))
@@ -305,6 +301,7 @@ impl Transaction {
                 .bind::<Texts, _>(column(rows, |row| row.state.as_str()))
                 .bind::<OptionalUuids, _>(column(rows, |row| row.revoked_by.map(|command| command.0)))
                 .bind::<Numbers, _>(column(rows, |row| row.version))
+                .bind::<Numbers, _>(column(rows, |row| apart.earlier(row.organization_id.0)))
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
@@ -322,25 +319,18 @@ impl Transaction {
         Ok(())
     }
 
-    /// Ends what a DELETED organization kept besides its rows: the names of its members, the invited addresses.
-    async fn forget_organizations(&self, ids: &[Uuid]) -> Result<(), StorageError> {
-        let (mut profiles, mut invitations) = (self.connection(), self.connection());
-        let (profiles, invitations) = join!(
-            prepared::<DeleteProfiles, _>(|sql| sql.bind::<Uuids, _>(ids)).execute(&mut profiles),
-            prepared::<EndInvitations, _>(|sql| sql.bind::<Uuids, _>(ids)).execute(&mut invitations),
-        );
-        profiles?;
-        invitations?;
-        Ok(())
-    }
-
     /// Hands the changes of a command to sequencing. Must be the last statement before the commit: the ids that it draws
     /// must come after every lock of the command, or a command that saw it could be placed before it.
-    async fn append(&self, changes: &[Change], origin: &ChangeOrigin) -> Result<(), StorageError> {
-        let columns = Columns::of(changes, origin.acting);
+    async fn append(
+        &self,
+        changes: &[Change],
+        origin: &ChangeOrigin,
+        apart: &Apart,
+    ) -> Result<(), StorageError> {
+        let columns = Columns::of(changes, origin.acting, apart);
         let query = prepared::<Append, _>(|sql| {
-            sql.bind::<sql_types::Uuid, _>(origin.command_id.0)
-                .bind::<sql_types::Text, _>(origin.caller.as_str())
+            sql.bind::<sql_types::Text, _>(origin.caller.as_str())
+                .bind::<Uuids, _>(columns.command_id)
                 .bind::<OptionalUuids, _>(columns.acting_member_id)
                 .bind::<Uuids, _>(columns.change_id)
                 .bind::<Uuids, _>(columns.organization_id)
@@ -356,6 +346,7 @@ impl Transaction {
                 .bind::<OptionalUuids, _>(columns.tombstone_id)
                 .bind::<OptionalUuids, _>(columns.handover_to_member_id)
                 .bind::<OptionalTexts, _>(columns.assignments)
+                .bind::<Numbers, _>(columns.earlier)
         });
         query.execute(&mut self.connection()).await?;
         Ok(())
@@ -405,13 +396,6 @@ impl<'a> Subjects<'a> {
     }
 }
 
-impl Subjects<'_> {
-    /// The organizations that are DELETED.
-    fn ended(&self) -> Vec<Uuid> {
-        self.organizations.iter().filter(|row| row.is_deleted()).map(|row| row.id.0).collect()
-    }
-}
-
 /// Of each subject the state after its last change, the subjects in the order of those.
 fn last_states(changes: &[Change]) -> Vec<&Subject> {
     let mut seen = HashSet::new();
@@ -437,6 +421,7 @@ fn last_states(changes: &[Change]) -> Vec<&Subject> {
 /// Changes, turned from rows to columns for `unnest`.
 #[derive(Default)]
 struct Columns {
+    command_id: Vec<Uuid>,
     acting_member_id: Vec<Option<Uuid>>,
     change_id: Vec<Uuid>,
     organization_id: Vec<Uuid>,
@@ -452,13 +437,20 @@ struct Columns {
     tombstone_id: Vec<Option<Uuid>>,
     handover_to_member_id: Vec<Option<Uuid>>,
     assignments: Vec<Option<&'static str>>,
+    earlier: Vec<i64>,
 }
 
 impl Columns {
-    fn of(changes: &[Change], acting: Acting) -> Self {
+    fn of(changes: &[Change], acting: Acting, apart: &Apart) -> Self {
         let mut columns = Self::default();
         for change in changes {
             columns.push(change, acting);
+            let organization = change.subject.organization_id().0;
+            let earlier = apart.earlier(organization);
+            // Ids that are made one after the other show it, as times do.
+            columns.change_id.push(if earlier == 0 { Uuid::now_v7() } else { Uuid::new_v4() });
+            columns.organization_id.push(organization);
+            columns.earlier.push(earlier);
         }
         columns
     }
@@ -483,8 +475,7 @@ impl Columns {
             ),
         };
         self.acting_member_id.push(acting.within(&change.subject).map(|member| member.0));
-        self.change_id.push(Uuid::now_v7());
-        self.organization_id.push(change.subject.organization_id().0);
+        self.command_id.push(change.command.0);
         self.apps.push(app_list(&change.apps));
         self.subject.push(subject);
         self.workspace_id.push(workspace_id);

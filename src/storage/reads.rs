@@ -18,7 +18,7 @@ use super::{
 };
 use crate::rules::{
     ids::{AccountId, AppName, CommandId, MemberId, OrganizationId, WorkspaceId},
-    roles::{MembershipState, OrganizationState, WorkspaceRole},
+    roles::{MembershipState, OrganizationRole, OrganizationState, WorkspaceRole},
 };
 
 /// An organization as it is read.
@@ -155,7 +155,7 @@ impl Database {
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<OrganizationRead>, StorageError> {
-        let OrganizationFilter { state, contract } = filter;
+        let OrganizationFilter { state, contract, without_owner } = filter;
         let mut query = organizations::table
             .filter(organizations::organization_id.gt(after.unwrap_or_default()))
             .filter(organizations::state.eq(state.unwrap_or(OrganizationState::Active).as_str()))
@@ -165,6 +165,13 @@ impl Database {
             .into_boxed();
         if let Some(contract) = contract {
             query = query.filter(organizations::contract_id.eq(contract.0));
+        }
+        if let Some(without) = without_owner {
+            let owners = members::table
+                .filter(members::organization_id.eq(organizations::organization_id))
+                .filter(members::role.eq(OrganizationRole::Owner.as_str()))
+                .filter(members::state.eq(MembershipState::Active.as_str()));
+            query = query.filter(exists(owners).ne(*without));
         }
         Ok(query.load(&mut self.read().await?).await?)
     }

@@ -87,6 +87,7 @@ pub(super) struct MemberRow {
     return_time: Option<DateTime<Utc>>,
     tombstone_id: Option<Uuid>,
     erased_by: Option<String>,
+    vouched: bool,
     apps: Vec<String>,
     version: i64,
 }
@@ -203,6 +204,7 @@ impl TryFrom<MemberRow> for Member {
             return_time,
             tombstone_id,
             erased_by,
+            vouched,
             apps,
             version,
         } = row;
@@ -217,6 +219,7 @@ impl TryFrom<MemberRow> for Member {
             revoked_by: revoked_by.map(CommandId),
             leaving,
             return_time: return_time.map(|time| Moment(time.timestamp_micros())),
+            vouched,
             tombstone: tombstone_id.zip(erased_by).map(|(id, erased_by)| Tombstone { id, erased_by }),
             apps: app_names(&apps)?,
             version,

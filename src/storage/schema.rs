@@ -80,6 +80,7 @@ diesel::table! {
         return_remind_time -> Nullable<Timestamptz>,
         tombstone_id -> Nullable<Uuid>,
         erased_by -> Nullable<Text>,
+        vouched -> Bool,
     }
 }
 diesel::table! {

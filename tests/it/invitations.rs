@@ -409,3 +409,37 @@ async fn no_address_is_left_of_what_has_ended() {
     let hashed = "SELECT count(*) FROM invitation_sends WHERE octet_length(email_mac) = 32";
     assert_eq!(count(&world, hashed).await, 3, "of whom was sent something there is a keyed hash");
 }
+
+/// The secret gives all that the invitation does, so an admin of one of its workspaces is not shown it.
+#[tokio::test]
+async fn a_secret_is_shown_to_who_may_manage_the_whole_invitation() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let boards = world.workspace(&org, "boards", "boards").await;
+    let wiki = world.workspace(&org, "boards", "wiki").await;
+    let carl = world.member(&org, "carl").await;
+    world.put_in(&org, &boards, &carl, WorkspaceRole::Admin).await;
+    let (owner, carl_acts) = (world.acting(&org.owner), world.acting(&carl));
+    // Of what he administers alone, all of it.
+    let own = carl_acts.invite(&org, "own", &[&boards]).await.expect("invited");
+    assert!(!own.secret.is_empty());
+    assert!(!carl_acts.resend(&org, &Invited::from(own).id).await.expect("again").secret.is_empty());
+    // Of what he adds a workspace to, nothing.
+    let invited = Invited::from(owner.invite(&org, "bob", &[&org.general]).await.expect("invited"));
+    assert!(!invited.secret.is_empty());
+    let added = carl_acts.invite(&org, "bob", &[&boards]).await.expect("added");
+    assert_eq!(added.invitation.expect("it").invitation_id, invited.id);
+    assert_eq!(added.secret, "");
+    let again = carl_acts.resend(&org, &invited.id).await.expect("sent again");
+    assert_eq!(again.secret, "");
+    // An admin sees it, and so does he once the rest is revoked.
+    let admin = world.member_as(&org, "admin", OrganizationRole::Admin).await;
+    let shown = world.acting(&admin).invite(&org, "bob", &[&wiki]).await.expect("one more");
+    assert!(!shown.secret.is_empty());
+    for workspace in [&wiki, &org.general] {
+        owner.revoke_for(&org, &invited.id, workspace).await.expect("revoked");
+    }
+    world.put_in(&org, &wiki, &carl, WorkspaceRole::Admin).await;
+    let shown = carl_acts.invite(&org, "bob", &[&wiki]).await.expect("added");
+    world.join(&world.account("bob").await, &shown.secret).await;
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::rules::{
     ActingMember, Actor, Blocker, Change, Command, Departure, EraseMember, ErasureCause, Plan, Reason,
-    Subject, Violation, decide, plan,
+    Subject, Violation, decide, ends_account, plan,
     roles::{Assignments, ErasedBy},
     tables::Denial,
 };
@@ -527,5 +527,46 @@ fn r45_with_the_account_goes_whoever_may_leave_and_the_ledger_asks_nobody() {
         let (after, changes) = done(&owned(), &Actor::Workload, &command);
         assert_eq!(after.members[&TARGET].tombstone.expect("a tombstone").erased_by, erased_by);
         assert_eq!(changes.last().expect("changes").reason, reason);
+    }
+}
+
+#[test]
+fn r43_an_account_ends_with_the_last_of_it_and_only_of_who_agreed() {
+    let owner = themselves(OrganizationRole::Owner);
+    for (agreed, actor, elsewhere, ends) in [
+        (true, &owner, false, true),
+        (true, &owner, true, false),
+        (false, &owner, false, false),
+        (false, &Actor::Workload, false, true),
+        (false, &Actor::Workload, true, false),
+    ] {
+        let member = Member { vouched: agreed, ..scene().members[&TARGET].clone() };
+        assert_eq!(ends_account(&member, actor, elsewhere), ends, "{agreed} {actor:?} {elsewhere}");
+    }
+}
+
+#[test]
+fn r43_whom_another_person_adds_has_agreed_to_nothing() {
+    let person = |id, account| Actor::Person {
+        account,
+        member: Some(ActingMember { id, role: OrganizationRole::Owner, state: MembershipState::Active }),
+        workspace_admin: false,
+    };
+    let new = MemberId(Uuid::from_u128(77));
+    let add = Command::AddMember { member: new, account: account_of(new), role: OrganizationRole::Member };
+    for (actor, agreed) in [
+        (Actor::Workload, true),
+        (person(ACTOR, account_of(ACTOR)), false),
+        (person(ACTOR, account_of(new)), true),
+    ] {
+        let mut state = slice();
+        let (after, _) = done(&state, &actor, &add);
+        assert_eq!(after.members[&new].vouched, agreed, "{actor:?}");
+        // Who agreed once, and is brought back by another, has.
+        put_member(&mut state, TARGET, OrganizationRole::Member, MembershipState::Removed);
+        let account = account_of(TARGET);
+        let again = Command::AddMember { member: TARGET, account, role: OrganizationRole::Member };
+        let (after, _) = done(&state, &actor, &again);
+        assert!(after.members[&TARGET].vouched);
     }
 }

@@ -104,7 +104,10 @@ fn roles_names_and_additions_are_no_news() {
         return_time: None,
     };
     assert_eq!(told(&state, &command), []);
-    assert_eq!(notices(&state, &account_changed(&state.members[&TARGET], &[Reason::ProfileChanged])), []);
+    assert_eq!(
+        notices(&state, &account_changed(&state.members[&TARGET], &[Reason::ProfileChanged], NOW)),
+        []
+    );
     state.workspace_members.remove(&(HOME, TARGET));
     let command =
         Command::AddWorkspaceMember { workspace: HOME, member: TARGET, role: WorkspaceRole::Member };
@@ -114,7 +117,7 @@ fn roles_names_and_additions_are_no_news() {
 /// Changes of one member as other commands make them.
 fn of_member(reasons: &[Reason]) -> Vec<Notice> {
     let state = target(Active, Active, Active);
-    let mut changes = account_changed(&state.members[&TARGET], reasons);
+    let mut changes = account_changed(&state.members[&TARGET], reasons, NOW);
     for change in &mut changes {
         if let Subject::Member(member) = &mut change.subject {
             member.account_id = None;
@@ -150,8 +153,8 @@ fn mails_of_their_own_name_what_they_are_about() {
     let bare = Notice::new(MailKind::Invitation, Recipient::Address(email, Language::De));
     let (organization, invitation) = (Some(ORGANIZATION), Some((invitation, 2)));
     assert_eq!(notice, Notice { organization, invitation, ..bare });
-    let notice = Notice::return_due(ORGANIZATION, TARGET);
-    let bare = Notice::new(MailKind::ReturnDue, Recipient::Administrators);
+    let notice = Notice::return_due(ORGANIZATION, TARGET, account_of(ACTOR));
+    let bare = Notice::new(MailKind::ReturnDue, Recipient::Account(account_of(ACTOR)));
     assert_eq!(notice, Notice { organization, member: Some(TARGET), ..bare });
     let nothing = Notice::account_deleted(account_of(TARGET));
     assert_eq!((nothing.organization, nothing.member), (None, None));

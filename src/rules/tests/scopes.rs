@@ -19,7 +19,7 @@ fn r23_a_profile_change_is_in_the_scope_of_every_app_that_knows_the_member() {
     put_membership(&mut state, AWAY, TARGET, WorkspaceRole::Member, MembershipState::Deactivated);
     let before = &state.members[&TARGET];
     let reasons = [Reason::ProfileChanged, Reason::ExternalIdsChanged];
-    let changes = account_changed(before, &reasons);
+    let changes = account_changed(before, &reasons, NOW);
     assert_eq!(told(&changes), reasons.map(|reason| (reason, vec!["boards", "chat"])));
     for (change, version) in changes.into_iter().zip(before.version + 1..) {
         assert_eq!(change.subject, Subject::Member(Member { version, ..before.clone() }));

@@ -188,7 +188,7 @@ fn r48_a_seat_is_freed_and_taken_at_once() {
         state
     };
     let becomes = |state: &State, member: MemberId, to: MembershipState| {
-        let mut change = account_changed(&state.members[&member], &[Reason::ProfileChanged]).remove(0);
+        let mut change = account_changed(&state.members[&member], &[Reason::ProfileChanged], NOW).remove(0);
         if let Subject::Member(member) = &mut change.subject {
             member.state = to;
         }

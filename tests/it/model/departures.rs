@@ -71,7 +71,7 @@ impl Model {
                 }
                 if state != MemberState::Erased {
                     self.taking_over(key, &terms, no);
-                    self.erase_member(key);
+                    self.erase_member(actor.is_none(), key);
                 }
                 return;
             }
@@ -289,12 +289,10 @@ impl Model {
     }
 
     /// R42, R43.
-    fn erase_member(&mut self, key: Key) {
-        if self.belongs_elsewhere(key) {
-            self.erase(key, false);
-        } else {
-            // Elsewhere it is the end of the account that erases them.
-            self.erase(key, false);
+    fn erase_member(&mut self, by_workload: bool, key: Key) {
+        let ends = !self.is_left_elsewhere(key) && (by_workload || self.members[&key].asked);
+        self.erase(key, false);
+        if ends {
             self.forget(key.slot, self.members[&key].account, true);
         }
     }

@@ -89,7 +89,7 @@ impl Model {
         }
         let key = match self.acting(actor, org) {
             Some((key, _)) => key,
-            None => self.join(org, actor, invitation.role, no),
+            None => self.join(org, actor, invitation.role, true, no),
         };
         for (place, role) in invitation.places.iter().map(|place| (*place, WorkspaceRole::Member)) {
             let open = self.seats.get(&(place, key)).map(|seat| seat.state);

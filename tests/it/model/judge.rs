@@ -49,15 +49,52 @@ pub(super) fn judge(recording: &Recording, bug: Option<Bug>) -> Result<(), Diffe
     for (app, told) in &recording.told {
         let mut wanted: Vec<Facts> = worlds.iter().map(|world| world.told(Some(app))).collect();
         wanted.dedup();
-        if wanted != *told {
-            let same = wanted.iter().zip(told).take_while(|(wanted, told)| wanted == told).count();
+        if let Some((same, at)) = strays(&wanted, told) {
             let nothing = Facts::new();
-            let (wanted, told) = (wanted.get(same).unwrap_or(&nothing), told.get(same).unwrap_or(&nothing));
+            let (wanted, told) = (wanted.get(same).unwrap_or(&nothing), told.get(at).unwrap_or(&nothing));
             let what = format!("what {app} was told, state {same}: {}", differences(wanted, told));
             return Err(Difference { steps: all, what });
         }
     }
     Ok(())
+}
+
+/// Where what was told is not what was wanted: the numbers of both states. What reaches both organizations is a command in
+/// each (R46), so that between them one is ahead of the other.
+fn strays(wanted: &[Facts], told: &[Facts]) -> Option<(usize, usize)> {
+    let mut next = 0;
+    for (at, state) in told.iter().enumerate() {
+        let Some(after) = wanted.get(next) else { return Some((next, at)) };
+        if state == after {
+            next += 1;
+        } else if next == 0 || !is_between(&wanted[next - 1], after, state) {
+            return Some((next, at));
+        }
+    }
+    (next < wanted.len()).then_some((next, told.len()))
+}
+
+/// Whether each organization is as it was, or as it is to be.
+fn is_between(before: &Facts, after: &Facts, state: &Facts) -> bool {
+    (0..=ORGS).all(|org| {
+        let [before, after, state] = [before, after, state].map(|facts| {
+            let within = facts.iter().filter(|(key, _)| org_of(key) == org);
+            within.collect::<Vec<_>>()
+        });
+        state == before || state == after
+    })
+}
+
+/// The organization that a fact is about: `member 1/4.0`, `in 3: 1/4.0`, `organization 1`, `workspace 3`.
+fn org_of(key: &str) -> usize {
+    let about = key.rsplit(' ').next().unwrap_or(key);
+    // What has no name yet is of neither.
+    let number = about.split('/').next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
+    if key.starts_with("workspace") {
+        PLACES.get(number).map_or(ORGS, |place| place.0)
+    } else {
+        number.min(ORGS)
+    }
 }
 
 impl Judge {

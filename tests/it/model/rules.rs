@@ -206,11 +206,19 @@ impl Model {
             no.push("ACCOUNT_NOT_FOUND");
             return;
         }
-        self.join(org, slot, role, no);
+        // Whom another person adds has agreed to nothing (R43).
+        self.join(org, slot, role, actor.is_none_or(|actor| actor == slot), no);
     }
 
     /// Makes the person's account an ACTIVE member; the member.
-    pub(super) fn join(&mut self, org: Org, slot: Slot, role: OrganizationRole, no: &mut Refusals) -> Key {
+    pub(super) fn join(
+        &mut self,
+        org: Org,
+        slot: Slot,
+        role: OrganizationRole,
+        asked: bool,
+        no: &mut Refusals,
+    ) -> Key {
         let account = self.account(slot);
         let newest = self.key(org, slot);
         // R29: who was REMOVED returns as who they were. R50, R51: who was ERASED does not.
@@ -225,7 +233,8 @@ impl Model {
         }
         let life = newest.map_or(0, |key| key.life + 1);
         let key = same.unwrap_or(Key { org, slot, life });
-        self.members.insert(key, Member::new(account, role));
+        let asked = asked || same.is_some_and(|key| self.members[&key].asked);
+        self.members.insert(key, Member { asked, ..Member::new(account, role) });
         key
     }
 

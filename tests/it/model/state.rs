@@ -68,6 +68,8 @@ pub(super) struct Member {
     pub(super) state: MemberState,
     pub(super) role: OrganizationRole,
     pub(super) leaving: bool,
+    /// Whether the person agreed, or a workload as itself added them (R43).
+    pub(super) asked: bool,
     /// Of an ERASED one: whether the holder deleted the account, which decides the alias (R44, R45).
     pub(super) by_holder: bool,
 }
@@ -206,6 +208,18 @@ impl Model {
         })
     }
 
+    /// Whether something of the account is left in another organization (R43).
+    pub(super) fn is_left_elsewhere(&self, key: Key) -> bool {
+        let account = self.members[&key].account;
+        self.members.iter().any(|(other, member)| {
+            other.slot == key.slot
+                && other.org != key.org
+                && self.organizations[other.org].live
+                && member.account == account
+                && member.state != MemberState::Erased
+        })
+    }
+
     /// What the lists and reads by id should answer.
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts::new();
@@ -277,7 +291,7 @@ impl Model {
 
 impl Member {
     pub(super) fn new(account: usize, role: OrganizationRole) -> Self {
-        Self { account, state: MemberState::Active, role, leaving: false, by_holder: false }
+        Self { account, state: MemberState::Active, role, leaving: false, asked: true, by_holder: false }
     }
 }
 

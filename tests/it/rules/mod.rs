@@ -6,6 +6,7 @@ mod erased_content;
 mod erasing;
 mod invitations;
 mod leaving;
+mod ledger;
 mod limits;
 mod organization_deletion;
 mod organization_departures;

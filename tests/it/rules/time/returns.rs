@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use rollcall_client::v1::*;
 use tonic::Code::{FailedPrecondition, PermissionDenied};
 
-use super::{DAY, ahead, at, becomes, number, opt_in, pass, sweeping, swept};
+use super::{DAY, ahead, at, becomes, number, opt_in, pass, sweeping, swept, waits_for_a_lock};
 use crate::fixtures::{Org, World, invalid, refused, told};
 
 /// How many mails wait that remind of a return.
@@ -172,4 +172,42 @@ async fn r35_r56_a_return_without_a_free_seat_is_a_reminder() {
     assert_eq!(world.state(&org, &bob).await, MemberState::Deactivated);
     assert_eq!(reminders(&world, &org).await, 1, "once");
     world.acting(&org.owner).reactivate(&org, &bob).await.expect("there is a seat");
+}
+
+/// A reminder that is queued while its recipient is being erased would keep the address for a day.
+#[tokio::test]
+async fn r49_r56_no_reminder_is_left_for_an_admin_who_is_erased_meanwhile() {
+    let world = sweeping().await;
+    let org = world.organization("ada").await;
+    let admin = world.member_as(&org, "admin", OrganizationRole::Admin).await;
+    world.put_in(&org, &org.general, &admin, WorkspaceRole::Member).await;
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    world.acting(&org.owner).deactivate_until(&org, &bob, ahead(1)).await.expect("deactivated");
+    // The deletion of the account has dropped what waits to be sent, and waits itself before it commits.
+    let beside = world.server().another_connection().await;
+    let hold =
+        format!("BEGIN; SELECT FROM workspace_members WHERE member_id = '{}' FOR UPDATE", admin.member);
+    beside.client.batch_execute(&hold).await.expect("held");
+    let deleting = async {
+        let deleted = world.acting(&admin).delete_account(&admin.account).await;
+        deleted.expect("deleted");
+    };
+    let reminding = async {
+        waits_for_a_lock(&world).await;
+        pass(&world, &bob, 2).await;
+        // The reminder is queued, or it waits too.
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let looking =
+            async { while reminders(&world, &org).await == 0 && number(&world, waiting).await < 2 {} };
+        tokio::time::timeout(super::BOUND, looking).await.expect("the service wants to remind");
+        beside.client.batch_execute("COMMIT").await.expect("let go");
+    };
+    tokio::join!(deleting, reminding);
+    let looking = async { while reminders(&world, &org).await == 0 {} };
+    tokio::time::timeout(super::BOUND, looking).await.expect("the owner is reminded");
+    let query = "SELECT recipient FROM mails WHERE kind = 'RETURN_DUE'";
+    let rows = world.server().database().query(query, &[]).await.expect("the outbox");
+    let to: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(to, ["ada@example.com"]);
 }
