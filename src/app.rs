@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::feed::Limits;
 use crate::{
+    durability::{self, Durability},
     engine::Engine,
     feed::{Ending, Marks, Registry, Window, tail},
     grpc::{Services, encode_change},
@@ -103,18 +104,21 @@ impl App {
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
         first.map_err(|_| StorageError::Unavailable("sequencing does not answer".to_owned()))?;
         let registry = Registry::default();
+        let durability = Durability::default();
         let engine = Engine::new(database.clone());
         let tasks = vec![
             sequencing,
             tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
             tokio::spawn(sweeper::run(engine.clone(), *sweep_every, shutdown.clone())),
+            tokio::spawn(durability::run(database.clone(), durability.clone(), shutdown.clone())),
             tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
             tokio::spawn(mail::run(database, Arc::clone(&seal), mail.clone(), shutdown.clone())),
         ];
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
         let limits = *limits;
-        let services = Services { engine, marks, source, window, limits, opening, seal, registry, shutdown };
+        let services =
+            Services { engine, marks, source, window, limits, opening, seal, registry, durability, shutdown };
         tracing::info!(store.id = %store_id, address = %address, "started");
         Ok(Self { services, listener, address, drain: *drain, tasks })
     }

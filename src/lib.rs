@@ -36,6 +36,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod durability;
 pub mod embedded;
 pub mod engine;
 pub mod feed;

@@ -25,6 +25,7 @@ mod import;
 mod invite;
 mod known;
 mod lists;
+mod lost;
 mod man;
 mod member;
 mod migrate;
@@ -104,6 +105,8 @@ enum Command {
     Invite(invite::InviteArgs),
     /// Export the ledger of erasures, and apply it after a restore
     Erasure(erasure::ErasureArgs),
+    /// List what a failover lost of who left, and decide about it
+    Lost(lost::LostArgs),
     /// List what happened in an organization, or say what a member was
     History(history::HistoryArgs),
     /// List who left an organization, when and by whom, and what each app did
@@ -144,6 +147,7 @@ impl Cli {
             Command::Member(args) => member::run(args),
             Command::Invite(args) => invite::run(args),
             Command::Erasure(args) => erasure::run(args),
+            Command::Lost(args) => lost::run(args),
             Command::History(args) => history::run(args),
             Command::Departures(args) => departures::run(args),
             Command::Health(args) => health::run(args),

@@ -3,7 +3,7 @@
 use crate::{
     rules::{
         Violation,
-        ids::{AccountId, AppName, ContractId, OrganizationId, WorkspaceId},
+        ids::{AccountId, AppName, ChangeId, ContractId, OrganizationId, WorkspaceId},
     },
     storage::StorageError,
 };
@@ -19,6 +19,8 @@ pub enum Missing {
     App(AppName),
     /// A contract.
     Contract(ContractId),
+    /// A lost revocation that nobody reported.
+    LostRevocation(ChangeId),
 }
 
 /// Why a write was not done. Nothing was changed, except where `Storage` says that the outcome is unknown.

@@ -17,6 +17,7 @@ mod etag;
 mod invitations;
 mod limit;
 mod load;
+mod lost;
 mod plan;
 mod reminders;
 mod run;
@@ -38,6 +39,7 @@ pub use self::{
     etag::{app_etag, etag},
     invitations::{InvitationOrder, Sending},
     limit::Batch,
+    lost::LostDecision,
     plan::Planned,
 };
 

@@ -8,7 +8,7 @@ use words::{
     organization_state, workspace_member_state, workspace_role, workspace_state,
 };
 
-pub(super) use history::{departure, history_change, member_at, workspace_member_at};
+pub(super) use history::{departure, history_change, lost_revocation, member_at, workspace_member_at};
 pub(super) use words::reason;
 
 use std::time::SystemTime;

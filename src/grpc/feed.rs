@@ -12,8 +12,10 @@ use crate::{
     proto::{
         AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse,
         ErrorReason, Frame, GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest,
-        ListChangesResponse, ListDeparturesRequest, ListDeparturesResponse, ListSubscriptionsRequest,
-        ListSubscriptionsResponse, WatchRequest, feed_service_server::FeedService,
+        ListChangesResponse, ListDeparturesRequest, ListDeparturesResponse, ListLostRevocationsRequest,
+        ListLostRevocationsResponse, ListSubscriptionsRequest, ListSubscriptionsResponse,
+        ReportLostRevocationsRequest, ReportLostRevocationsResponse, ResolveLostRevocationRequest,
+        ResolveLostRevocationResponse, WatchRequest, feed_service_server::FeedService,
     },
     rules::ids::{AppName, InstanceName, OrganizationId, SubscriptionId},
     storage::{NewSubscription, SubscriptionRow},
@@ -32,7 +34,7 @@ fn jittered(age: Duration) -> Duration {
 }
 
 impl Services {
-    async fn read_subscription(&self, id: SubscriptionId) -> Result<SubscriptionRow, Status> {
+    pub(super) async fn read_subscription(&self, id: SubscriptionId) -> Result<SubscriptionRow, Status> {
         let found = self.engine.database().subscription(id).await.map_err(status::storage)?;
         found.ok_or_else(|| status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id))
     }
@@ -270,5 +272,26 @@ impl FeedService for Services {
         request: Request<ListDeparturesRequest>,
     ) -> Result<Response<ListDeparturesResponse>, Status> {
         self.departures_page(request).await.map(Response::new)
+    }
+
+    async fn report_lost_revocations(
+        &self,
+        request: Request<ReportLostRevocationsRequest>,
+    ) -> Result<Response<ReportLostRevocationsResponse>, Status> {
+        self.lost_reported(request).await.map(Response::new)
+    }
+
+    async fn list_lost_revocations(
+        &self,
+        request: Request<ListLostRevocationsRequest>,
+    ) -> Result<Response<ListLostRevocationsResponse>, Status> {
+        self.lost_listed(request).await.map(Response::new)
+    }
+
+    async fn resolve_lost_revocation(
+        &self,
+        request: Request<ResolveLostRevocationRequest>,
+    ) -> Result<Response<ResolveLostRevocationResponse>, Status> {
+        self.lost_resolved(request).await
     }
 }

@@ -1,18 +1,24 @@
-//! Around every call: a span, a deadline, one log line. None of them carries anything of a request but its method.
+//! Around every call: a span, a deadline, one log line. None of them carries anything of a request but its method. The answer of
+//! a write says besides how durable it is.
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::{body::WatchFrames, status};
+use crate::{durability::Durability, proto::DESCRIPTORS};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
 /// that.
@@ -26,15 +32,50 @@ const TIMEOUT: &str = "grpc-timeout";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(pub(super) tokio::time::Instant);
 
+/// In which metadata the answer of a write says how durable it is (C15).
+const DURABILITY: &str = "rollcall-durability";
+
 /// Adds [`Calls`] to a service.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct CallsLayer;
+#[derive(Debug, Clone)]
+pub(super) struct CallsLayer {
+    writes: Arc<HashSet<String>>,
+    durability: Durability,
+}
+
+impl CallsLayer {
+    pub(super) fn new(durability: Durability) -> Self {
+        Self { writes: Arc::new(writes()), durability }
+    }
+}
+
+/// The methods that write, as calls name them: those whose request has an id.
+fn writes() -> HashSet<String> {
+    let set = FileDescriptorSet::decode(DESCRIPTORS).expect("the descriptors come from our own build");
+    let messages = set.file.iter().flat_map(|file| &file.message_type);
+    let requests: HashSet<&str> = messages
+        .filter(|message| message.field.iter().any(|field| field.name() == "request_id"))
+        .map(|message| message.name())
+        .collect();
+    let services =
+        set.file.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
+    let methods = services.flat_map(|(package, service)| {
+        service
+            .method
+            .iter()
+            .map(move |method| (method, format!("{package}.{}/{}", service.name(), method.name())))
+    });
+    let is_write = |method: &prost_types::MethodDescriptorProto| {
+        method.input_type().rsplit('.').next().is_some_and(|request| requests.contains(request))
+    };
+    methods.filter(|(method, _)| is_write(method)).map(|(_, path)| path).collect()
+}
 
 impl<S> Layer<S> for CallsLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        Calls { inner }
+        let Self { writes, durability } = self.clone();
+        Calls { inner, writes, durability }
     }
 }
 
@@ -43,6 +84,8 @@ impl<S> Layer<S> for CallsLayer {
 #[derive(Debug, Clone)]
 pub(super) struct Calls<S> {
     inner: S,
+    writes: Arc<HashSet<String>>,
+    durability: Durability,
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -64,6 +107,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let method = request.uri().path().trim_start_matches('/').to_owned();
         let span = tracing::info_span!("rpc", rpc.method = %method);
+        let written = self.writes.contains(&method).then(|| self.durability.clone());
         // Measured from here, before tonic's time-out begins: whenever that one is up, this one is up already.
         let begun = tokio::time::Instant::now();
         let deadline = deadline(request.headers());
@@ -82,6 +126,9 @@ where
             };
             // A failed call has its code in the headers; one that succeeds, or streams, has it in the trailers.
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            if let (Some(durability), Code::Ok) = (written, code) {
+                response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability.word()));
+            }
             let elapsed_ms = begun.elapsed().as_millis();
             tracing::debug!(rpc.code = ?code, elapsed_ms, "answered");
             Ok(match response.extensions_mut().remove::<WatchFrames>() {
@@ -123,6 +170,19 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_are_told_from_reads() {
+        let writes = writes();
+        for write in
+            ["MemberService/DeactivateMember", "AppService/UpdateApp", "AccountService/CreateAccount"]
+        {
+            assert!(writes.contains(&format!("rollcall.v1.{write}")), "{write}");
+        }
+        for read in ["MemberService/GetMember", "FeedService/Watch", "FeedService/Acknowledge"] {
+            assert!(!writes.contains(&format!("rollcall.v1.{read}")), "{read}");
+        }
+    }
 
     #[test]
     fn timeouts_are_read_as_the_protocol_writes_them() {

@@ -16,6 +16,7 @@ mod health;
 mod history;
 mod invitation;
 mod layer;
+mod lost;
 mod member;
 mod member_reads;
 mod organization;
@@ -37,6 +38,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::health_reporter};
 
 use crate::{
+    durability::Durability,
     engine::Engine,
     feed::{Limits, Marks, Registry, Window},
     proto::{
@@ -89,6 +91,8 @@ pub struct Services {
     pub seal: Arc<Seal>,
     /// The open streams.
     pub registry: Registry,
+    /// Whether what is written survives the loss of the database server.
+    pub durability: Durability,
     /// Ends every stream.
     pub shutdown: CancellationToken,
 }
@@ -118,7 +122,7 @@ impl Services {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(MAX_HEADERS)
             .max_concurrent_streams(MAX_STREAMS)
-            .layer(layer::CallsLayer)
+            .layer(layer::CallsLayer::new(self.durability.clone()))
             .add_service(health)
             .add_service(reflection().build_v1().expect(described))
             .add_service(reflection().build_v1alpha().expect(described))

@@ -139,6 +139,11 @@ pub(super) fn not_found(reason: ErrorReason, kind: &str, name: impl ToString) ->
     Problem::new(Code::NotFound, reason, format!("no such {kind}")).about(kind, name).status()
 }
 
+/// No such change, or not any more.
+pub(super) fn no_change(name: impl ToString) -> Status {
+    not_found(ErrorReason::ChangeNotFound, "change", name)
+}
+
 /// No such contract.
 pub(super) fn no_contract(id: ContractId) -> Status {
     not_found(ErrorReason::ContractNotFound, "contract", id)
@@ -355,6 +360,7 @@ pub(super) fn with_terms(error: EngineError, terms: Terms) -> Status {
         }
         EngineError::Missing(Missing::App(app)) => not_found(ErrorReason::AppNotFound, "app", app),
         EngineError::Missing(Missing::Contract(id)) => no_contract(id),
+        EngineError::Missing(Missing::LostRevocation(id)) => no_change(id),
         error @ EngineError::ContractInUse(id) => {
             Problem::new(Code::FailedPrecondition, ErrorReason::ContractInUse, error.to_string())
                 .precondition([id.to_string()])

@@ -133,12 +133,16 @@ impl Transaction {
         Ok(())
     }
 
-    /// Closes every subscription of an app. Each may hold a lease until it has been silent for long enough.
+    /// Closes every subscription of an app. One that was granted a lease counts until it has been silent for long enough.
     pub async fn close_subscriptions_of(&self, app: &AppName) -> Result<(), StorageError> {
         diesel::update(subscriptions::table)
             .filter(subscriptions::app.eq(app.as_str()))
             .filter(subscriptions::state.eq("LIVE"))
-            .set((subscriptions::state.eq("CLOSED"), subscriptions::end_time.eq(diesel::dsl::now)))
+            .set((
+                subscriptions::state.eq("CLOSED"),
+                subscriptions::end_time.eq(diesel::dsl::now),
+                subscriptions::counted.eq(subscriptions::grant_seq.gt(0)),
+            ))
             .execute(&mut self.connection())
             .await?;
         Ok(())

@@ -38,9 +38,13 @@ const LIFETIME_SPREAD: Duration = Duration::from_secs(10 * 60);
 /// `client_connection_check_interval` ends the statement of a client that is gone.
 /// A statement that was planned for whatever may be bound knows no limit and no range, so its cost looks high. Compiling it
 /// or starting workers for it happens at each call and takes a hundred times longer than carrying it out.
+/// The last one keeps a commit from being answered before it is on disk, should the role's default be lowered later than
+/// the start, which refuses such a one.
 const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; \
      SET idle_in_transaction_session_timeout = '5s'; SET client_connection_check_interval = '500ms'; \
-     SET jit = off; SET max_parallel_workers_per_gather = 0";
+     SET jit = off; SET max_parallel_workers_per_gather = 0; \
+     SELECT set_config('synchronous_commit', 'on', false) \
+     WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
 /// A database URL, parsed and with TLS decided.
 #[derive(Clone)]

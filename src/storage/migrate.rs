@@ -42,16 +42,22 @@ struct Server {
 }
 
 /// Refuses a server that breaks a promise: too old, or one that acknowledges commits before they are durable (C15).
+///
+/// Asked is what the role has there before a session of ours sets anything, and what the session has: through a pooler
+/// neither need be what we set. A default that is too low is somebody's decision, so it is refused instead of overruled in
+/// silence; should it be lowered later, the sessions and the pooled transactions of this service keep to `on` by themselves.
 pub(crate) async fn check_server(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
     let query = "SELECT current_setting('server_version_num')::int AS version, \
-                 current_setting('synchronous_commit') AS synchronous_commit";
+                 CASE WHEN setting IN ('on', 'remote_apply') THEN reset_val ELSE setting END AS synchronous_commit \
+                 FROM pg_settings WHERE name = 'synchronous_commit'";
     let server: Server = sql_query(query).get_result(connection).await?;
     if server.version < 150_000 {
         return Err(StorageError::Unfit("Postgres 15 or later is needed".to_owned()));
     }
     if !["on", "remote_apply"].contains(&server.synchronous_commit.as_str()) {
         let message = format!(
-            "synchronous_commit is {}: a write that was answered could be lost; set it to on",
+            "synchronous_commit is {}: a write that was answered could be lost; set it to on for the role (ALTER ROLE), \
+             and let no pooler change it",
             server.synchronous_commit
         );
         return Err(StorageError::Unfit(message));

@@ -23,11 +23,13 @@ mod limit;
 mod listen;
 mod lock;
 mod log;
+mod lost;
 mod mails;
 mod migrate;
 mod persist;
 mod prepared;
 mod reads;
+mod replication;
 mod requests;
 mod retention;
 mod rows;
@@ -61,6 +63,7 @@ pub use self::{
     listen::Listener,
     lock::{Lock, Whose},
     log::{Acting, ChangeOrigin, Head, LogRow, ReadChanges, RecordedRow, Sequencer, Tail},
+    lost::{LostRevocation, LostRevocationRow},
     mails::{InvitationToSend, MailRow},
     migrate::migrate,
     persist::{ProfileWrite, Writes},
@@ -68,6 +71,7 @@ pub use self::{
         AccountOrganizationRow, MemberColumns, MemberRead, OrganizationRead, WorkspaceMemberRead,
         WorkspaceRead,
     },
+    replication::Replication,
     requests::{Claim, RequestRow, RequestSubject},
     retention::{PointAndFloor, Retention, Trimmed},
     rows::{AccountRow, SettingsColumns},

@@ -76,7 +76,7 @@ pub struct SnapshotPage {
 /// takes longer with each page, and tens of seconds in a store of ten thousand organizations.
 ///
 /// A page of one kind of thing with the check of its history. $1 app, $2 organizations, $3 to $5 the key, $6 limit,
-/// $7 profiles, $8 and $9 the noted head.
+/// $7 profiles, $8 and $9 the noted head. The external ids of a member cost one look at an index, some 5 µs.
 macro_rules! page_of {
     ($kind:ident, $things:literal) => {
         struct $kind;

@@ -40,7 +40,9 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL rollcall.be
 /// The same where the session is a pooler's, which would hand settings of the session to whoever comes next.
 const BEGIN_POOLED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL rollcall.begun = 'yes'; \
      SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '3s'; \
-     SET LOCAL idle_in_transaction_session_timeout = '5s'";
+     SET LOCAL idle_in_transaction_session_timeout = '5s'; \
+     SELECT set_config('synchronous_commit', 'on', true) \
+     WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
 struct Commit;
 

@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 16] = [
+const MAY_NAME: [(&str, &[&str]); 17] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -22,12 +22,27 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     // No database: tested with a log in memory.
     ("feed", &["rules", "seal"]),
     ("store_log", &["feed", "rules", "storage"]),
-    ("grpc", &["engine", "feed", "proto", "rules", "seal", "storage", "store_log"]),
+    ("durability", &["storage"]),
+    ("grpc", &["durability", "engine", "feed", "proto", "rules", "seal", "storage", "store_log"]),
     ("retention", &["storage"]),
     ("sweeper", &["engine", "rules", "storage"]),
     ("mail", &["rules", "seal", "storage"]),
     // Wires everything.
-    ("app", &["engine", "feed", "grpc", "mail", "retention", "seal", "storage", "store_log", "sweeper"]),
+    (
+        "app",
+        &[
+            "durability",
+            "engine",
+            "feed",
+            "grpc",
+            "mail",
+            "retention",
+            "seal",
+            "storage",
+            "store_log",
+            "sweeper",
+        ],
+    ),
     // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be; all else goes through the public API.
     ("cli", &["app", "config", "embedded", "mail", "rules", "storage", "telemetry"]),
 ];

@@ -2,6 +2,7 @@
 
 mod cursors;
 mod external_ids;
+mod lost;
 mod snapshots;
 mod subscriptions;
 

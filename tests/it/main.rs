@@ -7,6 +7,7 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod dependencies;
+mod durability;
 mod embedded;
 mod erasure_scan;
 mod etags;

@@ -14,7 +14,7 @@ use rollcall::proto::{DESCRIPTORS, ErrorReason};
 use crate::fixtures::declared_reasons;
 
 /// Methods that change something begin with one of these, and no others do.
-const WRITES: [&str; 17] = [
+const WRITES: [&str; 18] = [
     "Create",
     "Update",
     "Delete",
@@ -32,6 +32,7 @@ const WRITES: [&str; 17] = [
     "Decline",
     "Resend",
     "Revoke",
+    "Resolve",
 ];
 /// The rest reads, or is about the caller's own subscription.
 const OTHERS: [&str; 7] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge"];
@@ -39,6 +40,8 @@ const OTHERS: [&str; 7] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch",
 const CLOSE: &str = "CloseSubscription";
 /// Reports activity: no change of the log, so nothing to wait for, and the latest time counts, however often it is said.
 const REPORT: &str = "ReportActivity";
+/// Reports what the log lost: each is stored once, however often it is said.
+const LOST: &str = "ReportLostRevocations";
 
 /// Reasons that every method, or every stream, can answer, REQUEST_ID_REUSED where it takes a request id; the others are
 /// named by the methods that do.
@@ -183,7 +186,7 @@ fn every_write_can_be_repeated_and_waited_for() {
             assert!(repeatable, "{} has no request_id", method.path);
             assert!(token, "{} answers no token", method.path);
         } else {
-            let known = [CLOSE, REPORT].contains(&method.name())
+            let known = [CLOSE, REPORT, LOST].contains(&method.name())
                 || OTHERS.iter().any(|prefix| method.name().starts_with(prefix));
             assert!(known, "{}: does it change something? Say so in WRITES or OTHERS", method.path);
             assert!(!repeatable && !token, "{} looks like a write", method.path);

@@ -105,6 +105,27 @@ impl FeedService for Scripted {
     ) -> Result<Response<ListDeparturesResponse>, Status> {
         Err(Status::unimplemented("not in any script"))
     }
+
+    async fn report_lost_revocations(
+        &self,
+        _: Request<rollcall::proto::ReportLostRevocationsRequest>,
+    ) -> Result<Response<rollcall::proto::ReportLostRevocationsResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    async fn list_lost_revocations(
+        &self,
+        _: Request<rollcall::proto::ListLostRevocationsRequest>,
+    ) -> Result<Response<rollcall::proto::ListLostRevocationsResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    async fn resolve_lost_revocation(
+        &self,
+        _: Request<rollcall::proto::ResolveLostRevocationRequest>,
+    ) -> Result<Response<rollcall::proto::ResolveLostRevocationResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
 }
 
 impl Scripted {

@@ -11,7 +11,7 @@ use crate::{
         ids::{MemberId, OrganizationId},
         roles::Assignments,
     },
-    storage::{DepartureRow, RecordedRow, StandingRow},
+    storage::{DepartureRow, LostRevocationRow, RecordedRow, StandingRow},
 };
 
 fn text(id: Option<uuid::Uuid>) -> String {
@@ -21,6 +21,30 @@ fn text(id: Option<uuid::Uuid>) -> String {
 /// A stored word as the reason of the API; a word that this version does not know is unspecified.
 fn reason_of(word: &str) -> i32 {
     Reason::from_word(word).map(reason).unwrap_or_default().into()
+}
+
+/// A revocation that the log lost.
+pub(in crate::grpc) fn lost_revocation(row: LostRevocationRow) -> proto::LostRevocation {
+    let LostRevocationRow {
+        change_id,
+        organization_id,
+        workspace_id,
+        member_id,
+        reason,
+        record_time,
+        app,
+        instance,
+    } = row;
+    proto::LostRevocation {
+        change_id: change_id.to_string(),
+        organization_id: organization_id.to_string(),
+        workspace_id: text(workspace_id),
+        member_id: member_id.to_string(),
+        reason: reason_of(&reason),
+        record_time: record_time.and_then(time),
+        instance,
+        app,
+    }
 }
 
 /// A change as it stands in the feed, without what is joined there.

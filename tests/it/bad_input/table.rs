@@ -38,6 +38,9 @@ FeedService/Watch app=chat instance=chat-2
 FeedService/Acknowledge subscription_id=$SUBSCRIPTION applied_cursor=$CURSOR
 FeedService/CloseSubscription subscription_id=$SUBSCRIPTION
 FeedService/ListSubscriptions
+FeedService/ReportLostRevocations subscription_id=$SUBSCRIPTION
+FeedService/ListLostRevocations
+FeedService/ResolveLostRevocation change_id=$MEMBER decision=2
 FeedService/ListChanges organization_id=$ORG
 FeedService/GetMembershipAt organization_id=$ORG member_id=$MEMBER position=1
 FeedService/ListDepartures organization_id=$ORG

@@ -9,10 +9,10 @@ use tonic::{Code, Status, Streaming};
 use super::{BOUND, chat, cursor_when, instance, next, refused, watch};
 use crate::{fixtures::World, support::Server};
 
-type Stream = Streaming<rollcall_client::v1::WatchResponse>;
+pub(super) type Stream = Streaming<rollcall_client::v1::WatchResponse>;
 
 /// Opens a stream of a subscription, and reads who it is and its first cursor.
-async fn subscribe(world: &World, request: WatchRequest) -> (Stream, String, String) {
+pub(super) async fn subscribe(world: &World, request: WatchRequest) -> (Stream, String, String) {
     let mut stream = watch(world, request).await.expect("a stream");
     let opened = next(&mut stream).await.expect("the first message").message;
     let Some(Message::Opened(opened)) = opened else { panic!("{opened:?}") };
@@ -20,7 +20,11 @@ async fn subscribe(world: &World, request: WatchRequest) -> (Stream, String, Str
     (stream, opened.subscription_id, cursor)
 }
 
-async fn acknowledge(world: &World, subscription_id: &str, applied_cursor: &str) -> Result<i64, Status> {
+pub(super) async fn acknowledge(
+    world: &World,
+    subscription_id: &str,
+    applied_cursor: &str,
+) -> Result<i64, Status> {
     let request = AcknowledgeRequest {
         subscription_id: subscription_id.to_owned(),
         applied_cursor: applied_cursor.to_owned(),

@@ -64,15 +64,16 @@ struct Told {
     stream: Streaming<WatchResponse>,
     position: i64,
     names: Vec<String>,
+    bookmarks: usize,
 }
 
 impl Told {
     /// Reads until the organization is told of under this name. Positions only grow.
     async fn of(&mut self, name: &str) {
         while self.names.last().is_none_or(|last| last != name) {
-            let Message::Batch(batch) = next(&mut self.stream).await.expect("an open stream") else {
-                continue;
-            };
+            let message = next(&mut self.stream).await.expect("an open stream");
+            self.bookmarks += usize::from(matches!(message, Message::Bookmark(_)));
+            let Message::Batch(batch) = message else { continue };
             for change in batch.changes {
                 assert!(change.position > self.position, "{} after {}", change.position, self.position);
                 self.position = change.position;
@@ -86,14 +87,15 @@ impl Told {
 }
 
 #[tokio::test]
-async fn an_outage_is_answered_and_survived() {
+async fn c14_an_outage_is_answered_and_survived() {
     let directory = TempDir::new().expect("a directory");
     let mut cluster = start(directory.path()).await;
     let url = cluster.url("rollcall");
     let service = Service::start(&["--database-url".as_ref(), url.as_ref()]).await;
     let small = Small::make(service.channel(), "ada@example.com").await;
     health_is(&service, ServingStatus::Serving).await;
-    let mut told = Told { stream: watch(service.channel()).await, position: 0, names: Vec::new() };
+    let mut told =
+        Told { stream: watch(service.channel()).await, position: 0, names: Vec::new(), bookmarks: 0 };
     let mut expected = Vec::new();
     for outage in ["first", "second"] {
         let names = ["before", "at the edge of", "after"].map(|when| format!("{when} the {outage} outage"));
@@ -118,12 +120,21 @@ async fn an_outage_is_answered_and_survived() {
         // The stream ends neither at once nor a moment later; it may tell what it had read before.
         let silent = tokio::time::timeout(Duration::from_secs(1), told.of("never")).await;
         assert!(silent.is_err(), "{:?}", told.names);
+        // What was queued is read by now. A bookmark would come within a second, and say what nobody knows.
+        let bookmarks = told.bookmarks;
+        let silent = tokio::time::timeout(Duration::from_millis(2_500), told.of("never")).await;
+        assert!(silent.is_err(), "{:?}", told.names);
+        assert_eq!(told.bookmarks, bookmarks, "a bookmark while the database is away");
 
         cluster = start(directory.path()).await;
         health_is(&service, ServingStatus::Serving).await;
         soon("a write", small.rename(after)).await.expect("writes go on");
         assert_eq!(small.get().await.expect("reads go on").display_name, *after);
         told.of(after).await;
+        while told.bookmarks == bookmarks {
+            let message = next(&mut told.stream).await.expect("an open stream");
+            told.bookmarks += usize::from(matches!(message, Message::Bookmark(_)));
+        }
         expected.extend(names);
         assert_eq!(told.names, expected, "nothing was lost, and nothing came of what was refused");
     }

@@ -61,6 +61,14 @@ async fn a_pooler_needs_a_way_around_it() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--direct-database-url"), "{said}");
 
+    // What holds on the way around it need not hold through it.
+    let lossy = format!("{pooled}&options=-c%20synchronous_commit%3Doff");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--database-url", &lossy];
+    let arguments = [&arguments[..], &["--direct-database-url", &database.url]].concat();
+    let (code, said) = ended(&arguments, &[]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("synchronous_commit is off"), "{said}");
+
     let arguments = ["--database-url", &pooled, "--direct-database-url", &database.url];
     let service = Service::start(&arguments.map(std::ffi::OsStr::new)).await;
     let small = Small::make(service.channel(), "ada@example.com").await;

@@ -62,6 +62,11 @@ impl Database {
         (Self { client: connect(&url).await, url }, copy)
     }
 
+    /// A database of another Postgres.
+    pub(crate) async fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), client: connect(url).await }
+    }
+
     /// The same database, over another connection.
     pub(crate) async fn another(&self) -> Self {
         Self { url: self.url.clone(), client: connect(&self.url).await }
