@@ -12,11 +12,11 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage as _, Value};
-use rollcall_client::v1::BatchDeactivateMembersResponse;
+use rollcall_client::v1::{BatchDeactivateMembersResponse, Erasure};
 use tonic::{Request, metadata::MetadataValue};
 
 use crate::fixtures::{
-    World, reason,
+    World, made_up_id, reason,
     requests::{assignment, methods, send, set},
 };
 
@@ -107,6 +107,36 @@ fn complete(message: &mut DynamicMessage, organization: &str) {
     }
 }
 
+/// Has the ledger list the entry that the request is about, so that it is sealed.
+async fn list(world: &World, message: &mut DynamicMessage) {
+    let entry: Erasure = match message.get_field_by_name("erasure").as_deref() {
+        Some(Value::Message(entry)) => entry.transcode_to().expect("an entry"),
+        other => panic!("{other:?}"),
+    };
+    let id = made_up_id();
+    let quoted = |text: &str| if text.is_empty() { "NULL".to_owned() } else { format!("'{text}'") };
+    let (kind, by) = match entry.account_id.as_str() {
+        "" => ("MEMBER", "OWNER"),
+        _ => ("ACCOUNT", "ACCOUNT"),
+    };
+    let insert = format!(
+        "INSERT INTO erasures (erasure_id, kind, organization_id, member_id, tombstone_id, account_id, erased_by, profiles,
+                               addresses, external_ids, invitations, mails)
+         VALUES ('{id}', '{kind}', {}, {}, {}, {}, '{by}', 0, 0, 0, 0, 0)",
+        quoted(&entry.organization_id),
+        quoted(&entry.member_id),
+        quoted(&entry.tombstone_id),
+        quoted(&entry.account_id)
+    );
+    world.server().database().batch_execute(&insert).await.expect(&insert);
+    let listed = world.operator().erasures().await.into_iter().find(|entry| entry.erasure_id == id);
+    let listed = listed.expect("it is listed");
+    let day = listed.erase_time.expect("a day").seconds.to_string();
+    for (field, value) in [("erasure_id", &id), ("erase_time.seconds", &day), ("seal", &listed.seal)] {
+        set(message, &format!("erasure.{field}"), value);
+    }
+}
+
 async fn ask(world: &World, method: &MethodDescriptor, row: &Row, column: &Column) -> String {
     let mut message = DynamicMessage::new(method.input());
     for word in row.text.split(' ').skip(1) {
@@ -116,6 +146,9 @@ async fn ask(world: &World, method: &MethodDescriptor, row: &Row, column: &Colum
     // An entry of the ledger of an account has no organization.
     if !row.text.contains("erasure.account_id") {
         complete(&mut message, &column.names["ORG"]);
+    }
+    if method.name() == "ReapplyErasure" {
+        list(world, &mut message).await;
     }
     if let Some(person) = column.names.get("ME").filter(|_| has(method, "acting_account_id")) {
         set(&mut message, "acting_account_id", person);

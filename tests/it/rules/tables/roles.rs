@@ -165,7 +165,7 @@ MemberService/EraseMember member_id=$ABSENT confirm=true
 MemberService/EraseMember member_id=$ABSENT_OWNER confirm=true
     no no no no no no yes no no   yes yes
 MemberService/ReapplyErasure erasure.member_id=$NOBODY erasure.tombstone_id=$NOBODY erasure.erased_by=OWNER
-    no no no no no no no no no   yes yes
+    no no no no no no no no no   CALLER_IS_APP yes
 InvitationService/CreateInvitation email=new@example.com role=MEMBER
     no no no no no yes yes no no   yes yes
 InvitationService/CreateInvitation email=new@example.com role=MEMBER workspaces[].workspace_id=$WORKSPACE workspaces[].role=MEMBER
