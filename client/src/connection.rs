@@ -1,9 +1,19 @@
 //! The connection to the service: made on first use, made again when it breaks, and never silently dead.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
 
+use crate::Credentials;
 use crate::v1::{
     account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
     feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
@@ -22,10 +32,26 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A batch or page is bounded by the service well below this; tonic's own 4 MiB would be too near.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-/// A connection to one service. Cheap to clone; the clones share it.
+/// A connection to a service: to one of its replicas at a time, and to the next where one does not answer. Cheap to
+/// clone; the clones share it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    channel: Channel,
+    channels: Arc<[Channel]>,
+    /// Counts up; which channel is used follows from it.
+    current: Arc<AtomicUsize>,
+    credentials: Credentials,
+}
+
+/// How to connect.
+#[derive(Debug, Clone, Default)]
+pub struct ClientOptions {
+    /// Who calls.
+    pub credentials: Credentials,
+    /// For `https` endpoints: whom to trust, as whom to present oneself. `None`: the roots of this machine.
+    pub tls: Option<ClientTlsConfig>,
+    /// How long a call may take that sets no timeout of its own, and the opening of a stream. `None`: 30 s, which is
+    /// longer than the service's own deadline for a write.
+    pub timeout: Option<Duration>,
 }
 
 /// Why no connection can be made to an endpoint, whatever happens.
@@ -37,12 +63,18 @@ pub enum ConnectError {
         /// What was given.
         endpoint: String,
     },
-    /// The endpoint asks for another scheme than `http`.
-    #[error("{endpoint:?} must begin with http://; for TLS connect through a mesh or a local proxy")]
+    /// The endpoint asks for another scheme than `http` or `https`.
+    #[error("{endpoint:?} must begin with http:// or https://")]
     Scheme {
         /// What was given.
         endpoint: String,
     },
+    /// The certificates cannot be used.
+    #[error("the TLS settings cannot be used: {0}")]
+    Tls(#[source] tonic::transport::Error),
+    /// No endpoint was given.
+    #[error("at least one endpoint is needed")]
+    NoEndpoint,
 }
 
 /// Prepares a connection to `endpoint` (`http://host:port`). Nothing is sent before the first call, which fails with
@@ -52,70 +84,113 @@ pub enum ConnectError {
 ///
 /// Only for an endpoint that can never work.
 pub fn connect(endpoint: &str) -> Result<Client, ConnectError> {
+    connect_with(&[endpoint], &ClientOptions::default())
+}
+
+/// As [`connect`], to one of several replicas of the service, with options.
+///
+/// # Errors
+///
+/// Only for what can never work.
+pub fn connect_with(endpoints: &[&str], options: &ClientOptions) -> Result<Client, ConnectError> {
+    let channels =
+        endpoints.iter().map(|endpoint| channel(endpoint, options)).collect::<Result<Arc<[_]>, _>>()?;
+    if channels.is_empty() {
+        return Err(ConnectError::NoEndpoint);
+    }
+    Ok(Client { channels, current: Arc::default(), credentials: options.credentials.clone() })
+}
+
+fn channel(endpoint: &str, options: &ClientOptions) -> Result<Channel, ConnectError> {
     let malformed = || ConnectError::Malformed { endpoint: endpoint.to_owned() };
-    let parsed = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| malformed())?;
+    let mut parsed = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| malformed())?;
     match parsed.uri().scheme_str() {
         Some("http") => {}
+        Some("https") => {
+            let tls = options.tls.clone().unwrap_or_else(|| ClientTlsConfig::new().with_native_roots());
+            parsed = parsed.tls_config(tls).map_err(ConnectError::Tls)?;
+        }
         Some(_) => return Err(ConnectError::Scheme { endpoint: endpoint.to_owned() }),
         None => return Err(malformed()),
     }
-    let channel = parsed
+    Ok(parsed
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .timeout(options.timeout.unwrap_or(REQUEST_TIMEOUT))
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
-        .connect_lazy();
-    Ok(Client { channel })
+        .connect_lazy())
+}
+
+/// What a call goes through: the connection, and who calls.
+pub type Transport = InterceptedService<Channel, Credentials>;
+
+impl From<Channel> for Client {
+    /// Over a connection that was made otherwise, as within one process.
+    fn from(channel: Channel) -> Self {
+        Self { channels: [channel].into(), current: Arc::default(), credentials: Credentials::default() }
+    }
 }
 
 impl Client {
-    /// The connection itself, for a [`crate::Watch`] or any other gRPC client (health, reflection).
+    /// The connection in use, without credentials, for any other gRPC client (health, reflection).
     #[must_use]
     pub fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.channels[self.turn() % self.channels.len()].clone()
     }
 
     /// Accounts.
     #[must_use]
-    pub fn accounts(&self) -> AccountServiceClient<Channel> {
-        AccountServiceClient::new(self.channel())
+    pub fn accounts(&self) -> AccountServiceClient<Transport> {
+        AccountServiceClient::new(self.transport())
     }
 
     /// Organizations and workspaces.
     #[must_use]
-    pub fn organizations(&self) -> OrganizationServiceClient<Channel> {
-        OrganizationServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES)
+    pub fn organizations(&self) -> OrganizationServiceClient<Transport> {
+        OrganizationServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     /// Members of organizations and workspaces.
     #[must_use]
-    pub fn members(&self) -> MemberServiceClient<Channel> {
-        MemberServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES)
+    pub fn members(&self) -> MemberServiceClient<Transport> {
+        MemberServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     /// Invitations.
     #[must_use]
-    pub fn invitations(&self) -> InvitationServiceClient<Channel> {
-        InvitationServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES)
+    pub fn invitations(&self) -> InvitationServiceClient<Transport> {
+        InvitationServiceClient::new(self.transport())
     }
 
     /// Apps.
     #[must_use]
-    pub fn apps(&self) -> AppServiceClient<Channel> {
-        AppServiceClient::new(self.channel())
+    pub fn apps(&self) -> AppServiceClient<Transport> {
+        AppServiceClient::new(self.transport())
     }
 
     /// The feed's unary calls; to follow it, use [`crate::Watch`].
     #[must_use]
-    pub fn feed(&self) -> FeedServiceClient<Channel> {
-        feed(self.channel())
+    pub fn feed(&self) -> FeedServiceClient<Transport> {
+        FeedServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES)
     }
-}
 
-pub(crate) fn feed(channel: Channel) -> FeedServiceClient<Channel> {
-    FeedServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES)
+    fn transport(&self) -> Transport {
+        InterceptedService::new(self.channel(), self.credentials.clone())
+    }
+
+    /// Which connection is in use, as a number for [`Client::move_on`].
+    pub(crate) fn turn(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// Uses the next endpoint from here on, unless somebody moved on since `turn` was read: the connection of that
+    /// turn does not answer.
+    pub(crate) fn move_on(&self, turn: usize) {
+        let _ =
+            self.current.compare_exchange(turn, turn.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +201,18 @@ mod tests {
     async fn an_endpoint_is_an_http_url() {
         assert!(connect("http://127.0.0.1:7400").is_ok());
         assert!(matches!(connect("127.0.0.1:7400"), Err(ConnectError::Malformed { .. })));
-        assert!(matches!(connect("https://example.org"), Err(ConnectError::Scheme { .. })));
+        assert!(connect("https://example.org").is_ok());
+        assert!(matches!(connect("ftp://example.org"), Err(ConnectError::Scheme { .. })));
         assert!(matches!(connect("not a url"), Err(ConnectError::Malformed { .. })));
+        assert!(matches!(connect_with(&[], &ClientOptions::default()), Err(ConnectError::NoEndpoint)));
+    }
+
+    #[tokio::test]
+    async fn who_saw_an_endpoint_fail_moves_on_once() {
+        let client = connect_with(&["http://a:1", "http://b:1"], &ClientOptions::default()).unwrap();
+        let (turn, other) = (client.turn(), client.clone());
+        client.move_on(turn);
+        other.move_on(turn);
+        assert_eq!((client.turn(), other.turn()), (turn + 1, turn + 1));
     }
 }

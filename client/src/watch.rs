@@ -6,12 +6,12 @@
 //! - Three times the promised bookmark interval without a message is a dead connection.
 //! - [`Watch::next`] may be dropped at any await and called again; nothing is lost by it.
 //!
-//! Applying the messages is left to the caller, or to [`crate::Replica`].
+//! Applying the messages is left to the caller, or to [`crate::Tables`].
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{error::Error as _, future::Future, pin::Pin, time::Duration};
 
 use tokio::time::{Instant, Sleep};
-use tonic::{Code, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Response, Status, Streaming};
 
 mod chain;
 mod event;
@@ -21,8 +21,9 @@ pub use chain::Gap;
 pub use event::{Event, Interruption, WatchError, WatchOptions};
 
 use crate::{
+    Client,
     backoff::Backoff,
-    connection, status,
+    status,
     v1::{ErrorReason, WatchRequest, WatchResponse, watch_response::Message},
 };
 use event::Verdict;
@@ -42,7 +43,9 @@ type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<WatchRespon
 
 /// The stream of one app, across as many connections as it takes.
 pub struct Watch {
-    channel: Channel,
+    client: Client,
+    /// The endpoint that the current stream, or its opening, uses.
+    turn: usize,
     options: WatchOptions,
     subscription_id: Option<String>,
     /// The newest cursor that came on this subscription: what [`Watch::acknowledgeable`] gives.
@@ -69,9 +72,11 @@ enum Step {
 impl Watch {
     /// Prepares a watch; the first [`Watch::next`] opens it.
     #[must_use]
-    pub fn new(channel: Channel, options: WatchOptions) -> Self {
+    pub fn new(client: impl Into<Client>, options: WatchOptions) -> Self {
+        let client = client.into();
         Self {
-            channel,
+            turn: client.turn(),
+            client,
             options,
             subscription_id: None,
             delivered: None,
@@ -139,7 +144,7 @@ impl Watch {
         }
     }
 
-    fn open(&self) -> Opening {
+    fn open(&mut self) -> Opening {
         let request = WatchRequest {
             app: self.options.app.clone(),
             instance: self.options.instance.clone().unwrap_or_default(),
@@ -149,7 +154,8 @@ impl Watch {
             snapshot_if_refused: self.options.snapshot_if_refused,
             include_profiles: self.options.include_profiles,
         };
-        let mut feed = connection::feed(self.channel.clone());
+        self.turn = self.client.turn();
+        let mut feed = self.client.feed();
         Box::pin(async move {
             match tokio::time::timeout(OPEN_TIMEOUT, feed.watch(request)).await {
                 Ok(answer) => answer,
@@ -192,6 +198,9 @@ impl Watch {
         };
         let retry_in = self.backoff.next(status.and_then(status::retry_delay));
         let verdict = status.map_or(Verdict::Retry, |status| self.judge(status));
+        if status.is_none_or(|status| status.code() == Code::Unavailable || status.source().is_some()) {
+            self.client.move_on(self.turn);
+        }
         self.phase = pause(retry_in);
         match verdict {
             Verdict::Retry => Ok(Some(Event::Disconnected { cause, retry_in })),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rollcall_client::{
-    Client, Replica,
+    Client, Tables,
     v1::{MemberState, WorkspaceMemberState, WorkspaceState},
 };
 
@@ -33,7 +33,7 @@ struct Picture {
     members: BTreeMap<String, (i32, i32)>,
 }
 
-pub(super) async fn compare(client: &Client, app: &str, replica: &Replica) -> Result<Comparison, DemoError> {
+pub(super) async fn compare(client: &Client, app: &str, replica: &Tables) -> Result<Comparison, DemoError> {
     let held = of_replica(replica);
     let known: BTreeSet<&str> = replica.members().map(|member| member.member_id.as_str()).collect();
     let mut listed = of_service(client, app).await?;
@@ -58,7 +58,7 @@ pub(super) async fn compare(client: &Client, app: &str, replica: &Replica) -> Re
     })
 }
 
-fn of_replica(replica: &Replica) -> Picture {
+fn of_replica(replica: &Tables) -> Picture {
     let live = |workspace_id: &str| {
         replica.workspace(workspace_id).is_some_and(|workspace| workspace.state() == WorkspaceState::Active)
     };

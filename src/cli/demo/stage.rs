@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rollcall_client::{Client, Replica, v1};
+use rollcall_client::{Client, Tables, v1};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -157,7 +157,7 @@ impl Stage {
     }
 
     /// Ends the instances in order, and reads what they kept.
-    pub(super) async fn end_followers(&mut self) -> Result<Vec<(&'static str, Replica)>, DemoError> {
+    pub(super) async fn end_followers(&mut self) -> Result<Vec<(&'static str, Tables)>, DemoError> {
         let mut replicas = Vec::new();
         for mut follower in std::mem::take(&mut self.followers) {
             let app = follower.app;

@@ -1,6 +1,6 @@
 //! `--until-current`: when a watch has seen what there was when it came.
 
-use rollcall_client::{Event, Replica};
+use rollcall_client::{Event, Tables};
 
 /// The head that was found, and whether the replica has got there.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(super) struct Goal {
 
 impl Goal {
     /// Takes note of an event that the replica has applied; says whether the goal is reached.
-    pub(super) fn reached(&mut self, event: &Event, replica: &Replica) -> bool {
+    pub(super) fn reached(&mut self, event: &Event, replica: &Tables) -> bool {
         match event {
             Event::Opened(opened) => {
                 self.head.get_or_insert(opened.head_position);
@@ -37,7 +37,7 @@ mod tests {
     }
 
     fn run(events: &[Event]) -> Vec<bool> {
-        let (mut goal, mut replica) = (Goal::default(), Replica::default());
+        let (mut goal, mut replica) = (Goal::default(), Tables::default());
         events
             .iter()
             .map(|event| {
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn who_was_current_already_ends_at_once() {
-        let mut replica = Replica::default();
+        let mut replica = Tables::default();
         for event in
             [opened(5, true), Event::SnapshotEnd(SnapshotEnd { pages: 0, position: 5, ready_position: 5 })]
         {

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use rollcall_client::{Replica, v1};
+use rollcall_client::{Tables, v1};
 
 use crate::cli::{names, roster::RosterRow};
 
 /// The ACTIVE memberships. Of an organization as a whole an app sees only those members that it has to do with, so there
 /// are no rows for organizations.
-pub(super) fn of(replica: &Replica) -> BTreeSet<RosterRow> {
+pub(super) fn of(replica: &Tables) -> BTreeSet<RosterRow> {
     replica.workspace_members().filter_map(|membership| row(replica, membership)).collect()
 }
 
-fn row(replica: &Replica, membership: &v1::WorkspaceMember) -> Option<RosterRow> {
+fn row(replica: &Tables, membership: &v1::WorkspaceMember) -> Option<RosterRow> {
     let workspace = replica.workspace(&membership.workspace_id)?;
     let active = membership.state() == v1::WorkspaceMemberState::Active
         && workspace.state() == v1::WorkspaceState::Active;
@@ -41,8 +41,8 @@ mod tests {
 
     use super::*;
 
-    fn replica(workspace: v1::WorkspaceState, membership: v1::WorkspaceMemberState) -> Replica {
-        let mut replica = Replica::default();
+    fn replica(workspace: v1::WorkspaceState, membership: v1::WorkspaceMemberState) -> Tables {
+        let mut replica = Tables::default();
         let profile = v1::Profile { display_name: "Ada".into(), email: "ada@example.org".into() };
         for subject in [
             subject::Subject::Organization(v1::Organization {

@@ -83,7 +83,7 @@ impl Session {
             };
         }
         Ok(Self {
-            watch: Watch::new(client.channel(), options(&state, instance.clone())),
+            watch: Watch::new(client.clone(), options(&state, instance.clone())),
             format,
             state,
             saver,

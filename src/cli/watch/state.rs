@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rollcall_client::Replica;
+use rollcall_client::Tables;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::files;
@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) profiles: bool,
     /// Where to resume. `None` only before the first snapshot was complete.
     pub(super) cursor: Option<String>,
-    pub(super) replica: Replica,
+    pub(super) replica: Tables,
 }
 
 /// Why a state file cannot be used.
@@ -57,7 +57,7 @@ impl State {
             store_id: String::new(),
             profiles,
             cursor: None,
-            replica: Replica::default(),
+            replica: Tables::default(),
         }
     }
 }
@@ -122,7 +122,7 @@ fn read(path: &Path) -> Result<Option<State>, StateError> {
 }
 
 /// The replica in a state file that nobody needs to hold any more; `None` where there is no file.
-pub(crate) fn read_replica(path: &Path) -> Result<Option<Replica>, StateError> {
+pub(crate) fn read_replica(path: &Path) -> Result<Option<Tables>, StateError> {
     Ok(read(path)?.map(|state| state.replica))
 }
 

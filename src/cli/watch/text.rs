@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, time::SystemTime};
 
 use rollcall_client::{
-    Event, Replica,
+    Event, Tables,
     v1::{self, subject},
 };
 
@@ -12,7 +12,7 @@ use super::json::reason_word;
 use crate::cli::output::plain;
 
 /// The lines of one event. Bookmarks have none: a person sees by the prompt that nothing happens.
-pub(super) fn lines(event: &Event, replica: &Replica, received: SystemTime) -> Vec<u8> {
+pub(super) fn lines(event: &Event, replica: &Tables, received: SystemTime) -> Vec<u8> {
     let mut text = String::new();
     match event {
         Event::Batch(batch) => {
@@ -39,7 +39,7 @@ pub(super) fn lines(event: &Event, replica: &Replica, received: SystemTime) -> V
     text.into_bytes()
 }
 
-fn put_change(text: &mut String, change: &v1::Change, replica: &Replica, received: SystemTime) {
+fn put_change(text: &mut String, change: &v1::Change, replica: &Tables, received: SystemTime) {
     let Some(what) = change.subject.as_ref().and_then(|subject| thing(subject, replica)) else { return };
     let delay = milliseconds_after(change.record_time.as_ref(), received)
         .map(|delay| format!("  (+{delay:.1} ms)"))
@@ -49,7 +49,7 @@ fn put_change(text: &mut String, change: &v1::Change, replica: &Replica, receive
 }
 
 /// What a thing is now, in words.
-fn thing(subject: &v1::Subject, replica: &Replica) -> Option<String> {
+fn thing(subject: &v1::Subject, replica: &Tables) -> Option<String> {
     Some(match subject.subject.as_ref()? {
         subject::Subject::Organization(row) => {
             let state = match row.state() {
@@ -101,7 +101,7 @@ fn person(member: &v1::Member) -> String {
     }
 }
 
-fn organization_name(organization_id: &str, replica: &Replica) -> String {
+fn organization_name(organization_id: &str, replica: &Tables) -> String {
     replica
         .organization(organization_id)
         .map_or_else(|| organization_id.to_owned(), |row| quoted(&row.display_name))
@@ -142,13 +142,13 @@ mod tests {
             leaving: true,
             ..Default::default()
         };
-        let said = thing(&subject(subject::Subject::Member(leaving)), &Replica::default());
+        let said = thing(&subject(subject::Subject::Member(leaving)), &Tables::default());
         assert_eq!(said.as_deref(), Some("member m in o: guest, ACTIVE, leaving"));
     }
 
     #[test]
     fn a_change_is_one_line_with_names_from_the_replica() {
-        let mut replica = Replica::default();
+        let mut replica = Tables::default();
         let profile =
             |name: &str| Some(v1::Profile { display_name: name.into(), email: "e@example.org".into() });
         for known in [

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rollcall_client::{
-    Client, Event, Replica, Watch, WatchOptions, connect,
+    Client, Event, Tables, Watch, WatchOptions, connect,
     v1::{
         MemberState, OrganizationRole, OrganizationState, WatchRequest, WorkspaceMemberState, WorkspaceRole,
         WorkspaceState, subject::Subject as Thing, watch_response::Message,
@@ -18,16 +18,16 @@ use crate::fixtures::World;
 /// A replica with the watch that fills it.
 struct Following {
     watch: Watch,
-    replica: Replica,
+    replica: Tables,
 }
 
 impl Following {
     fn new(client: &Client, options: WatchOptions) -> Self {
-        Self { watch: Watch::new(client.channel(), options), replica: Replica::default() }
+        Self { watch: Watch::new(client.channel(), options), replica: Tables::default() }
     }
 
     /// Follows until the replica may be answered from, and is at or past a position.
-    async fn until(&mut self, position: i64) -> &Replica {
+    async fn until(&mut self, position: i64) -> &Tables {
         while !self.replica.is_ready() || self.replica.position() < position {
             let event = tokio::time::timeout(BOUND, self.watch.next()).await.expect("an event in time");
             self.replica.apply(&event.expect("an open watch"));
@@ -37,7 +37,7 @@ impl Following {
 }
 
 /// Who is in a workspace, and in which state, as the replica has it.
-fn held(replica: &Replica, workspace: &str) -> BTreeMap<String, i32> {
+fn held(replica: &Tables, workspace: &str) -> BTreeMap<String, i32> {
     replica
         .workspace_members()
         .filter(|membership| membership.workspace_id == workspace)
@@ -136,7 +136,7 @@ async fn a_filter_by_organization_lets_nothing_else_through() {
     let filter = WatchOptions { organization_ids: vec![org.id.clone()], ..options("chat") };
     let client = connect(&world.server().endpoint()).expect("an endpoint");
     let mut watch = Watch::new(client.channel(), filter);
-    let mut replica = Replica::default();
+    let mut replica = Tables::default();
     while !replica.is_ready() {
         replica.apply(&watch.next().await.expect("an event"));
     }
@@ -228,7 +228,7 @@ async fn c4_a_command_too_long_for_a_message_comes_in_parts_of_which_the_last_ha
     crowd(&world, &org, &doomed, 600).await;
     let client = connect(&world.server().endpoint()).expect("an endpoint");
     let mut follower = Watch::new(client.channel(), options("chat"));
-    let mut replica = Replica::default();
+    let mut replica = Tables::default();
     while !replica.is_ready() {
         replica.apply(&follower.next().await.expect("an event"));
     }

@@ -1,7 +1,7 @@
 //! What an app is told of a world, and the replica that it makes of it.
 
 use rollcall_client::{
-    Event, Replica, Watch, WatchOptions,
+    Event, Tables, Watch, WatchOptions,
     v1::{Change, Subject, subject::Subject as Thing},
 };
 use tokio::task::JoinHandle;
@@ -11,7 +11,7 @@ use crate::support::Channel;
 
 /// Follows one app's stream of one world.
 pub(super) struct Listener {
-    replica: Replica,
+    replica: Tables,
     heard: JoinHandle<Vec<Change>>,
 }
 
@@ -21,7 +21,7 @@ impl Listener {
         let mut options = WatchOptions::new(app);
         options.organization_ids = names.organizations.clone();
         options.organization_ids.push(names.fence.clone());
-        let (mut watch, mut replica) = (Watch::new(channel.unchecked(), options), Replica::default());
+        let (mut watch, mut replica) = (Watch::new(channel.unchecked(), options), Tables::default());
         while !replica.is_ready() {
             replica.apply(&watch.next().await.expect("a stream"));
         }
@@ -61,7 +61,7 @@ fn is_of(change: &Change, organization_id: &str) -> bool {
 }
 
 /// What the replica holds, but for the fence.
-fn held(replica: &Replica, names: &Names) -> Facts {
+fn held(replica: &Tables, names: &Names) -> Facts {
     let organizations = replica.organizations().cloned().map(Thing::Organization);
     let workspaces = replica.workspaces().cloned().map(Thing::Workspace);
     let members = replica.members().cloned().map(Thing::Member);

@@ -1,4 +1,4 @@
-//! The four tables of a replica, and the one rule for writing them: a higher version wins.
+//! The four tables, and the one rule for writing them: a higher version wins.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use crate::v1::{Member, Organization, Subject, Workspace, WorkspaceMember, subje
 
 /// Everything of a scope by its id. Ordered, so that what is stored and listed is the same for the same state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Tables {
-    #[serde(with = "rows")]
+pub(super) struct Rows {
+    #[serde(with = "listed")]
     pub(super) organizations: BTreeMap<String, Organization>,
-    #[serde(with = "rows")]
+    #[serde(with = "listed")]
     pub(super) workspaces: BTreeMap<String, Workspace>,
-    #[serde(with = "rows")]
+    #[serde(with = "listed")]
     pub(super) members: BTreeMap<String, Member>,
-    #[serde(with = "rows")]
+    #[serde(with = "listed")]
     pub(super) workspace_members: BTreeMap<(String, String), WorkspaceMember>,
 }
 
-impl Tables {
+impl Rows {
     pub(super) fn apply(&mut self, subject: &Subject) {
         match &subject.subject {
             Some(subject::Subject::Organization(row)) => put(&mut self.organizations, row),
@@ -87,7 +87,7 @@ impl Row for WorkspaceMember {
 }
 
 /// A table stored as the list of its rows: the key is in the row.
-mod rows {
+mod listed {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
