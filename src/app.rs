@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::feed::Limits;
 use crate::{
     durability::{self, Durability},
+    enforcement::{self, Enforcement},
     engine::Engine,
     feed::{Ending, Marks, Registry, Window, tail},
     grpc::{Services, encode_change},
@@ -93,20 +94,23 @@ impl App {
         let store_id = identity.store_id;
         let seal = Arc::new(Seal::new(store_id, identity.keys).ok_or(AppError::NoKey)?);
         let failed = |error| AppError::Listen { address: listen, error };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let socket = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
         let shutdown = CancellationToken::new();
         let source = Arc::new(StoreLog::new(database.clone(), pool_size));
         let sequence = StoreSequence(database.sequencer());
         let window = Arc::new(Window::new(encode_change, *window_bytes));
-        let (marks, sequencing) = tail::start(sequence, Arc::clone(&window), shutdown.clone());
+        let (listener, revocations) = enforcement::listener();
+        let (marks, sequencing) = tail::start(sequence, Arc::clone(&window), listener, shutdown.clone());
         // Whoever is told the address can watch at once.
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
         first.map_err(|_| StorageError::Unavailable("sequencing does not answer".to_owned()))?;
         let registry = Registry::default();
         let durability = Durability::default();
         let engine = Engine::new(database.clone());
-        let tasks = vec![
+        let (enforcement, enforcing) =
+            Enforcement::start(database.clone(), marks.clone(), revocations, shutdown.clone());
+        let mut tasks = vec![
             sequencing,
             tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
@@ -115,12 +119,24 @@ impl App {
             tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
             tokio::spawn(mail::run(database, Arc::clone(&seal), mail.clone(), shutdown.clone())),
         ];
+        tasks.extend(enforcing);
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
         let limits = *limits;
-        let services =
-            Services { engine, marks, source, window, limits, opening, seal, registry, durability, shutdown };
+        let services = Services {
+            engine,
+            enforcement,
+            marks,
+            source,
+            window,
+            limits,
+            opening,
+            seal,
+            registry,
+            durability,
+            shutdown,
+        };
         tracing::info!(store.id = %store_id, address = %address, "started");
-        Ok(Self { services, listener, address, drain: *drain, tasks })
+        Ok(Self { services, listener: socket, address, drain: *drain, tasks })
     }
 
     /// Where it listens.

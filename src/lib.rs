@@ -22,6 +22,7 @@
 //! - [`engine`] uses [`rules`] and [`storage`].
 //! - [`feed`] uses [`rules`] and [`seal`]. It knows neither SQL nor gRPC, so its tests can pause time.
 //! - [`store_log`] joins the two: the database as [`feed`] reads it.
+//! - [`enforcement`] grants leases and finds verdicts. It uses [`feed`], [`rules`] and [`storage`].
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
 //! - [`retention`] is the task that trims the log, in `app`.
 //! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
@@ -38,6 +39,7 @@ pub mod cli;
 pub mod config;
 pub mod durability;
 pub mod embedded;
+pub mod enforcement;
 pub mod engine;
 pub mod feed;
 pub mod grpc;

@@ -1,7 +1,7 @@
 //! The feed: one total order of changes, to everyone who follows it.
 //!
 //! - [`tail`]: the task that has changes sequenced, and reads them for all streams.
-//! - [`marks`]: how far the log is known to reach.
+//! - [`marks`]: how far the log is known to reach, and has been for some minutes (the trail).
 //! - [`window`]: the newest changes, encoded once.
 //! - [`cursor`]: where a stream resumes.
 //! - [`message`]: what a stream says.
@@ -21,6 +21,7 @@ pub mod stream;
 pub mod tail;
 #[cfg(test)]
 mod tests;
+mod trail;
 pub mod window;
 
 pub use self::{
@@ -34,5 +35,6 @@ pub use self::{
         Thing,
     },
     stream::{Follow, Limits},
+    tail::{Heard, Listener},
     window::Window,
 };

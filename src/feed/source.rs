@@ -227,6 +227,12 @@ impl Thing {
         matches!(self, Self::Member { state: MembershipState::Erased, .. })
     }
 
+    /// Whether it is a member or a membership without access.
+    pub fn has_no_access(&self) -> bool {
+        matches!(self, Self::Member { state, .. } | Self::WorkspaceMember { state, .. }
+            if *state != MembershipState::Active)
+    }
+
     /// Whether it comes with personal data.
     pub fn has_profile(&self) -> bool {
         matches!(self, Self::Member { profile: Some(_), .. })

@@ -35,14 +35,27 @@ const BACKOFF: Duration = Duration::from_millis(250);
 /// Changes that one call reads at most: streams are told of them before the next ones are read.
 pub const READ: usize = 1_000;
 
-/// Starts the task, which fills a window. It ends with `shutdown`.
+/// What the tail reads, for whoever listens.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// It reads on from this position; what stands before it was not told.
+    From(i64),
+    /// The next changes.
+    Changes(&'a [Entry]),
+}
+
+/// Listens to the tail; is not to wait for anything.
+pub type Listener = Box<dyn FnMut(Heard<'_>) + Send>;
+
+/// Starts the task, which fills a window and tells what it reads. It ends with `shutdown`.
 pub fn start(
     sequence: impl Sequence,
     window: Arc<Window>,
+    listener: Listener,
     shutdown: CancellationToken,
 ) -> (Marks, JoinHandle<()>) {
     let (teller, marks) = Marks::new();
-    let tail = Tail { sequence, window, read: None, history: 0, mark: None, due: None };
+    let tail = Tail { sequence, window, listener, read: None, history: 0, mark: None, due: None };
     let task = tokio::spawn(run(tail, teller, shutdown));
     (marks, task)
 }
@@ -50,6 +63,7 @@ pub fn start(
 struct Tail<Q> {
     sequence: Q,
     window: Arc<Window>,
+    listener: Listener,
     /// The last change that was read. None: no call has succeeded yet.
     read: Option<Read>,
     history: u64,
@@ -89,6 +103,7 @@ impl<Q: Sequence> Tail<Q> {
                     self.history += 1;
                 }
                 self.window.reset(self.history, head.position);
+                (self.listener)(Heard::From(head.position));
                 (self.mark, self.due) = (None, None);
                 Read { last: head, end: head }
             }
@@ -107,13 +122,16 @@ impl<Q: Sequence> Tail<Q> {
         Ok(self.mark.map(|mark| Known { mark, end: read.end }))
     }
 
-    fn extend(&self, read: Read, entries: Vec<Entry>) -> Read {
+    fn extend(&mut self, read: Read, entries: Vec<Entry>) -> Read {
         let last = entries.last().map_or(read.last, |entry| entry.point);
         let ends = entries.iter().rev().find(|entry| entry.point.position == entry.command_end);
         let end = ends.map_or(read.end, |entry| entry.point);
         if entries.iter().any(|entry| entry.thing.is_erased()) {
             // What was read before may still name the account, and the person. Whoever is behind reads it anew.
             self.window.reset(self.history, read.last.position);
+        }
+        if !entries.is_empty() {
+            (self.listener)(Heard::Changes(&entries));
         }
         self.window.push(entries);
         Read { last, end }

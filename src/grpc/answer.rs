@@ -20,6 +20,9 @@ const RESOLVE: Duration = Duration::from_millis(250);
 /// How long a write that changed nothing in the log waits for the head: as long as sequencing may wait for its lock.
 const HEAD: Duration = Duration::from_secs(3);
 
+/// Behind the point of a token: the write covers it, and did not write it.
+pub(super) const COVERS: u8 = 1;
+
 impl Services {
     /// The token of a write: the position of its last change, or, where nothing changed, of the head that covers what it
     /// saw.
@@ -38,7 +41,7 @@ impl Services {
         let Some(command) = commands.iter().copied().max() else {
             // Nothing but the head covers what such a write saw, so there is no token without it.
             let mark = tokio::time::timeout(HEAD, since).await.map_err(|_| status::unavailable())?;
-            return Ok(self.seal_point(mark.head));
+            return Ok(self.seal_cover(mark.head));
         };
         let Ok(mark) = tokio::time::timeout(RESOLVE, since).await else {
             return Ok(self.seal_command(command));
@@ -54,7 +57,7 @@ impl Services {
                 Ok(self.seal_point(Point { position, change_id: ChangeId(change_id) }))
             }
             // The command of an old departure that was repeated, gone from the history by now: the head covers it.
-            Ok(None) => Ok(self.seal_point(mark.head)),
+            Ok(None) => Ok(self.seal_cover(mark.head)),
             // The write is done: whatever ails the read must not make it look as if it were not.
             Err(error) => {
                 let _ = status::storage(error);
@@ -66,6 +69,14 @@ impl Services {
     fn seal_point(&self, point: Point) -> String {
         let mut payload = point.position.to_be_bytes().to_vec();
         payload.extend(point.change_id.0.as_bytes());
+        self.seal.seal(Purpose::Token, &payload)
+    }
+
+    /// A token of what changed nothing, and saw everything up to a head that somebody else wrote.
+    fn seal_cover(&self, head: Point) -> String {
+        let mut payload = head.position.to_be_bytes().to_vec();
+        payload.extend(head.change_id.0.as_bytes());
+        payload.push(COVERS);
         self.seal.seal(Purpose::Token, &payload)
     }
 

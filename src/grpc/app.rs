@@ -9,7 +9,7 @@ use crate::{
     engine::AppChange,
     feed::Ending,
     proto::{
-        ErrorReason, GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse, RegisterAppRequest,
+        GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse, RegisterAppRequest,
         RegisterAppResponse, UnregisterAppRequest, UnregisterAppResponse, UpdateAppRequest,
         UpdateAppResponse, app_service_server::AppService,
     },
@@ -84,7 +84,7 @@ fn change(message: &UpdateAppRequest) -> Result<AppChange, Status> {
 impl Services {
     pub(super) async fn read_app(&self, app: &AppName) -> Result<AppRow, Status> {
         let found = self.engine.database().app(app).await.map_err(status::storage)?;
-        found.ok_or_else(|| status::not_found(ErrorReason::AppNotFound, "app", app))
+        found.ok_or_else(|| status::no_app(app))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows and feed entries as messages of the API.
 
+mod enforcement;
 mod history;
 mod words;
 
@@ -8,6 +9,7 @@ use words::{
     organization_state, workspace_member_state, workspace_role, workspace_state,
 };
 
+pub(super) use enforcement::{report, subscription};
 pub(super) use history::{departure, history_change, lost_revocation, member_at, workspace_member_at};
 pub(super) use words::reason;
 
@@ -18,16 +20,16 @@ use chrono::{DateTime, Utc};
 use crate::{
     engine::{app_etag, etag},
     feed::{Body, Encoded, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
-    grpc::status,
+    grpc::{feed::Subscribed, status},
     proto::{self, Frame, subject::Subject},
     rules::{
         self,
-        ids::{ExternalId, StoreId, SubscriptionId},
+        ids::{ExternalId, StoreId},
         roles::ErasedBy,
     },
     storage::{
         AccountRead, AccountRow, AppRow, AppSettings, ContractRow, ErasureRow, InvitationRead, MemberColumns,
-        MemberRead, OrganizationRead, SettingsColumns, SubscriptionRow, WorkspaceMemberRead, WorkspaceRead,
+        MemberRead, OrganizationRead, SettingsColumns, WorkspaceMemberRead, WorkspaceRead,
     },
 };
 
@@ -334,46 +336,20 @@ pub(super) fn invitation(row: InvitationRead) -> proto::Invitation {
     }
 }
 
-/// A subscription, seen from a head.
-pub(super) fn subscription(row: SubscriptionRow, head: i64) -> proto::Subscription {
-    let SubscriptionRow {
-        subscription_id,
-        app,
-        instance,
-        organization_ids,
-        state: _,
-        applied_position,
-        create_time,
-        acknowledge_time,
-    } = row;
-    proto::Subscription {
-        subscription_id: subscription_id.to_string(),
-        app,
-        instance,
-        organization_ids: organization_ids.iter().map(ToString::to_string).collect(),
-        applied_position,
-        lag: (head - applied_position).max(0),
-        create_time: time(create_time),
-        acknowledge_time: acknowledge_time.and_then(time),
-    }
-}
-
 /// A message of a stream.
-pub(super) fn watch_response(
-    message: Message,
-    store_id: StoreId,
-    subscription: Option<SubscriptionId>,
-) -> Frame {
+pub(super) fn watch_response(message: Message, store_id: StoreId, subscribed: Option<Subscribed>) -> Frame {
     let Message { previous_cursor: previous, cursor, body } = message;
     match body {
         Body::Opened { head, snapshot_follows, refusal } => {
             let opened = proto::Opened {
                 store_id: store_id.to_string(),
-                subscription_id: subscription.map(|id| id.to_string()).unwrap_or_default(),
+                subscription_id: subscribed.map(|subscribed| subscribed.id.to_string()).unwrap_or_default(),
                 head_position: head,
                 snapshot_follows,
                 cursor_refusal: refusal.map(status::refusal_reason).unwrap_or_default().into(),
-                bookmark_interval: prost_types::Duration::try_from(BOOKMARK_INTERVAL).ok(),
+                bookmark_interval: enforcement::duration(BOOKMARK_INTERVAL),
+                lease_ttl: subscribed.and_then(|subscribed| enforcement::duration(subscribed.ttl)),
+                serve_stale: subscribed.is_some_and(|subscribed| subscribed.serve_stale),
             };
             Frame::opened(&previous, &cursor, &opened)
         }

@@ -1,24 +1,27 @@
 //! FeedService.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::Stream;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{Services, body::WatchFrames, convert, parse, status};
 use crate::{
+    enforcement::lease,
     feed::{Cursor, CursorRefusal, Ending, Follow, Limits, LogSource as _, Scope, Standing, Start, queue},
     proto::{
-        AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse,
-        ErrorReason, Frame, GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest,
+        AcknowledgeRequest, AcknowledgeResponse, AwaitEnforcementRequest, AwaitEnforcementResponse,
+        CloseSubscriptionRequest, CloseSubscriptionResponse, ErrorReason, Frame, GetEnforcementRequest,
+        GetEnforcementResponse, GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest,
         ListChangesResponse, ListDeparturesRequest, ListDeparturesResponse, ListLostRevocationsRequest,
         ListLostRevocationsResponse, ListSubscriptionsRequest, ListSubscriptionsResponse,
         ReportLostRevocationsRequest, ReportLostRevocationsResponse, ResolveLostRevocationRequest,
         ResolveLostRevocationResponse, WatchRequest, feed_service_server::FeedService,
     },
     rules::ids::{AppName, InstanceName, OrganizationId, SubscriptionId},
-    storage::{NewSubscription, SubscriptionRow},
+    storage::{NewSubscription, Opened, SubscriptionRow},
 };
 
 /// Messages that wait for a slow reader: each of at most 500 changes, some 150 kB. What a stalled stream costs.
@@ -76,7 +79,7 @@ impl Services {
 
     /// Checks a cursor: its seal, its scope, that nothing after it was trimmed from the log, and that the log has its change
     /// at its position.
-    async fn verify(
+    pub(super) async fn verify(
         &self,
         text: &str,
         scope: Option<&Scope>,
@@ -111,7 +114,7 @@ impl Services {
         message: &WatchRequest,
         scope: &Scope,
         stream: Uuid,
-    ) -> Result<Option<SubscriptionId>, Status> {
+    ) -> Result<Option<Subscribed>, Status> {
         let instance: Option<InstanceName> = parse::optional("instance", &message.instance)?;
         let resumed: Option<SubscriptionId> = parse::optional("subscription_id", &message.subscription_id)?;
         let Some(instance) = instance else {
@@ -128,8 +131,8 @@ impl Services {
                 return Err(status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id));
             }
             let resumed = self.engine.database().resume_subscription(id, &organizations, stream).await;
-            let live = resumed.map_err(status::storage)?;
-            return if live { Ok(Some(id)) } else { Err(status::subscription_closed(id)) };
+            let opened = resumed.map_err(status::storage)?.ok_or_else(|| status::subscription_closed(id))?;
+            return Ok(Some(Subscribed::new(id, opened)));
         }
         let new = NewSubscription {
             id: SubscriptionId::generate(),
@@ -138,11 +141,28 @@ impl Services {
             organization_ids: organizations,
             stream_id: stream,
         };
-        let replaced = self.engine.database().open_subscription(&new).await.map_err(status::storage)?;
-        if let Some(replaced) = replaced {
+        let opened = self.engine.database().open_subscription(&new).await.map_err(status::storage)?;
+        let opened = opened.ok_or_else(|| status::no_app(scope.app()))?;
+        let subscribed = Subscribed::new(new.id, opened);
+        self.enforcement.opened(new.id, subscribed.ttl);
+        if let Some(replaced) = opened.replaced {
             self.registry.end(replaced, Ending::Replaced);
         }
-        Ok(Some(new.id))
+        Ok(Some(subscribed))
+    }
+}
+
+/// The subscription of a stream, and what its process is told of leases.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subscribed {
+    pub(super) id: SubscriptionId,
+    pub(super) ttl: Duration,
+    pub(super) serve_stale: bool,
+}
+
+impl Subscribed {
+    fn new(id: SubscriptionId, opened: Opened) -> Self {
+        Self { id, ttl: lease::millis(opened.ttl_ms), serve_stale: opened.serve_stale }
     }
 }
 
@@ -169,7 +189,8 @@ impl FeedService for Services {
             return Err(status::unavailable());
         }
         let stream = Uuid::now_v7();
-        let subscription = self.subscribe(&message, &scope, stream).await?;
+        let subscribed = self.subscribe(&message, &scope, stream).await?;
+        let subscription = subscribed.map(|subscribed| subscribed.id);
         let registered = self.registry.register(scope.app().clone(), subscription, stream);
         let follow = Follow {
             source: Arc::clone(&self.source),
@@ -189,7 +210,7 @@ impl FeedService for Services {
         let store_id = self.seal.store_id();
         let messages = futures_util::stream::poll_fn(move |context| messages.poll_next(context));
         let stream = messages.map(move |message| match message {
-            Ok(message) => Ok(convert::watch_response(message, store_id, subscription)),
+            Ok(message) => Ok(convert::watch_response(message, store_id, subscribed)),
             Err(end) => Err(status::stream_end(end, subscription)),
         });
         let mut response = Response::new(futures_util::stream::empty());
@@ -201,56 +222,39 @@ impl FeedService for Services {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        let message = request.get_ref();
-        let id: SubscriptionId = parse::required("subscription_id", &message.subscription_id)?;
-        if message.applied_cursor.is_empty() {
-            return Err(status::invalid_field("applied_cursor", "must be given"));
-        }
-        let refused = |refusal| status::cursor_refused("applied_cursor", refusal);
-        let cursor = self.verify(&message.applied_cursor, None).await?.map_err(refused)?;
-        self.read_subscription(id).await?;
-        // The seal proves that it was sent; the subscription in it, that it was sent to this very process.
-        if cursor.subscription != Some(id) {
-            return Err(refused(CursorRefusal::Invalid));
-        }
-        let applied =
-            self.engine.database().acknowledge(id, cursor.point.position).await.map_err(status::storage)?;
-        Ok(Response::new(AcknowledgeResponse {
-            applied_position: applied.ok_or_else(|| status::subscription_closed(id))?,
-            head_position: self.head()?,
-        }))
+        self.acknowledged(request.get_ref()).await.map(Response::new)
     }
 
     async fn close_subscription(
         &self,
         request: Request<CloseSubscriptionRequest>,
     ) -> Result<Response<CloseSubscriptionResponse>, Status> {
-        let id = parse::required("subscription_id", &request.get_ref().subscription_id)?;
-        self.read_subscription(id).await?;
-        self.engine.database().close_subscription(id).await.map_err(status::storage)?;
-        self.registry.end(id, Ending::Closed);
-        Ok(Response::new(CloseSubscriptionResponse {}))
+        self.closed_subscription(request.get_ref()).await.map(Response::new)
     }
 
     async fn list_subscriptions(
         &self,
         request: Request<ListSubscriptionsRequest>,
     ) -> Result<Response<ListSubscriptionsResponse>, Status> {
-        let message = request.get_ref();
-        let app: Option<AppName> = parse::optional("app", &message.app)?;
-        let page = self.page(message.page_size, &message.page_token, &["subscriptions", &message.app])?;
-        let after = page.after_id()?;
-        let reached = self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
-        if let Some(app) = &app {
-            self.read_app(app).await?;
-        }
-        let rows = self.engine.database().subscriptions(app.as_ref(), after, page.limit()).await;
-        let mut rows = rows.map_err(status::storage)?;
-        let next_page_token = self.next_page(&page, &mut rows, |row| row.subscription_id.to_string());
-        // Read after the rows: a lag is never counted against a head older than what was applied.
-        let head_position = self.head()?.max(reached);
-        let subscriptions = rows.into_iter().map(|row| convert::subscription(row, head_position)).collect();
-        Ok(Response::new(ListSubscriptionsResponse { subscriptions, next_page_token, head_position }))
+        self.subscriptions_page(&request).await.map(Response::new)
+    }
+
+    type AwaitEnforcementStream =
+        Pin<Box<dyn Stream<Item = Result<AwaitEnforcementResponse, Status>> + Send>>;
+
+    async fn await_enforcement(
+        &self,
+        request: Request<AwaitEnforcementRequest>,
+    ) -> Result<Response<Self::AwaitEnforcementStream>, Status> {
+        let stream = self.awaited_enforcement(&request).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn get_enforcement(
+        &self,
+        request: Request<GetEnforcementRequest>,
+    ) -> Result<Response<GetEnforcementResponse>, Status> {
+        self.enforcement_of(&request).await.map(Response::new)
     }
 
     async fn list_changes(

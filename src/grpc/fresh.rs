@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Extensions, Status};
 
-use super::{Services, layer::Deadline, status};
+use super::{Services, answer::COVERS, layer::Deadline, status};
 use crate::{
     feed::Point,
     rules::ids::{ChangeId, CommandId},
@@ -36,9 +36,11 @@ pub(super) enum TokenRefusal {
 
 /// What a token says.
 #[derive(Debug, Clone, Copy)]
-enum Token {
-    /// Where the write's last change stands, or the head that covers it.
+pub(super) enum Token {
+    /// Where the write's last change stands.
     At(Point),
+    /// It changed nothing; this is the head that covers what it saw.
+    Covers(Point),
     /// Which command it was; its position was not known yet.
     Of(CommandId),
 }
@@ -50,14 +52,25 @@ impl Services {
         if token.is_empty() {
             return Ok(0);
         }
-        let token = self.open_token(token).map_err(status::token_refused)?;
+        Ok(self.wait_for_token(call, "at_least_as_fresh", token).await?.1)
+    }
+
+    /// Waits until the log has got as far as the token of a field. Returns what it says, and the position.
+    pub(super) async fn wait_for_token(
+        &self,
+        call: &Extensions,
+        field: &str,
+        token: &str,
+    ) -> Result<(Token, i64), Status> {
+        let refused = |refusal| status::token_refused(field, refusal);
+        let token = self.open_token(token).map_err(refused)?;
         let until = patience(call.get());
         let mut marks = self.marks.clone();
         loop {
             // Before the look: what is sequenced meanwhile shows as a newer mark.
             let seen = marks.newest().map(|mark| mark.head);
-            if let Some(position) = self.reached(token).await? {
-                return Ok(position);
+            if let Some(position) = self.reached(token).await?.map_err(refused)? {
+                return Ok((token, position));
             }
             let grown = async {
                 loop {
@@ -69,7 +82,7 @@ impl Services {
                 }
             };
             if timeout_at(until, grown).await.is_err() {
-                return Err(status::token_refused(TokenRefusal::NotReached));
+                return Err(refused(TokenRefusal::NotReached));
             }
         }
     }
@@ -85,29 +98,32 @@ impl Services {
         };
         Ok(match position {
             0 if !id.is_nil() => Token::Of(CommandId(id)),
-            position => Token::At(Point { position, change_id: ChangeId(id) }),
+            position => {
+                let point = Point { position, change_id: ChangeId(id) };
+                if fields.0 == [COVERS] { Token::Covers(point) } else { Token::At(point) }
+            }
         })
     }
 
     /// Where the log has what the token names. None: nowhere yet.
-    async fn reached(&self, token: Token) -> Result<Option<i64>, Status> {
+    async fn reached(&self, token: Token) -> Result<Result<Option<i64>, TokenRefusal>, Status> {
         let database = self.engine.database();
         match token {
             // Before the first change.
-            Token::At(Point::ZERO) => Ok(Some(0)),
-            Token::At(Point { position, change_id }) => {
+            Token::At(Point::ZERO) | Token::Covers(Point::ZERO) => Ok(Ok(Some(0))),
+            Token::At(Point { position, change_id }) | Token::Covers(Point { position, change_id }) => {
                 let found = database.point_and_floor(position).await.map_err(status::storage)?;
-                match found.change_id {
+                Ok(match found.change_id {
                     Some(id) if id == change_id.0 => Ok(Some(position)),
-                    Some(_) => Err(status::token_refused(TokenRefusal::Forked)),
+                    Some(_) => Err(TokenRefusal::Forked),
                     // Trimmed, and so long passed.
                     None if position < found.floor => Ok(Some(position)),
                     None => Ok(None),
-                }
+                })
             }
             Token::Of(command) => {
                 let end = database.end_of_commands(&[command]).await.map_err(status::storage)?;
-                Ok(end.map(|(position, _)| position))
+                Ok(Ok(end.map(|(position, _)| position)))
             }
         }
     }

@@ -32,6 +32,10 @@ const TIMEOUT: &str = "grpc-timeout";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(pub(super) tokio::time::Instant);
 
+/// How long the client itself waits, for streams that run on after their answer has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientDeadline(pub(super) tokio::time::Instant);
+
 /// In which metadata the answer of a write says how durable it is (C15).
 const DURABILITY: &str = "rollcall-durability";
 
@@ -110,8 +114,12 @@ where
         let written = self.writes.contains(&method).then(|| self.durability.clone());
         // Measured from here, before tonic's time-out begins: whenever that one is up, this one is up already.
         let begun = tokio::time::Instant::now();
-        let deadline = deadline(request.headers());
+        let asked = asked(request.headers());
         request.headers_mut().remove(TIMEOUT);
+        if let Ok(Some(asked)) = &asked {
+            request.extensions_mut().insert(ClientDeadline(begun + *asked));
+        }
+        let deadline = asked.map(deadline);
         if let Ok(deadline) = &deadline {
             request.extensions_mut().insert(Deadline(begun + *deadline));
         }
@@ -140,13 +148,17 @@ where
     }
 }
 
-/// How long the client waits, and never longer than [`MAX_DEADLINE`].
-fn deadline(headers: &HeaderMap) -> Result<Duration, Status> {
-    let Some(value) = headers.get(TIMEOUT) else { return Ok(MAX_DEADLINE) };
+/// How long the client waits.
+fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(parse_timeout);
-    let asked =
-        parsed.ok_or_else(|| status::invalid_field(TIMEOUT, "must be at most 8 digits and a unit"))?;
-    Ok(asked.min(MAX_DEADLINE).saturating_sub(HEAD_START))
+    parsed.map(Some).ok_or_else(|| status::invalid_field(TIMEOUT, "must be at most 8 digits and a unit"))
+}
+
+/// How long a call may take until its answer begins: as long as the client waits, and never longer than
+/// [`MAX_DEADLINE`].
+fn deadline(asked: Option<Duration>) -> Duration {
+    asked.map_or(MAX_DEADLINE, |asked| asked.min(MAX_DEADLINE).saturating_sub(HEAD_START))
 }
 
 /// Reads a time-out as the gRPC protocol writes it: at most eight digits and a unit.

@@ -8,6 +8,7 @@ mod body;
 mod contract;
 mod convert;
 mod departure;
+mod enforcement;
 mod erasure;
 mod feed;
 mod filter;
@@ -39,6 +40,7 @@ use tonic_health::{ServingStatus, server::health_reporter};
 
 use crate::{
     durability::Durability,
+    enforcement::Enforcement,
     engine::Engine,
     feed::{Limits, Marks, Registry, Window},
     proto::{
@@ -77,6 +79,8 @@ const HEALTH_GRACE: Duration = Duration::from_millis(500);
 pub struct Services {
     /// Writes and reads.
     pub engine: Engine,
+    /// Leases and verdicts.
+    pub enforcement: Enforcement,
     /// How far the log reaches.
     pub marks: Marks,
     /// The log.

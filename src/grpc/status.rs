@@ -12,6 +12,7 @@ use self::blockers::blocked;
 pub(super) use self::blockers::{Terms, blocker};
 use super::fresh::TokenRefusal;
 use crate::{
+    enforcement::{Refused, Stopped},
     engine::{EngineError, Missing},
     feed::{CursorRefusal, Ending, StreamEnd},
     proto::ErrorReason,
@@ -139,6 +140,11 @@ pub(super) fn not_found(reason: ErrorReason, kind: &str, name: impl ToString) ->
     Problem::new(Code::NotFound, reason, format!("no such {kind}")).about(kind, name).status()
 }
 
+/// No such app, or not any more.
+pub(super) fn no_app(app: &AppName) -> Status {
+    not_found(ErrorReason::AppNotFound, "app", app)
+}
+
 /// No such change, or not any more.
 pub(super) fn no_change(name: impl ToString) -> Status {
     not_found(ErrorReason::ChangeNotFound, "change", name)
@@ -225,12 +231,11 @@ pub(super) fn refusal_reason(refusal: CursorRefusal) -> ErrorReason {
 }
 
 /// A token cannot be read at (C13).
-pub(super) fn token_refused(refusal: TokenRefusal) -> Status {
-    const FIELD: &str = "at_least_as_fresh";
-    let failed = |reason, message: &str| unfit(reason, FIELD, message);
+pub(super) fn token_refused(field: &str, refusal: TokenRefusal) -> Status {
+    let failed = |reason, message: &str| unfit(reason, field, message);
     match refusal {
         TokenRefusal::Invalid => {
-            bad_field(ErrorReason::TokenInvalid, FIELD, "is damaged or made up".to_owned())
+            bad_field(ErrorReason::TokenInvalid, field, "is damaged or made up".to_owned())
         }
         TokenRefusal::WrongStore => failed(
             ErrorReason::TokenWrongStore,
@@ -244,6 +249,30 @@ pub(super) fn token_refused(refusal: TokenRefusal) -> Status {
             let message = "the log has not got as far as the token";
             Problem::new(Code::Unavailable, ErrorReason::TokenNotReached, message).retry().status()
         }
+    }
+}
+
+/// A receipt is of a change that the subscription was not sent, or not up to the cursor.
+pub(super) fn change_not_sent(field: &str) -> Status {
+    unfit(ErrorReason::ChangeNotSent, field, "the change was not sent on this subscription up to the cursor")
+}
+
+/// An acknowledgement is refused.
+pub(super) fn acknowledgement_refused(id: SubscriptionId, refused: Refused) -> Status {
+    match refused {
+        Refused::Ended => subscription_closed(id),
+        Refused::Missing => not_found(ErrorReason::SubscriptionNotFound, "subscription", id),
+        Refused::Busy | Refused::Unavailable => unavailable(),
+        Refused::Storage(error) => storage(error),
+    }
+}
+
+/// How far a write is enforced cannot be told.
+pub(super) fn wait_stopped(stopped: Stopped) -> Status {
+    match stopped {
+        Stopped::ShuttingDown => shutting_down(),
+        Stopped::Unavailable => unavailable(),
+        Stopped::Storage(error) => storage(error),
     }
 }
 
@@ -358,7 +387,7 @@ pub(super) fn with_terms(error: EngineError, terms: Terms) -> Status {
         EngineError::Missing(Missing::Organization(id)) => {
             not_found(ErrorReason::OrganizationNotFound, "organization", id)
         }
-        EngineError::Missing(Missing::App(app)) => not_found(ErrorReason::AppNotFound, "app", app),
+        EngineError::Missing(Missing::App(app)) => no_app(&app),
         EngineError::Missing(Missing::Contract(id)) => no_contract(id),
         EngineError::Missing(Missing::LostRevocation(id)) => no_change(id),
         error @ EngineError::ContractInUse(id) => {

@@ -68,6 +68,42 @@ words!(
     }
 );
 
+impl Reason {
+    /// Whether a change of a member or a membership for this reason takes access away, or the last that was left of it:
+    /// what an app ends sessions for.
+    pub fn ends_access(self) -> bool {
+        match self {
+            Self::Deactivated
+            | Self::DeactivatedWithLastWorkspace
+            | Self::DeactivatedWithOrganization
+            | Self::DeactivatedForInactivity
+            | Self::Removed
+            | Self::RemovedWithOrganization
+            | Self::RemovedWithWorkspace
+            | Self::Deleted
+            | Self::OrganizationDeleted
+            | Self::Erased
+            | Self::AccountDeleted
+            | Self::RemovedWithErasure => true,
+            Self::Created
+            | Self::Renamed
+            | Self::ProfileChanged
+            | Self::ExternalIdsChanged
+            | Self::ScopeEntered
+            | Self::RoleChanged
+            | Self::SettingsChanged
+            | Self::LeavingSet
+            | Self::LeavingCleared
+            | Self::ReturnChanged
+            | Self::Reactivated
+            | Self::ReactivatedAsPlanned
+            | Self::ReactivatedWithWorkspace
+            | Self::RestoredWithOrganization
+            | Self::Returned => false,
+        }
+    }
+}
+
 /// A thing as it is after a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {

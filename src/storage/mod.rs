@@ -11,6 +11,7 @@ mod apps;
 mod connect;
 mod contracts;
 mod departures;
+mod enforcement;
 mod erase;
 mod error;
 mod filters;
@@ -37,6 +38,7 @@ mod schema;
 mod snapshot;
 mod subscriptions;
 mod transaction;
+mod verdicts;
 
 use std::time::Duration;
 
@@ -52,6 +54,7 @@ pub use self::{
     apps::{AppRow, AppSettings},
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
+    enforcement::{Applied, CountedRow, Enforcer, Granted, ReceiptWrite, StandingRead},
     erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
     filters::{MemberFilter, OrganizationFilter, WorkspaceFilter, WorkspaceMemberFilter},
@@ -76,8 +79,9 @@ pub use self::{
     retention::{PointAndFloor, Retention, Trimmed},
     rows::{AccountRow, SettingsColumns},
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
-    subscriptions::{NewSubscription, SubscriptionRow},
+    subscriptions::{NewSubscription, Opened, SubscriptionRow},
     transaction::Transaction,
+    verdicts::{EnforcementRow, EnforcementWrite, ReceiptRow, SentChange, SentRow, WriteRow},
 };
 use crate::rules::ids::StoreId;
 

@@ -13,8 +13,7 @@ use uuid::Uuid;
 use super::{
     Database,
     error::StorageError,
-    prepared::{Text, prepared},
-    schema::subscriptions,
+    schema::{apps, subscriptions},
 };
 use crate::rules::ids::{AppName, InstanceName, SubscriptionId};
 
@@ -46,14 +45,24 @@ pub struct SubscriptionRow {
     pub applied_position: i64,
     pub create_time: DateTime<Utc>,
     pub acknowledge_time: Option<DateTime<Utc>>,
+    pub grant_seq: i64,
+    pub lease_ttl_ms: i64,
+}
+
+/// A subscription that has a new stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The subscription whose place it took.
+    pub replaced: Option<SubscriptionId>,
+    /// The longest lease that it may get.
+    pub ttl_ms: i64,
+    /// Whether the app may go on answering after its lease.
+    pub serve_stale: bool,
 }
 
 impl Database {
-    /// Opens a subscription; a live one of the same instance name is replaced, and returned.
-    pub async fn open_subscription(
-        &self,
-        new: &NewSubscription,
-    ) -> Result<Option<SubscriptionId>, StorageError> {
+    /// Opens a subscription; a live one of the same instance name is replaced. None: the app is not registered.
+    pub async fn open_subscription(&self, new: &NewSubscription) -> Result<Option<Opened>, StorageError> {
         let transaction = self.transaction().await?;
         transaction.begin().await?;
         // One opening of an instance name at a time: two at once would both find nobody to replace.
@@ -61,12 +70,27 @@ impl Database {
             .bind::<sql_types::Text, _>(format!("{}/{}", new.app, new.instance))
             .execute(&mut transaction.connection())
             .await?;
+        // Held until the commit: whoever unregisters the app then finds this one.
+        let app: Option<(i64, bool)> = apps::table
+            .find(new.app.as_str())
+            .filter(apps::unregister_time.is_null())
+            .select((apps::lease_ttl_ms, apps::serve_stale))
+            .for_key_share()
+            .first(&mut transaction.connection())
+            .await
+            .optional()?;
+        let Some((ttl_ms, serve_stale)) = app else { return Ok(None) };
         let live = subscriptions::app
             .eq(new.app.as_str())
             .and(subscriptions::instance.eq(new.instance.as_str()))
             .and(subscriptions::state.eq("LIVE"));
         let replaced: Option<Uuid> = diesel::update(subscriptions::table.filter(live))
-            .set((subscriptions::state.eq("REPLACED"), subscriptions::end_time.eq(diesel::dsl::now)))
+            .set((
+                subscriptions::state.eq("REPLACED"),
+                subscriptions::end_time.eq(diesel::dsl::now),
+                // It may still answer, unless it was never granted a lease.
+                subscriptions::counted.eq(subscriptions::grant_seq.gt(0)),
+            ))
             .returning(subscriptions::subscription_id)
             .get_result(&mut transaction.connection())
             .await
@@ -79,29 +103,35 @@ impl Database {
                 subscriptions::organization_ids.eq(&new.organization_ids),
                 subscriptions::stream_id.eq(new.stream_id),
                 subscriptions::state.eq("LIVE"),
+                subscriptions::lease_ttl_ms.eq(ttl_ms),
             ))
             .execute(&mut transaction.connection())
             .await?;
         transaction.commit().await?;
-        Ok(replaced.map(SubscriptionId))
+        Ok(Some(Opened { replaced: replaced.map(SubscriptionId), ttl_ms, serve_stale }))
     }
 
-    /// Gives a live subscription another stream. False: it is not live.
+    /// Gives a live subscription another stream. None: it is not live.
     pub async fn resume_subscription(
         &self,
         id: SubscriptionId,
         organization_ids: &[Uuid],
         stream_id: Uuid,
-    ) -> Result<bool, StorageError> {
-        let updated = diesel::update(subscriptions::table.find(id.0))
+    ) -> Result<Option<Opened>, StorageError> {
+        let mut connection = self.read().await?;
+        let updated: Option<(String, i64)> = diesel::update(subscriptions::table.find(id.0))
             .filter(subscriptions::state.eq("LIVE"))
             .set((
                 subscriptions::organization_ids.eq(organization_ids),
                 subscriptions::stream_id.eq(stream_id),
             ))
-            .execute(&mut self.read().await?)
-            .await?;
-        Ok(updated == 1)
+            .returning((subscriptions::app, subscriptions::lease_ttl_ms))
+            .get_result(&mut connection)
+            .await
+            .optional()?;
+        let Some((app, ttl_ms)) = updated else { return Ok(None) };
+        let serve_stale = apps::table.find(app).select(apps::serve_stale).first(&mut connection).await?;
+        Ok(Some(Opened { replaced: None, ttl_ms, serve_stale }))
     }
 
     /// Reads a subscription, also an ended one.
@@ -110,36 +140,31 @@ impl Database {
         Ok(query.first(&mut self.read().await?).await.optional()?)
     }
 
-    /// Stores what a live subscription has applied, never less than before. None: it is not live.
-    pub async fn acknowledge(&self, id: SubscriptionId, applied: i64) -> Result<Option<i64>, StorageError> {
-        #[derive(diesel::QueryableByName)]
-        struct Applied {
-            #[diesel(sql_type = sql_types::BigInt)]
-            applied_position: i64,
-        }
-        struct Acknowledge;
-        impl Text for Acknowledge {
-            const SQL: &'static str = "UPDATE subscriptions SET applied_position = greatest(applied_position, $2), \
-                 acknowledge_time = now() WHERE subscription_id = $1 AND state = 'LIVE' RETURNING applied_position";
-        }
-        let query = prepared::<Acknowledge, _>(|query| {
-            query.bind::<sql_types::Uuid, _>(id.0).bind::<sql_types::BigInt, _>(applied)
-        });
-        let row: Option<Applied> = query.get_result(&mut self.read().await?).await.optional()?;
-        Ok(row.map(|row| row.applied_position))
-    }
-
-    /// Ends a subscription. An ended one stays as it is.
-    pub async fn close_subscription(&self, id: SubscriptionId) -> Result<(), StorageError> {
+    /// Ends a subscription. Closed by its own process it counts no longer, also where it had ended before; by somebody else,
+    /// until its lease must have run out.
+    pub async fn close_subscription(&self, id: SubscriptionId, by_itself: bool) -> Result<(), StorageError> {
+        let mut connection = self.read().await?;
         diesel::update(subscriptions::table.find(id.0))
             .filter(subscriptions::state.eq("LIVE"))
-            .set((subscriptions::state.eq("CLOSED"), subscriptions::end_time.eq(diesel::dsl::now)))
-            .execute(&mut self.read().await?)
+            .set((
+                subscriptions::state.eq("CLOSED"),
+                subscriptions::end_time.eq(diesel::dsl::now),
+                subscriptions::counted.eq(subscriptions::grant_seq.gt(0)),
+            ))
+            .execute(&mut connection)
             .await?;
+        if by_itself {
+            diesel::update(subscriptions::table.find(id.0))
+                .filter(subscriptions::state.ne("LIVE"))
+                .filter(subscriptions::counted)
+                .set((subscriptions::state.eq("CLOSED"), subscriptions::counted.eq(false)))
+                .execute(&mut connection)
+                .await?;
+        }
         Ok(())
     }
 
-    /// Lists live subscriptions by id, from after one.
+    /// Lists the subscriptions that count by id, from after one.
     pub async fn subscriptions(
         &self,
         app: Option<&AppName>,
@@ -147,7 +172,7 @@ impl Database {
         limit: i64,
     ) -> Result<Vec<SubscriptionRow>, StorageError> {
         let mut query = subscriptions::table
-            .filter(subscriptions::state.eq("LIVE"))
+            .filter(subscriptions::counted)
             .filter(subscriptions::subscription_id.gt(after.unwrap_or_default()))
             .order(subscriptions::subscription_id)
             .limit(limit)
@@ -174,7 +199,8 @@ impl Database {
             rows.into_iter().map(|(id, state, newest)| (id, (state, newest))).collect();
         let ended = streams.iter().filter_map(|(id, stream)| {
             let (state, newest) = found.get(&id.0)?;
-            (state != "LIVE" || newest != stream).then_some((*id, *stream, state != "CLOSED"))
+            let replaced = ["LIVE", "REPLACED"].contains(&state.as_str());
+            (state != "LIVE" || newest != stream).then_some((*id, *stream, replaced))
         });
         Ok(ended.collect())
     }

@@ -65,7 +65,7 @@ fn named(change: &Change) -> (String, String) {
 }
 
 /// Moves everything but the last change from the log into the history.
-async fn trim_log(database: &Client) {
+pub(crate) async fn trim_log(database: &Client) {
     database
         .batch_execute(
             "UPDATE batches SET sequence_time = now() - interval '10 days';

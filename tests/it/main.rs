@@ -9,6 +9,7 @@ mod cli;
 mod dependencies;
 mod durability;
 mod embedded;
+mod enforcement;
 mod erasure_scan;
 mod etags;
 mod examples;

@@ -290,7 +290,8 @@ async fn subscriptions_come_and_go_while_they_are_listed() {
         async |number, _| {
             if number < 3 {
                 for id in [&go[number], &go[5 - number]] {
-                    let request = CloseSubscriptionRequest { subscription_id: id.clone() };
+                    let request =
+                        CloseSubscriptionRequest { subscription_id: id.clone(), ..Default::default() };
                     world.feed().close_subscription(request).await.expect("closed");
                 }
                 open(format!("new-{number}")).await;

@@ -35,7 +35,7 @@ const WRITES: [&str; 18] = [
     "Resolve",
 ];
 /// The rest reads, or is about the caller's own subscription.
-const OTHERS: [&str; 7] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge"];
+const OTHERS: [&str; 8] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge", "Await"];
 /// Ends a subscription: no change of the log, and harmless to repeat.
 const CLOSE: &str = "CloseSubscription";
 /// Reports activity: no change of the log, so nothing to wait for, and the latest time counts, however often it is said.
@@ -202,7 +202,12 @@ fn c13_every_read_takes_a_token() {
     for method in methods().iter().filter(|method| reads.iter().any(|read| method.name().starts_with(read))) {
         reading += 1;
         let input = method.descriptor.input();
-        let field = input.get_field_by_name("at_least_as_fresh");
+        // What is asked about a write names that one.
+        let field = input.get_field_by_name(if method.name() == "GetEnforcement" {
+            "token"
+        } else {
+            "at_least_as_fresh"
+        });
         let field = field.unwrap_or_else(|| panic!("{} takes no token", method.path));
         assert_eq!(field.kind(), prost_reflect::Kind::String, "{}", method.path);
         for reason in ["TOKEN_INVALID", "TOKEN_WRONG_STORE", "TOKEN_FORKED", "TOKEN_NOT_REACHED"] {

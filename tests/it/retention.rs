@@ -140,6 +140,7 @@ impl Trail {
         let request = AcknowledgeRequest {
             subscription_id: self.subscription.clone(),
             applied_cursor: self.cursors[index].1.clone(),
+            ..Default::default()
         };
         Ok(self.world.feed().acknowledge(request).await?.into_inner().applied_position)
     }

@@ -14,10 +14,11 @@ use std::{
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use rollcall::proto::{
-    AcknowledgeRequest, AcknowledgeResponse, CloseSubscriptionRequest, CloseSubscriptionResponse, Frame,
-    GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest, ListChangesResponse,
-    ListDeparturesRequest, ListDeparturesResponse, ListSubscriptionsRequest, ListSubscriptionsResponse,
-    WatchRequest,
+    AcknowledgeRequest, AcknowledgeResponse, AwaitEnforcementRequest, AwaitEnforcementResponse,
+    CloseSubscriptionRequest, CloseSubscriptionResponse, Frame, GetEnforcementRequest,
+    GetEnforcementResponse, GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest,
+    ListChangesResponse, ListDeparturesRequest, ListDeparturesResponse, ListSubscriptionsRequest,
+    ListSubscriptionsResponse, WatchRequest,
     feed_service_server::{FeedService, FeedServiceServer},
 };
 use rollcall_client::{
@@ -82,6 +83,22 @@ impl FeedService for Scripted {
         &self,
         _: Request<ListSubscriptionsRequest>,
     ) -> Result<Response<ListSubscriptionsResponse>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    type AwaitEnforcementStream = stream::Empty<Result<AwaitEnforcementResponse, Status>>;
+
+    async fn await_enforcement(
+        &self,
+        _: Request<AwaitEnforcementRequest>,
+    ) -> Result<Response<Self::AwaitEnforcementStream>, Status> {
+        Err(Status::unimplemented("not in any script"))
+    }
+
+    async fn get_enforcement(
+        &self,
+        _: Request<GetEnforcementRequest>,
+    ) -> Result<Response<GetEnforcementResponse>, Status> {
         Err(Status::unimplemented("not in any script"))
     }
 

@@ -132,3 +132,22 @@ fn c6_a_cursor_knows_its_scope() {
     assert!(!cursor.is_of(&scope("boards", &[1, 2])));
     assert!(!cursor.is_of(&scope("chat-1", &[2])));
 }
+
+#[test]
+fn c11_ten_thousand_forged_cursors_open_to_nothing() {
+    let (seal, mut dice) = (seal(), super::Dice(0x9E37_79B9_7F4A_7C15));
+    let cursor = Cursor::new(point(), &chat(), Some(SubscriptionId(Uuid::from_u128(9))));
+    let text = cursor.seal(&seal).into_bytes();
+    let length = u64::try_from(text.len()).expect("short");
+    for _ in 0..10_000 {
+        let mut forged = text.clone();
+        for _ in 0..=dice.below(4) {
+            let place = usize::try_from(dice.below(length)).expect("short");
+            forged[place] ^= 1 << dice.below(7);
+        }
+        if forged != text {
+            let forged = String::from_utf8(forged).expect("ASCII");
+            assert_eq!(Cursor::open(&seal, &forged), Err(CursorRefusal::Invalid), "{forged}");
+        }
+    }
+}

@@ -111,7 +111,7 @@ async fn a_failing_log_is_left_alone_for_a_while() {
 async fn the_task_ends_with_the_shutdown() {
     let log = Log::new();
     let shutdown = CancellationToken::new();
-    let (marks, task) = tail::start(log, window(), shutdown.clone());
+    let (marks, task) = tail::start(log, window(), Box::new(|_| {}), shutdown.clone());
     marks.since(Instant::now()).await;
     shutdown.cancel();
     timeout(MILLISECOND, task).await.expect("at once").expect("no panic");
@@ -138,7 +138,7 @@ async fn a_call_that_hangs_does_not_hold_the_shutdown_up() {
     let log = Log::new();
     log.state().call_takes = Duration::from_secs(3_600);
     let shutdown = CancellationToken::new();
-    let (_, task) = tail::start(log, window(), shutdown.clone());
+    let (_, task) = tail::start(log, window(), Box::new(|_| {}), shutdown.clone());
     sleep(MILLISECOND).await;
     shutdown.cancel();
     timeout(MILLISECOND, task).await.expect("at once").expect("no panic");

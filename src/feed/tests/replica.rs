@@ -54,7 +54,7 @@ impl Replica {
     pub(super) fn start(log: &Log) -> Self {
         let stop = CancellationToken::new();
         let window = Arc::new(Window::new(encode, WINDOW));
-        let (marks, _) = tail::start(log.clone(), Arc::clone(&window), stop.clone());
+        let (marks, _) = tail::start(log.clone(), Arc::clone(&window), Box::new(|_| {}), stop.clone());
         let ever = Duration::from_secs(1_000_000);
         let limits = Limits { patience: ever, age: ever };
         Self { log: log.clone(), marks, window, limits, seal: seal(), _stop: stop.drop_guard() }

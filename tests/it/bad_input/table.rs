@@ -38,6 +38,8 @@ FeedService/Watch app=chat instance=chat-2
 FeedService/Acknowledge subscription_id=$SUBSCRIPTION applied_cursor=$CURSOR
 FeedService/CloseSubscription subscription_id=$SUBSCRIPTION
 FeedService/ListSubscriptions
+FeedService/AwaitEnforcement token=$TOKEN apps[]=chat
+FeedService/GetEnforcement token=$TOKEN
 FeedService/ReportLostRevocations subscription_id=$SUBSCRIPTION
 FeedService/ListLostRevocations
 FeedService/ResolveLostRevocation change_id=$MEMBER decision=2
@@ -98,8 +100,8 @@ const RESOURCES: [&str; 8] =
 /// Answer about each thing by itself, or change nothing where it is unknown.
 const LENIENT: [&str; 2] = ["MemberService/ReportActivity", "MemberService/ReapplyErasure"];
 /// Texts that only the service makes. Damaged ones have reasons of their own.
-const SEALED: [&str; 6] =
-    ["at_least_as_fresh", "page_token", "cursor", "applied_cursor", "receipt", "secret"];
+const SEALED: [&str; 7] =
+    ["at_least_as_fresh", "page_token", "cursor", "applied_cursor", "receipt", "secret", "token"];
 /// Compared, and not read: one that does not fit is another version of something.
 const ETAGS: [&str; 2] = ["etag", "plan_etag"];
 /// More than any list may have, and not so many that the request is refused for its size alone.
@@ -338,7 +340,7 @@ async fn every_method_refuses_what_does_not_fit() {
     let operator = world.operator();
     let other = world.organization("eve").await;
     let erased = world.member(org, "erased").await;
-    operator.deactivate(org, &erased).await.expect("deactivated");
+    let token = operator.deactivate(org, &erased).await.expect("deactivated").token;
     let receipt = operator.erase(org, &erased).await.expect("erased").receipt;
     let contract =
         operator.create_contract(None).await.expect("a contract").contract.expect("it").contract_id;
@@ -366,6 +368,7 @@ async fn every_method_refuses_what_does_not_fit() {
         ("RECEIPT", receipt),
         ("SUBSCRIPTION", subscription),
         ("CURSOR", cursor),
+        ("TOKEN", token),
     ]);
     let foreign = BTreeMap::from([
         ("organization_id", other.id.clone()),

@@ -77,10 +77,10 @@ async fn unknown_ids_are_not_found() {
     let request =
         WatchRequest { app: "chat".to_owned(), organization_ids: vec![id.clone()], ..Default::default() };
     unknown::<()>(Err(watch_refusal(&scene, request).await), "ORGANIZATION_NOT_FOUND", &id);
-    let request = AcknowledgeRequest { subscription_id: id.clone(), applied_cursor: String::new() };
+    let request = AcknowledgeRequest { subscription_id: id.clone(), ..Default::default() };
     let status = world.feed().acknowledge(request).await.expect_err("no such subscription");
     assert!(matches!(status.code(), Code::NotFound | Code::InvalidArgument), "{status:?}");
-    let request = CloseSubscriptionRequest { subscription_id: id.clone() };
+    let request = CloseSubscriptionRequest { subscription_id: id.clone(), ..Default::default() };
     unknown(world.feed().close_subscription(request).await, "SUBSCRIPTION_NOT_FOUND", &id);
 
     scene.is_unchanged().await;

@@ -181,6 +181,7 @@ pub(super) async fn by_client(
                 let applied = watch.acknowledgeable().map(|(subscription, cursor)| AcknowledgeRequest {
                     subscription_id: subscription.to_owned(),
                     applied_cursor: cursor.to_owned(),
+                    ..Default::default()
                 });
                 if let Some(applied) = applied {
                     acknowledge(applied, channel.clone()).await;

@@ -28,6 +28,7 @@ pub(super) async fn acknowledge(
     let request = AcknowledgeRequest {
         subscription_id: subscription_id.to_owned(),
         applied_cursor: applied_cursor.to_owned(),
+        ..Default::default()
     };
     world.feed().acknowledge(request).await.map(|answer| answer.into_inner().applied_position)
 }
@@ -123,7 +124,7 @@ async fn a_closed_subscription_ends_its_stream_and_is_listed_no_more() {
     let world = World::start().await;
     let (mut stream, id, _) = subscribe(&world, instance("chat-1")).await;
     for _ in 0..2 {
-        let request = CloseSubscriptionRequest { subscription_id: id.clone() };
+        let request = CloseSubscriptionRequest { subscription_id: id.clone(), ..Default::default() };
         world.feed().close_subscription(request).await.expect("closed, and closed again");
     }
     refused(&end(&mut stream).await, Code::Aborted, "SUBSCRIPTION_CLOSED");

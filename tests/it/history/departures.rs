@@ -126,6 +126,7 @@ async fn apply(world: &World, stream: &mut Streaming<WatchResponse>, subscriptio
             let request = AcknowledgeRequest {
                 subscription_id: subscription.to_owned(),
                 applied_cursor: message.cursor,
+                ..Default::default()
             };
             world.feed().acknowledge(request).await.expect("acknowledged");
             return;
@@ -176,7 +177,7 @@ async fn a_departure_tells_which_instances_have_applied_it() {
     // The same when the changes have left the log, and when they are no longer kept.
     super::trim_log(world.server().database()).await;
     assert_eq!(apps().await, expected(2));
-    let close = CloseSubscriptionRequest { subscription_id: open[0].1.clone() };
+    let close = CloseSubscriptionRequest { subscription_id: open[0].1.clone(), ..Default::default() };
     world.feed().close_subscription(close).await.expect("closed");
     assert_eq!(apps().await, vec![("boards".to_owned(), 0, 0), ("chat".to_owned(), 1, 1)]);
 }

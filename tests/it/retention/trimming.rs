@@ -72,7 +72,10 @@ async fn c8_a_subscription_that_is_silent_for_long_or_ended_holds_nothing() {
         match change {
             Some(change) => database.batch_execute(change).await.expect("silence"),
             None => {
-                let request = CloseSubscriptionRequest { subscription_id: trail.subscription.clone() };
+                let request = CloseSubscriptionRequest {
+                    subscription_id: trail.subscription.clone(),
+                    ..Default::default()
+                };
                 trail.world.feed().close_subscription(request).await.expect("closed");
             }
         }
@@ -161,7 +164,8 @@ async fn c8_history_is_kept_for_its_own_time() {
 async fn c8_the_service_trims_by_itself() {
     let trail = Trail::make(2).await;
     let database = trail.database();
-    let request = CloseSubscriptionRequest { subscription_id: trail.subscription.clone() };
+    let request =
+        CloseSubscriptionRequest { subscription_id: trail.subscription.clone(), ..Default::default() };
     trail.world.feed().close_subscription(request).await.expect("closed");
     let old = "UPDATE batches SET sequence_time = now() - interval '31 days'";
     database.batch_execute(old).await.expect("an older log");

@@ -1,0 +1,156 @@
+//! Enforcement: out means out. Who may go on answering access checks for how long, and from when on nobody answers from
+//! before a change.
+//!
+//! An instance that has applied everything up to a cursor may answer until r + ttl, where (r, h) is the newest
+//! [mark](crate::feed::Mark) of this replica with h at or before that cursor. *So no check that begins later than ttl after
+//! a change X was committed answers from before X*: a lease of an instance without X rests on a mark with h < X; X was not
+//! committed before r, for else it would stand at or before h; so the lease ends by r + ttl, before commit(X) + ttl.
+//! It needs no wall clock and no stored lease.
+//!
+//! - [`lease`]: how long a lease is. Pure.
+//! - `flush`: what instances acknowledge is stored before a lease is answered: one statement for all that came in.
+//! - [`silence`]: who has been granted nothing for longer than a lease lasts, and so holds none. Pure.
+//! - [`verdict`]: whether a write is enforced, from one reading of who has applied what. Pure.
+//! - `watch`: the one task of a replica that makes those readings, gives up who is silent, and records verdicts.
+//! - [`report`]: what is told of a write. Pure.
+//! - `wait`: waiting for a write to be enforced.
+//! - `revocations`: finds the commands that take access away among what the tail reads.
+//!
+//! Clocks that are compared are monotonic ones; they are assumed to run within 1% of each other ([`lease::drift`]).
+
+mod flush;
+pub mod lease;
+pub mod report;
+mod revocations;
+pub mod silence;
+pub mod verdict;
+mod wait;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{flush::Flush, lease::Holders, watch::Readings};
+pub use self::{
+    flush::Refused,
+    report::{AppReport, InstanceState, Late, Report},
+    revocations::{Revocation, listener},
+    verdict::{State, Write},
+    wait::{Goal, Progress, Stopped, Wait},
+};
+use crate::{
+    feed::Marks,
+    rules::ids::SubscriptionId,
+    storage::{Applied, Database, Granted, ReceiptWrite},
+};
+
+/// The app under which the replicas of the service itself follow the log.
+pub const OWN_APP: &str = "rollcall";
+
+/// How long a first lease waits for a mark that was made after the registration.
+const FIRST_MARK: Duration = Duration::from_millis(250);
+
+/// Leases and verdicts of this replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Enforcement {
+    database: Database,
+    marks: Marks,
+    holders: Arc<Holders>,
+    flush: Flush,
+    readings: Readings,
+    shutdown: CancellationToken,
+}
+
+/// What an acknowledgement is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// What is stored as applied.
+    pub applied: i64,
+    /// For how long the instance may answer, from before it asked. None: for no longer than it may already.
+    pub lease: Option<Duration>,
+}
+
+/// An acknowledgement whose cursor was verified.
+#[derive(Debug, Clone)]
+pub struct Acknowledgement {
+    /// When it arrived.
+    pub arrival: Instant,
+    /// The epoch of the marks from before its cursor was compared with the log.
+    pub epoch: u64,
+    /// Whose.
+    pub subscription: SubscriptionId,
+    /// The position of its cursor.
+    pub position: i64,
+    /// What was ended; each is of a change that was sent to the subscription.
+    pub receipts: Vec<ReceiptWrite>,
+}
+
+impl Enforcement {
+    /// Starts the tasks. They end with `shutdown`. `revocations` is what the [`listener`] of the tail finds.
+    pub fn start(
+        database: Database,
+        marks: Marks,
+        revocations: mpsc::UnboundedReceiver<Revocation>,
+        shutdown: CancellationToken,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let (holders, stored) = (Arc::<Holders>::default(), Arc::<Notify>::default());
+        let (flush, flushing) = Flush::start(database.enforcer(), Arc::clone(&stored), shutdown.clone());
+        let (readings, watching) = Readings::start(
+            &database,
+            marks.clone(),
+            Arc::clone(&holders),
+            stored,
+            revocations,
+            shutdown.clone(),
+        );
+        let enforcement = Self { database, marks, holders, flush, readings, shutdown };
+        (enforcement, vec![flushing, watching])
+    }
+
+    /// A subscription was opened here: its registration is committed.
+    pub fn opened(&self, subscription: SubscriptionId, ttl: Duration) {
+        self.holders.registered(subscription, ttl, Instant::now());
+    }
+
+    /// Stores an acknowledgement and computes its lease.
+    pub async fn acknowledge(&self, asked: Acknowledgement) -> Result<Acknowledged, Refused> {
+        let Acknowledgement { arrival, epoch, subscription, position, receipts } = asked;
+        let holder = match self.holders.get(subscription) {
+            Some(holder) => holder,
+            // Opened through another replica: what this one knows of it begins now.
+            None => {
+                let row = self.database.subscription(subscription).await.map_err(Refused::Storage)?;
+                let row = row.ok_or(Refused::Missing)?;
+                self.holders.registered(subscription, lease::millis(row.lease_ttl_ms), Instant::now())
+            }
+        };
+        let caught_up = || self.marks.caught_up(epoch, position, holder.since);
+        let mut mark = caught_up();
+        if mark.is_none() && holder.since.elapsed() < FIRST_MARK {
+            // It has only just registered: the next mark is the first that counts.
+            let _ = timeout(FIRST_MARK, self.marks.since(holder.since)).await;
+            mark = caught_up();
+        }
+        let applied = Applied { subscription, position };
+        // Before the mark counts: no row, no lease.
+        match self.flush.grant(applied, receipts).await? {
+            Granted::Granted { applied, ttl_ms } => {
+                let ttl = self.holders.granted(subscription, holder, lease::millis(ttl_ms), Instant::now());
+                let lease = mark.and_then(|mark| lease::lease(mark, ttl, arrival));
+                if lease.is_some() {
+                    metrics::counter!("rollcall_leases_granted_total").increment(1);
+                }
+                Ok(Acknowledged { applied, lease })
+            }
+            Granted::Ended => Err(Refused::Ended),
+            Granted::Missing => Err(Refused::Missing),
+            Granted::Busy => Err(Refused::Busy),
+        }
+    }
+}

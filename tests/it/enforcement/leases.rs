@@ -1,0 +1,133 @@
+//! What a lease is, and who is granted one.
+
+use std::time::Duration;
+
+use rollcall_client::v1::{feed_service_client::FeedServiceClient, *};
+use tonic::Code;
+
+use super::{Instance, acknowledge, close, counted, out, scene, set};
+use crate::{
+    fixtures::{World, refused},
+    support::Server,
+};
+
+/// The lease of an answer.
+fn lease(answer: &AcknowledgeResponse) -> Option<Duration> {
+    answer.lease_duration.map(|lease| Duration::try_from(lease).expect("no negative lease"))
+}
+
+#[tokio::test]
+async fn who_keeps_up_gets_all_but_the_age_of_a_mark() {
+    let world = World::start().await;
+    let chat = Instance::open(&world, "chat", "chat-1").await;
+    assert_eq!(chat.opened.lease_ttl.map(|ttl| ttl.seconds), Some(30));
+    assert!(!chat.opened.serve_stale);
+    // The very first too: it waits for a mark from after the registration.
+    for _ in 0..3 {
+        let answer = chat.applied(&world).await;
+        let lease = lease(&answer).expect("a lease");
+        assert!(lease <= Duration::from_secs(30), "{lease:?}");
+        assert!(lease > Duration::from_secs(28), "{lease:?}");
+    }
+    let listed = counted(&world, "chat").await;
+    assert_eq!((listed[0].state(), listed[0].grant_seq), (SubscriptionState::Live, 3));
+    assert_eq!(listed[0].lease_ttl.map(|ttl| ttl.seconds), Some(30));
+    let observer = WatchRequest { app: "chat".to_owned(), ..Default::default() };
+    assert_eq!(Instance::watch(&world, observer).await.opened.lease_ttl, None);
+}
+
+#[tokio::test]
+async fn who_is_behind_gets_as_much_less() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let mut chat = Instance::open(&world, "chat", "chat-1").await;
+    chat.applied(&world).await;
+    let before = chat.acknowledgement();
+    let token = out(&world, &org, &bob).await;
+    let seen = tokio::time::Instant::now();
+    chat.reach(super::enforcement(&world, &token).await.position).await;
+    // Real time passes: until a lease from before the change is shorter than one from after it can be.
+    tokio::time::sleep_until(seen + Duration::from_millis(400)).await;
+    let old = lease(&acknowledge(&world, before.clone()).await.expect("an old cursor")).expect("a lease");
+    let most = Duration::from_secs(30) - Duration::from_millis(400);
+    assert!(old <= most, "{old:?}: it rests on a mark from before the change");
+    let new = lease(&chat.applied(&world).await).expect("a lease");
+    assert!(new > old);
+    // Never backwards: the old cursor still gets no more than what is its due, and what is stored stays.
+    let answer = acknowledge(&world, before).await.expect("a late one");
+    assert!(lease(&answer).expect("a lease") <= old);
+    assert_eq!(answer.applied_position, chat.position);
+}
+
+#[tokio::test]
+async fn any_replica_grants() {
+    let world = World::start().await;
+    let other = Server::beside(world.server()).await;
+    let chat = Instance::open(&world, "chat", "chat-1").await;
+    let mut there = FeedServiceClient::new(other.channel());
+    let answer = there.acknowledge(chat.acknowledgement()).await.expect("acknowledged").into_inner();
+    assert!(lease(&answer).expect("a lease") > Duration::from_secs(28));
+    assert!(lease(&chat.applied(&world).await).is_some());
+    assert_eq!(counted(&world, "chat").await[0].grant_seq, 2);
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_longer_ttl_holds_after_a_mark_that_knows_of_it() {
+    let world = World::start().await;
+    set(&world, "chat", "lease_ttl_ms", "2000").await;
+    let chat = Instance::open(&world, "chat", "chat-1").await;
+    assert!(lease(&chat.applied(&world).await).expect("a lease") <= Duration::from_secs(2));
+    set(&world, "chat", "lease_ttl_ms", "300000").await;
+    let answer = chat.applied(&world).await;
+    assert!(lease(&answer).is_none_or(|lease| lease <= Duration::from_secs(2)), "{answer:?}");
+    let long = loop {
+        let lease = lease(&chat.applied(&world).await);
+        if let Some(lease) = lease.filter(|lease| *lease > Duration::from_secs(2)) {
+            break lease;
+        }
+    };
+    assert!(long <= Duration::from_secs(300));
+    assert_eq!(counted(&world, "chat").await[0].lease_ttl.map(|ttl| ttl.seconds), Some(300));
+    // A shorter one holds for its next subscription.
+    set(&world, "chat", "lease_ttl_ms", "2000").await;
+    assert!(lease(&chat.applied(&world).await).expect("a lease") > Duration::from_secs(2));
+    let next = Instance::open(&world, "chat", "chat-1").await;
+    assert_eq!(next.opened.lease_ttl.map(|ttl| ttl.seconds), Some(2));
+}
+
+#[tokio::test]
+async fn who_has_ended_gets_none() {
+    let world = World::start().await;
+    let replaced = Instance::open(&world, "chat", "chat-1").await;
+    replaced.applied(&world).await;
+    let closed = Instance::open(&world, "chat", "chat-1").await;
+    closed.applied(&world).await;
+    refused(
+        acknowledge(&world, replaced.acknowledgement()).await,
+        Code::FailedPrecondition,
+        "SUBSCRIPTION_CLOSED",
+    );
+    // By somebody else: it may still answer.
+    close(&world, &closed.id, "").await;
+    refused(
+        acknowledge(&world, closed.acknowledgement()).await,
+        Code::FailedPrecondition,
+        "SUBSCRIPTION_CLOSED",
+    );
+    let states = async || {
+        let mut states: Vec<_> = counted(&world, "chat").await.iter().map(Subscription::state).collect();
+        states.sort_unstable();
+        states
+    };
+    assert_eq!(states().await, [SubscriptionState::Replaced, SubscriptionState::Closed]);
+    // By the process itself: it does not.
+    close(&world, &closed.id, &closed.cursor).await;
+    assert_eq!(states().await, [SubscriptionState::Replaced]);
+    close(&world, &replaced.id, &replaced.cursor).await;
+    assert_eq!(states().await, []);
+    // Who never had one is not waited for.
+    let never = Instance::open(&world, "chat", "chat-2").await;
+    close(&world, &never.id, "").await;
+    assert_eq!(states().await, []);
+}

@@ -1,0 +1,172 @@
+//! Who falls silent: counted until its lease must have run out, then told to have lapsed. With the shortest lease, since
+//! time must really pass.
+
+use std::time::Duration;
+
+use rollcall_client::v1::*;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::{
+    Instance, acknowledge, await_end, awaiting, close, counted, enforcement, late, of, out, scene, set,
+};
+use crate::fixtures::{World, refused};
+
+const TTL: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn who_is_silent_lapses_and_has_to_watch_anew() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    set(&world, "chat", "lease_ttl_ms", "2000").await;
+    let (frozen, mut well) =
+        (Instance::open(&world, "chat", "frozen").await, Instance::open(&world, "chat", "well").await);
+    frozen.applied(&world).await;
+    well.applied(&world).await;
+    let begun = Instant::now();
+    let token = out(&world, &org, &bob).await;
+    let position = enforcement(&world, &token).await.position;
+    well.reach(position).await;
+    let wait = tokio::spawn({
+        let mut feed = world.feed();
+        let request = awaiting(&token);
+        async move {
+            let mut stream = feed.await_enforcement(request).await.expect("a wait").into_inner();
+            let mut last = None;
+            while let Some(message) = stream.message().await.expect("open") {
+                last = Some(message);
+            }
+            (last.expect("a message"), Instant::now())
+        }
+    });
+    // The one that is well goes on renewing.
+    let (end, at) = loop {
+        well.applied(&world).await;
+        if wait.is_finished() {
+            break wait.await.expect("no panic");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(at.duration_since(begun) >= TTL, "before its lease was over: {:?}", at.duration_since(begun));
+    let report = end.enforcement.expect("a report");
+    assert_eq!(report.state(), EnforcementState::Enforced);
+    let chat = of(&report, "chat");
+    assert_eq!((chat.instances, chat.applied_instances, chat.lapsed_instances), (2, 1, 1));
+    assert!(late(&report, "chat").contains(&("frozen".to_owned(), InstanceState::Lapsed)), "{report:?}");
+    // Given up, also in the records.
+    while counted(&world, "chat").await.len() > 1 {
+        well.applied(&world).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let recorded = loop {
+        let report = enforcement(&world, &token).await;
+        if of(&report, "chat").enforce_time.is_some() {
+            break report;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(late(&recorded, "chat").contains(&("frozen".to_owned(), InstanceState::Lapsed)), "{recorded:?}");
+    refused(
+        acknowledge(&world, frozen.acknowledgement()).await,
+        Code::FailedPrecondition,
+        "SUBSCRIPTION_CLOSED",
+    );
+    let again = WatchRequest {
+        app: "chat".to_owned(),
+        instance: "frozen".to_owned(),
+        subscription_id: frozen.id.clone(),
+        cursor: frozen.cursor.clone(),
+        ..Default::default()
+    };
+    refused(
+        world.feed().watch(again.clone()).await.map(|_| ()),
+        Code::FailedPrecondition,
+        "SUBSCRIPTION_CLOSED",
+    );
+    let anew = WatchRequest { subscription_id: String::new(), ..again };
+    Instance::watch(&world, anew).await.applied(&world).await;
+}
+
+#[tokio::test]
+async fn who_was_replaced_or_closed_by_others_counts_until_its_lease_is_over() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    set(&world, "chat", "lease_ttl_ms", "2000").await;
+    let (replaced, closed) =
+        (Instance::open(&world, "chat", "chat-1").await, Instance::open(&world, "chat", "chat-2").await);
+    replaced.applied(&world).await;
+    closed.applied(&world).await;
+    let begun = Instant::now();
+    let mut next = Instance::open(&world, "chat", "chat-1").await;
+    close(&world, &closed.id, "").await;
+    let token = out(&world, &org, &bob).await;
+    let position = enforcement(&world, &token).await.position;
+    next.reach(position).await;
+    next.applied(&world).await;
+    let report = enforcement(&world, &token).await;
+    assert_eq!(of(&report, "chat").state(), EnforcementState::Pending, "they may still answer");
+    let pending: Vec<_> =
+        late(&report, "chat").into_iter().filter(|late| late.1 == InstanceState::Pending).collect();
+    assert_eq!(
+        pending,
+        [("chat-1".to_owned(), InstanceState::Pending), ("chat-2".to_owned(), InstanceState::Pending)]
+    );
+    let end = await_end(&world, awaiting(&token)).await.enforcement.expect("a report");
+    assert!(begun.elapsed() >= TTL, "{:?}", begun.elapsed());
+    assert_eq!(end.state(), EnforcementState::Enforced);
+    assert_eq!(of(&end, "chat").lapsed_instances, 2);
+}
+
+#[tokio::test]
+async fn a_process_that_says_that_it_has_stopped_is_not_waited_for() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let (mut stays, leaves) =
+        (Instance::open(&world, "chat", "chat-1").await, Instance::open(&world, "chat", "chat-2").await);
+    leaves.applied(&world).await;
+    let token = out(&world, &org, &bob).await;
+    let position = enforcement(&world, &token).await.position;
+    stays.reach(position).await;
+    stays.applied(&world).await;
+    assert_eq!(enforcement(&world, &token).await.state(), EnforcementState::Pending);
+    close(&world, &leaves.id, &leaves.cursor).await;
+    let end = await_end(&world, awaiting(&token)).await.enforcement.expect("a report");
+    assert_eq!(end.state(), EnforcementState::Enforced);
+    assert_eq!((of(&end, "chat").instances, of(&end, "chat").lapsed_instances), (1, 0));
+}
+
+#[tokio::test]
+async fn who_registers_afterwards_changes_no_verdict() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let mut first = Instance::open(&world, "chat", "chat-1").await;
+    let old = first.cursor.clone();
+    let token = out(&world, &org, &bob).await;
+    first.reach(enforcement(&world, &token).await.position).await;
+    first.applied(&world).await;
+    await_end(&world, awaiting(&token)).await;
+    // It resumes from before the departure, and says that this is how far it is: that gives it nothing.
+    let request = WatchRequest {
+        app: "chat".to_owned(),
+        instance: "chat-2".to_owned(),
+        cursor: old,
+        ..Default::default()
+    };
+    let mut late = world.feed().watch(request).await.expect("a stream").into_inner();
+    let (mut subscription, mut cursors) = (String::new(), Vec::new());
+    while cursors.is_empty() {
+        let message = late.message().await.expect("open").expect("a message");
+        if let Some(watch_response::Message::Opened(opened)) = message.message {
+            subscription = opened.subscription_id;
+        } else if !message.cursor.is_empty() {
+            cursors.push(message.cursor);
+        }
+    }
+    let request = AcknowledgeRequest {
+        subscription_id: subscription,
+        applied_cursor: cursors.remove(0),
+        receipts: Vec::new(),
+    };
+    let answer = acknowledge(&world, request).await.expect("acknowledged");
+    assert!(answer.lease_duration.is_some(), "it has the departure by now: {answer:?}");
+}
