@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "serve",
     "demo",
     "migrate",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 19] = [
     "replay",
     "export",
     "import",
+    "app",
     "account",
     "organization",
     "contract",
@@ -24,13 +25,15 @@ const COMMANDS: [&str; 19] = [
     "erasure",
     "history",
     "departures",
+    "lost",
     "health",
     "completions",
     "man",
 ];
 
 /// What is below a command.
-const BELOW: [(&str, &[&str]); 8] = [
+const BELOW: [(&str, &[&str]); 10] = [
+    ("app", &["register", "get", "list", "update", "unregister"]),
     ("account", &["create", "get", "lookup", "update", "delete"]),
     ("organization", &["create", "get", "list", "update", "delete"]),
     ("contract", &["create", "get", "list", "update", "delete"]),
@@ -39,6 +42,7 @@ const BELOW: [(&str, &[&str]); 8] = [
     ("invite", &["create", "get", "list", "resend", "revoke", "accept", "decline"]),
     ("erasure", &["list", "apply", "get"]),
     ("history", &["at"]),
+    ("lost", &["list", "resolve"]),
 ];
 
 #[tokio::test]
