@@ -2,7 +2,7 @@
 //! `sub` of their own tokens.
 
 use rollcall_client::{
-    Replica, Watch, WatchOptions, connect,
+    Tables, Watch, WatchOptions, connect,
     v1::{
         Account, Change, ChangeReason, ExternalId, Member, OrganizationRole, UpdateAccountRequest,
         WorkspaceRole, subject::Subject as Thing,
@@ -57,7 +57,7 @@ async fn next(follower: &mut Follower) -> Vec<(ChangeReason, Vec<ExternalId>, i6
 async fn found(world: &World, person: &Person) -> Vec<ExternalId> {
     let client = connect(&world.server().endpoint()).expect("an endpoint");
     let mut watch = Watch::new(client.channel(), WatchOptions::new("chat"));
-    let mut replica = Replica::default();
+    let mut replica = Tables::default();
     while !replica.is_ready() {
         let event = tokio::time::timeout(BOUND, watch.next()).await.expect("an event in time");
         replica.apply(&event.expect("an open watch"));
