@@ -26,13 +26,13 @@ chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and jud
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_CHAOS_CHANGES="$(or $(CHANGES),100000)" ROLLCALL_CHAOS_SEED="$(or $(SEED),1)" cargo test --release --test it c1_to_c5 -- --nocapture
 
-races: ## Run each race ROUNDS times, in release (ROUNDS=1000)
+races: ## Run each race ROUNDS times (ROUNDS=1000)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --release --test it -- races:: r14_of_two r35_of_twenty r48_the_seats r54_of_accepting --nocapture
+	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --test it -- races:: r14_of_two r35_of_twenty r48_the_seats r54_of_accepting --nocapture
 
 model: ## Compare SEQUENCES of random commands with a model of the rules, from SEED on (SEED=1 SEQUENCES=3000)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_MODEL_SEQUENCES="$(or $(SEQUENCES),3000)" ROLLCALL_MODEL_SEED="$(or $(SEED),1)" cargo test --release --test it random_commands_do_what -- --nocapture
+	ROLLCALL_MODEL_SEQUENCES="$(or $(SEQUENCES),3000)" ROLLCALL_MODEL_SEED="$(or $(SEED),1)" cargo test --test it random_commands_do_what -- --nocapture
 
 faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null
