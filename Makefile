@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races model faults bench lint mutants
+.PHONY: help demo test replay-check import-check chaos races model faults conformance bench lint mutants
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ model: ## Compare SEQUENCES of random commands with a model of the rules, from S
 faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_FAULTS=full cargo test --release --test it faults:: -- --nocapture --test-threads 1
+
+conformance: ## Try every broken instance against every clause of docs/consumer-contract.md, some minutes
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_CONFORMANCE=full cargo test --test it conformance:: -- --nocapture --test-threads 1
 
 bench: ## Measure the speed beside yardsticks of the same run, about ten minutes (docs/performance.md)
 	@sh scripts/postgres.sh >/dev/null

@@ -12,6 +12,7 @@ mod app;
 mod calls;
 mod completions;
 mod confirm;
+mod conformance;
 mod contract;
 mod csv_file;
 mod demo;
@@ -111,6 +112,8 @@ enum Command {
     History(history::HistoryArgs),
     /// List who left an organization, when and by whom, and what each app did
     Departures(departures::DeparturesArgs),
+    /// Try an instance, in whatever language, against the contract that apps follow the feed by
+    Conformance(conformance::ConformanceArgs),
     /// Ask a service whether it is serving
     Health(health::HealthArgs),
     /// Print a script that completes commands and options in your shell
@@ -150,6 +153,7 @@ impl Cli {
             Command::Lost(args) => lost::run(args),
             Command::History(args) => history::run(args),
             Command::Departures(args) => departures::run(args),
+            Command::Conformance(args) => conformance::run(args),
             Command::Health(args) => health::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(args),

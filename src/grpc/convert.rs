@@ -364,7 +364,11 @@ pub(super) fn watch_response(message: Message, store_id: StoreId, subscribed: Op
         Body::Batch { changes: Encoded(runs), part, more_parts } => {
             Frame::batch(&previous, &cursor, runs, part, more_parts)
         }
-        Body::Bookmark { position } => Frame::bookmark(&previous, &cursor, &proto::Bookmark { position }),
+        Body::Bookmark { position } => {
+            // No digest: nothing in the service computes it yet.
+            let bookmark = proto::Bookmark { position, digest: Default::default(), digest_position: 0 };
+            Frame::bookmark(&previous, &cursor, &bookmark)
+        }
     }
 }
 

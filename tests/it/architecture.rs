@@ -48,8 +48,9 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "sweeper",
         ],
     ),
-    // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be; all else goes through the public API.
-    ("cli", &["app", "config", "embedded", "mail", "rules", "storage", "telemetry"]),
+    // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
+    // `conformance`; all else goes through the public API.
+    ("cli", &["app", "config", "embedded", "mail", "proto", "rules", "storage", "telemetry"]),
 ];
 
 /// Crates that only some modules may name.

@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod chaos;
 mod cli;
+mod conformance;
 mod dependencies;
 mod durability;
 mod embedded;

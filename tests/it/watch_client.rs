@@ -185,7 +185,7 @@ fn opened(subscription_id: &str, snapshot_follows: bool) -> Message {
 }
 
 fn bookmark(position: i64) -> Message {
-    Message::Bookmark(Bookmark { position })
+    Message::Bookmark(Bookmark { position, ..Bookmark::default() })
 }
 
 fn batch(part: i32, more_parts: bool) -> Message {

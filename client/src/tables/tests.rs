@@ -71,7 +71,7 @@ fn c5_a_snapshot_fills_beside_the_old_state_and_replaces_it_at_its_end() {
     tables.apply(&end(3, 4));
     assert_eq!(tables.members().map(|member| member.member_id.as_str()).collect::<Vec<_>>(), ["newer"]);
     assert_eq!((tables.position(), tables.is_ready()), (3, false));
-    tables.apply(&Event::Bookmark(Bookmark { position: 4 }));
+    tables.apply(&Event::Bookmark(Bookmark { position: 4, ..Bookmark::default() }));
     assert!(tables.is_ready());
 }
 

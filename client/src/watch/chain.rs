@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn bookmark() -> Message {
-        Message::Bookmark(Bookmark { position: 1 })
+        Message::Bookmark(Bookmark { position: 1, ..Bookmark::default() })
     }
 
     fn run(cursor: Option<&str>, messages: Vec<WatchResponse>) -> Result<(), Gap> {

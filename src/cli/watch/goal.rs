@@ -51,7 +51,7 @@ mod tests {
     fn a_snapshot_is_current_once_head_and_ready_position_are_passed() {
         let end =
             |position, ready_position| Event::SnapshotEnd(SnapshotEnd { pages: 0, position, ready_position });
-        let bookmark = |position| Event::Bookmark(Bookmark { position });
+        let bookmark = |position| Event::Bookmark(Bookmark { position, ..Bookmark::default() });
         assert_eq!(run(&[opened(5, true), end(5, 5)]), [false, true]);
         assert_eq!(run(&[opened(5, true), end(5, 7), bookmark(6), bookmark(7)]), [false, false, false, true]);
         assert_eq!(run(&[opened(0, true), end(0, 0)]), [false, true]);

@@ -89,7 +89,7 @@ pub(super) fn lines(event: &Event, received: SystemTime) -> Vec<u8> {
                 put(&mut lines, &line);
             }
         }
-        Event::Bookmark(v1::Bookmark { position }) => {
+        Event::Bookmark(v1::Bookmark { position, digest: _, digest_position: _ }) => {
             put(&mut lines, &Line::Bookmark { position: *position })
         }
         Event::Disconnected { cause, retry_in } => {

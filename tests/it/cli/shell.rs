@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "serve",
     "demo",
     "migrate",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 21] = [
     "history",
     "departures",
     "lost",
+    "conformance",
     "health",
     "completions",
     "man",

@@ -1,0 +1,56 @@
+//! What a refused cursor means (C6, C8).
+
+use rollcall_client::v1::{ErrorReason, MemberState, WorkspaceMemberState};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::cli::conformance::{
+    desk::refusal,
+    instance::Said,
+    report::{Failure, Passed},
+    stage::{SOON, Stage, TTL},
+};
+
+/// C6: two refusals that a snapshot heals, and the one that nothing does.
+pub(super) async fn refusals(stage: &mut Stage) -> Passed {
+    let mut line = stage.begin().await?;
+    let world = stage.world.clone();
+    for reason in [ErrorReason::CursorScopeChanged, ErrorReason::CursorInvalid] {
+        let (cursor, subscription) = (line.cursor(), line.subscription.clone());
+        line.end(Status::unavailable("cut"));
+        line = stage.refill(&cursor, &subscription, reason, world.everyone()).await?;
+        stage.applied(&line).await?;
+        stage.becomes(&world.ada, &Said::allowed(world.ada.role_word), SOON).await?;
+    }
+    let (cursor, subscription) = (line.cursor(), line.subscription.clone());
+    line.end(Status::unavailable("cut"));
+    let mut call = stage.resumed(&cursor, &subscription).await?;
+    let until = Instant::now() + TTL + TTL / 2;
+    let expected = "no Watch without a cursor after CURSOR_WRONG_STORE: somebody has to look";
+    loop {
+        if call.request.cursor.is_empty() {
+            return Err(Failure::new(expected, "a Watch without a cursor"));
+        }
+        call.refuse(refusal(Code::FailedPrecondition, ErrorReason::CursorWrongStore, &[("field", "cursor")]));
+        let left = until.saturating_duration_since(Instant::now());
+        match stage.watched(expected, left).await {
+            Ok(next) => call = next,
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// C8: away for longer than changes are kept. Bob is in no page: his membership ended and was forgotten meanwhile.
+pub(super) async fn compacted(stage: &mut Stage) -> Passed {
+    let line = stage.begin().await?;
+    let world = stage.world.clone();
+    let (cursor, subscription) = (line.cursor(), line.subscription.clone());
+    line.end(Status::unavailable("cut"));
+    let mut left = world.place();
+    left.push(world.member(&world.ada, MemberState::Active, 1));
+    left.push(world.membership(&world.ada, WorkspaceMemberState::Active, 1));
+    let line = stage.refill(&cursor, &subscription, ErrorReason::CursorCompacted, left).await?;
+    stage.applied(&line).await?;
+    stage.becomes(&world.bob, &Said::Denied, SOON).await?;
+    stage.becomes(&world.ada, &Said::allowed(world.ada.role_word), SOON).await
+}
