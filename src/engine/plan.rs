@@ -56,6 +56,8 @@ impl Etag {
             Subject::Workspace(workspace) => (vec![workspace.id.0], workspace.state.as_str(), None, None),
             Subject::Member(member) => {
                 let ids = vec![member.organization_id.0, member.id.0];
+                let leaving = member.leaving;
+                self.say(format_args!("{leaving}"));
                 (ids, member.state.as_str(), Some(member.role.as_str()), member.return_time)
             }
             Subject::WorkspaceMember(membership) => (

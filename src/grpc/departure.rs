@@ -49,8 +49,28 @@ pub(super) fn given(etag: &str) -> Option<String> {
     (!etag.is_empty()).then(|| etag.to_owned())
 }
 
+impl Services {
+    /// What is decided beforehand. A workspace that it names is one of the organization: who mistypes it means somebody
+    /// to succeed there, and must not get another successor instead.
+    pub(super) async fn decided(
+        &self,
+        organization: OrganizationId,
+        message: Option<&proto::DepartureTerms>,
+    ) -> Result<Decided, Status> {
+        let decided = parsed(message)?;
+        for workspace in decided.departure.workspace_successors.keys() {
+            let found = self.engine.database().workspace(organization, *workspace).await;
+            if found.map_err(status::storage)?.is_none() {
+                let field = "departure.workspace_successors.workspace_id";
+                return Err(status::invalid_field(field, "must be a workspace of the organization"));
+            }
+        }
+        Ok(decided)
+    }
+}
+
 /// Parses what is decided beforehand.
-pub(super) fn decided(message: Option<&proto::DepartureTerms>) -> Result<Decided, Status> {
+fn parsed(message: Option<&proto::DepartureTerms>) -> Result<Decided, Status> {
     let empty = proto::DepartureTerms::default();
     let message = message.unwrap_or(&empty);
     if message.workspace_successors.len() > MAX_SUCCESSORS {
@@ -129,7 +149,7 @@ fn plan(planned: Planned) -> DeparturePlan {
 }
 
 /// What a plan is about: the command without its commander.
-fn planned_command(message: &PlanDepartureRequest) -> Result<Order, Status> {
+fn planned_command(message: &PlanDepartureRequest, decided: Decided) -> Result<Order, Status> {
     let organization = parse::required("organization_id", &message.organization_id)?;
     let member = parse::required("member_id", &message.member_id)?;
     let kind = DepartureKind::try_from(message.kind);
@@ -142,7 +162,6 @@ fn planned_command(message: &PlanDepartureRequest) -> Result<Order, Status> {
             "must be given for what is about a workspace alone",
         ));
     }
-    let decided = decided(message.departure.as_ref())?;
     if kind != Ok(DepartureKind::Erase) && message.assignments != 0 {
         return Err(status::invalid_field("assignments", "goes with DEPARTURE_KIND_ERASE alone"));
     }
@@ -197,7 +216,9 @@ impl Services {
         request: &Request<PlanDepartureRequest>,
     ) -> Result<DeparturePlan, Status> {
         let message = request.get_ref();
-        let order = planned_command(message)?;
+        let organization = parse::required("organization_id", &message.organization_id)?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
+        let order = planned_command(message, decided)?;
         let context = self.context("PlanDeparture", request, &message.acting_account_id, "")?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.plan_of(context, order).await
@@ -239,7 +260,7 @@ impl Services {
     ) -> Result<LeaveOrganizationResponse, Status> {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
-        let decided = decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let context = self
             .context("LeaveOrganization", request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
@@ -274,7 +295,7 @@ impl Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
-        let decided = decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let context = self
             .context("LeaveWorkspace", request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
@@ -318,7 +339,7 @@ impl Services {
         if ids.iter().collect::<BTreeSet<_>>().len() != ids.len() {
             return Err(status::invalid_field("members", "must name each member once"));
         }
-        let decided = decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         if decided.plan_etag.is_some() {
             return Err(status::invalid_field("departure.plan_etag", "stands beside each member of a batch"));
         }

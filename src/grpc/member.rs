@@ -187,7 +187,7 @@ impl MemberService for Services {
             .validating(message.validate_only)
             .expecting(&message.etag);
         let return_time = parse::moment("return_time", message.return_time)?;
-        let decided = departure::decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::DeactivateMember {
             member: id,
             departure,
@@ -239,7 +239,7 @@ impl MemberService for Services {
             .context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
-        let decided = departure::decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::RemoveMember { member: id, departure });
         let done = self.depart(context, order).await?;
         unless_validated!(done);
@@ -294,7 +294,7 @@ impl MemberService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
-        let decided = departure::decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let command = departure::erasure(id, message.assignments, &decided)?;
         let context = self
             .context("EraseMember", &request, &message.acting_account_id, &message.request_id)?
@@ -453,7 +453,7 @@ impl MemberService for Services {
             .context("DeactivateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
-        let decided = departure::decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
             workspace,
             member,
@@ -508,7 +508,7 @@ impl MemberService for Services {
             .context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
-        let decided = departure::decided(message.departure.as_ref())?;
+        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::RemoveWorkspaceMember {
             workspace,
             member,

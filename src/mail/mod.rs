@@ -230,6 +230,12 @@ impl Sender {
     }
 }
 
+/// A subject in which no name is taken for an encoded word (RFC 2047): what stands in one was not looked at when the name
+/// was checked.
+fn plain(subject: &str) -> String {
+    subject.replace("=?", "= ?")
+}
+
 /// A message as the mail server gets it. Headers are encoded by the library, so that a name cannot become one.
 fn message(from: &Mailbox, mail: &MailRow, text: templates::Text) -> Option<Message> {
     let (local, domain) = mail.recipient.rsplit_once('@')?;
@@ -241,7 +247,7 @@ fn message(from: &Mailbox, mail: &MailRow, text: templates::Text) -> Option<Mess
     let message = Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
-        .subject(text.subject)
+        .subject(plain(&text.subject))
         .message_id(Some(format!("<{}@{}>", mail.id, from.email.domain())))
         .raw_header(automatic)
         .singlepart(SinglePart::plain(text.body));
@@ -307,6 +313,12 @@ mod tests {
         );
         assert_eq!(self::written("ada@example.com\r\nBcc: eve@example.com"), None);
         assert_eq!(self::written("ada@example.com, eve@example.com"), None);
+    }
+
+    #[test]
+    fn no_name_is_taken_for_an_encoded_word() {
+        // Decoded it would be a text that turns the reading direction around.
+        assert_eq!(plain("Acme =?utf-8?b?4oCuZ3Bq?= Co"), "Acme = ?utf-8?b?4oCuZ3Bq?= Co");
     }
 
     #[test]

@@ -352,7 +352,8 @@ impl Actor {
             Some(ActingMember { role, state: MembershipState::Active, .. }) => match role {
                 OrganizationRole::Owner => ActorKind::Owner,
                 OrganizationRole::Admin => ActorKind::Admin,
-                _ if *workspace_admin => ActorKind::WorkspaceAdmin,
+                OrganizationRole::Member if *workspace_admin => ActorKind::WorkspaceAdmin,
+                OrganizationRole::Guest if *workspace_admin => ActorKind::WorkspaceAdminGuest,
                 OrganizationRole::Member => ActorKind::Member,
                 OrganizationRole::Guest => ActorKind::Guest,
             },

@@ -68,8 +68,10 @@ pub enum ActorKind {
     Owner,
     /// An ACTIVE admin of the organization.
     Admin,
-    /// An ACTIVE admin of the workspace that the command is about, less than an admin in the organization.
+    /// An ACTIVE admin of the workspace that the command is about, a member in the organization.
     WorkspaceAdmin,
+    /// The same, a guest in the organization: every MEMBER is above them, there as well.
+    WorkspaceAdminGuest,
     /// Another ACTIVE member.
     Member,
     /// An ACTIVE guest.
@@ -98,17 +100,19 @@ pub enum Denial {
 
 /// The rows of a permission: the actors in the order of [`ActorKind`]; the columns: the person themselves (or no
 /// person), then owner, admin, member, guest.
-type Rows = [&'static str; 7];
+type Rows = [&'static str; 8];
 
-const OPERATOR_ONLY: Rows = ["yyyyy", ".....", ".....", ".....", ".....", ".....", "....."];
-const OWN_ONLY: Rows = ["yyyyy", "y....", "y....", "y....", "y....", "y....", "y...."];
-const OWNERS: Rows = ["yyyyy", "yyyyy", ".....", ".....", ".....", ".....", "....."];
-const ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", "....."];
-const ADMINS_AND_WORKSPACE_ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
-const ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", ".....", ".....", ".....", "....."];
-const ADMINS_ON_OTHERS: Rows = ["yyyyy", ".yyyy", ".^yyy", ".....", ".....", ".....", "....."];
-const ADMINS_OR_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y...."];
-const WORKSPACE_ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y^^yy", ".....", ".....", "....."];
+const OPERATOR_ONLY: Rows = ["yyyyy", ".....", ".....", ".....", ".....", ".....", ".....", "....."];
+const OWN_ONLY: Rows = ["yyyyy", "y....", "y....", "y....", "y....", "y....", "y....", "y...."];
+const OWNERS: Rows = ["yyyyy", "yyyyy", ".....", ".....", ".....", ".....", ".....", "....."];
+const ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", ".....", "....."];
+const ADMINS_AND_WORKSPACE_ADMINS: Rows =
+    ["yyyyy", "yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
+const ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", ".....", ".....", ".....", ".....", "....."];
+const ADMINS_ON_OTHERS: Rows = ["yyyyy", ".yyyy", ".^yyy", ".....", ".....", ".....", ".....", "....."];
+const ADMINS_OR_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y....", "y...."];
+const WORKSPACE_ADMINS_UP_TO_OWN: Rows =
+    ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", ".....", ".....", "....."];
 
 /// Who may do what to whom (R04, R05, R07, R10, R61). Of invitations the target is the role that they give. Accepting
 /// and declining have no rows: the secret is what permits them.
@@ -124,10 +128,10 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::CreateWorkspace, ADMINS),
     (Action::UpdateWorkspace, ADMINS_AND_WORKSPACE_ADMINS),
     (Action::DeleteWorkspace, ADMINS),
-    (Action::GrantRole, ["yyyyy", "yyyyy", ".^yyy", ".^^..", ".^^..", ".^^^.", "....."]),
+    (Action::GrantRole, ["yyyyy", "yyyyy", ".^yyy", ".^^..", ".^^^.", ".^^..", ".^^^.", "....."]),
     (Action::AddMember, ADMINS),
     (Action::SetRole, ADMINS_UP_TO_OWN),
-    (Action::SetProfile, ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "....."]),
+    (Action::SetProfile, ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y....", "....."]),
     // Nobody gives the right to delete entries back to themselves.
     (Action::SetLeaving, ADMINS_ON_OTHERS),
     (Action::ClearLeaving, ADMINS_ON_OTHERS),
@@ -140,7 +144,10 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::DeleteAccount, OWN_ONLY),
     (Action::AddWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
     (Action::SetWorkspaceRole, WORKSPACE_ADMINS_UP_TO_OWN),
-    (Action::DeactivateWorkspaceMember, ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y....", "y....", "y...."]),
+    (
+        Action::DeactivateWorkspaceMember,
+        ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", "y....", "y....", "y...."],
+    ),
     (Action::ReactivateWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
     (Action::RemoveWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
     (Action::InviteMember, WORKSPACE_ADMINS_UP_TO_OWN),
@@ -156,9 +163,10 @@ pub fn permitted(action: Action, actor: ActorKind, target: Target) -> Result<(),
         ActorKind::Owner => 1,
         ActorKind::Admin => 2,
         ActorKind::WorkspaceAdmin => 3,
-        ActorKind::Member => 4,
-        ActorKind::Guest => 5,
-        ActorKind::Outsider => 6,
+        ActorKind::WorkspaceAdminGuest => 4,
+        ActorKind::Member => 5,
+        ActorKind::Guest => 6,
+        ActorKind::Outsider => 7,
     };
     let column = match target {
         Target::Own => 0,

@@ -26,6 +26,7 @@ workload          yyyy   yyyy         yyyy        yyyy           yyyy   yyyy   y
 owner             yyyy   yyyy         yyyy        yyyy           yyyy   yyyy   yyyy        yyyy
 admin             ^yyy   ^yyy         ^yyy        ^yyy           ^yyy   ^yyy   ^yyy        ^yyy
 home-admin        ^^yy   ....         ....        ....           ^^yy   ....   ^^yy        ....
+home-guest        ^^^y   ....         ....        ....           ^^^y   ....   ^^^y        ....
 member            ....   ....         ....        ....           ....   ....   ....        ....
 guest             ....   ....         ....        ....           ....   ....   ....        ....
 outsider          ....   ....         ....        ....           ....   ....   ....        ....
@@ -98,7 +99,7 @@ fn actor(word: &str) -> Actor {
         "owner" => person(OrganizationRole::Owner, Active),
         "admin" => person(OrganizationRole::Admin, Active),
         "home-admin" | "member" => person(OrganizationRole::Member, Active),
-        "guest" => person(OrganizationRole::Guest, Active),
+        "guest" | "home-guest" => person(OrganizationRole::Guest, Active),
         "deactivated" => person(OrganizationRole::Owner, Deactivated),
         "outsider" => Actor::Person { account: account_of(ACTOR), member: None, workspace_admin: false },
         other => panic!("{other} is no actor"),
@@ -131,7 +132,7 @@ fn r10_r61_every_command_about_an_invitation_by_every_actor() {
                 };
                 let mut slice = about(found);
                 // Whoever is not ACTIVE administers nothing, whatever an old row says.
-                if ["home-admin", "deactivated"].contains(&row[0]) {
+                if ["home-admin", "home-guest", "deactivated"].contains(&row[0]) {
                     slice.administered.insert(HOME);
                 }
                 let answer = decide_invitation(&slice, &actor(row[0]), &command);

@@ -37,7 +37,8 @@ fn actors(kind: &str) -> Vec<Option<Person>> {
         "workload" => vec![None],
         "owner" => vec![person(Owner, Active, false), person(Owner, Active, true)],
         "admin" => vec![person(Admin, Active, false), person(Admin, Active, true)],
-        "workspace-admin" => vec![person(Member, Active, true), person(Guest, Active, true)],
+        "workspace-admin" => vec![person(Member, Active, true)],
+        "workspace-admin-guest" => vec![person(Guest, Active, true)],
         "member" => vec![person(Member, Active, false)],
         "guest" => vec![person(Guest, Active, false)],
         // Whatever they once were, and also where a stale flag still says that they administer the workspace.

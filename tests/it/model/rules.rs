@@ -150,13 +150,13 @@ impl Model {
         }
     }
 
-    /// Owners and admins may, and admins of the workspace on members and guests.
+    /// Owners and admins may, and admins of the workspace on whoever is no more in the organization than they are.
     pub(super) fn may_manage_in(&self, by: Option<Slot>, place: Place, key: Option<Key>, no: &mut Refusals) {
         let target = key.map_or(OrganizationRole::Guest, |key| self.members[&key].role);
         if self.is_place_admin(by, place) {
             let own = self.actor(by, PLACES[place].0);
-            if !matches!(own, Actor::Role(OrganizationRole::Owner | OrganizationRole::Admin)) {
-                if target < OrganizationRole::Member && !key.is_some_and(|key| self.is_self(by, key)) {
+            if let Actor::Role(own @ (OrganizationRole::Member | OrganizationRole::Guest)) = own {
+                if target < own && !key.is_some_and(|key| self.is_self(by, key)) {
                     no.push(ABOVE);
                 }
                 return;

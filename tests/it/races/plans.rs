@@ -11,7 +11,7 @@ use crate::fixtures::{Org, Person, World};
 fn effect(reason: ChangeReason, subject: Option<&Subject>) -> String {
     let what = match subject.and_then(|subject| subject.subject.as_ref()) {
         Some(Thing::Member(member)) => {
-            format!("{} {:?} {:?}", member.member_id, member.state(), member.role())
+            format!("{} {:?} {:?} {}", member.member_id, member.state(), member.role(), member.leaving)
         }
         Some(Thing::WorkspaceMember(membership)) => format!(
             "{} in {} {:?} {:?}",

@@ -147,6 +147,22 @@ async fn r61_a_workspace_admin_acts_in_that_workspace_alone() {
     caller.remove_from(&org, &org.general, &bob).await.expect("removed");
     caller.rename_workspace(&org, &org.general, "lounge").await.expect("renamed");
 
+    // A guest who administers it is still below every member.
+    let outsider = world.member_as(&org, "outsider", OrganizationRole::Guest).await;
+    world.put_in(&org, &org.general, &outsider, WorkspaceRole::Admin).await;
+    let other = world.member_as(&org, "other", OrganizationRole::Guest).await;
+    let by_guest = world.acting(&outsider);
+    refused(by_guest.deactivate_in(&org, &org.general, &new).await, PermissionDenied, ABOVE_OWN);
+    refused(by_guest.remove_from(&org, &org.general, &new).await, PermissionDenied, ABOVE_OWN);
+    refused(
+        by_guest.add_to(&org, &org.general, &bob, WorkspaceRole::Member).await,
+        PermissionDenied,
+        ABOVE_OWN,
+    );
+    refused(by_guest.invite(&org, "more", &[&org.general]).await, PermissionDenied, ABOVE_OWN);
+    by_guest.add_to(&org, &org.general, &other, WorkspaceRole::Member).await.expect("added");
+    by_guest.deactivate_in(&org, &org.general, &other).await.expect("deactivated");
+
     // Who is no longer ACTIVE in the workspace administers it no longer.
     world.acting(&org.owner).deactivate_in(&org, &org.general, &head).await.expect("deactivated");
     refused(caller.rename_workspace(&org, &org.general, "Other").await, PermissionDenied, INSUFFICIENT);

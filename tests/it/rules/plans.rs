@@ -3,7 +3,7 @@
 use rollcall_client::v1::*;
 use tonic::Code::Aborted;
 
-use crate::fixtures::{World, invalid, refused};
+use crate::fixtures::{World, invalid, made_up_id, mask, refused};
 
 fn planned(etag: &str, terms: DepartureTerms) -> Option<DepartureTerms> {
     Some(DepartureTerms { plan_etag: etag.to_owned(), ..terms })
@@ -100,4 +100,47 @@ async fn r21_r48_seats_and_where_to_send_the_person_belong_to_the_plan() {
     let terms = planned(&plan.etag, DepartureTerms::default()).expect("terms");
     refused(owner.deactivate_with(&org, &bob, terms).await, Aborted, "PLAN_CHANGED");
     assert_eq!(world.state(&org, &bob).await, MemberState::Active);
+}
+
+#[tokio::test]
+async fn r59_whether_the_member_is_leaving_belongs_to_the_plan() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    let owner = world.acting(&org.owner);
+    let plan = owner.plan(&org, &bob, DepartureKind::Deactivate, DepartureTerms::default()).await;
+    let before = plan.expect("a plan").etag;
+    let leaving = UpdateMemberRequest {
+        member: Some(Member {
+            organization_id: org.id.clone(),
+            member_id: bob.member.clone(),
+            leaving: true,
+            ..Default::default()
+        }),
+        update_mask: mask(&["leaving"]),
+        acting_account_id: org.owner.account.clone(),
+        ..Default::default()
+    };
+    world.members().update_member(leaving).await.expect("marked");
+    let terms = planned(&before, DepartureTerms::default()).expect("some");
+    refused(owner.deactivate_with(&org, &bob, terms).await, Aborted, "PLAN_CHANGED");
+}
+
+#[tokio::test]
+async fn r57_a_workspace_of_another_organization_has_no_successor() {
+    let world = World::start().await;
+    let (org, other) = (world.organization("ada").await, world.organization("eve").await);
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    let heir = world.member(&org, "heir").await;
+    let operator = world.operator();
+    let mark = world.mark().await;
+    for workspace in [&other.general, &made_up_id()] {
+        let successor =
+            WorkspaceSuccessor { workspace_id: workspace.clone(), member_id: heir.member.clone() };
+        let terms = DepartureTerms { workspace_successors: vec![successor], ..Default::default() };
+        let field = "departure.workspace_successors.workspace_id";
+        invalid(operator.deactivate_with(&org, &bob, terms.clone()).await, field);
+        invalid(operator.plan(&org, &bob, DepartureKind::Deactivate, terms).await, field);
+    }
+    assert_eq!(world.changes_since(mark).await, 0);
 }

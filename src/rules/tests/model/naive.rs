@@ -304,15 +304,11 @@ impl Naive {
         (step.actor == Some(who) || own >= self.people[who].role).then_some(())
     }
 
-    /// In a room act the admins of the organization and those of the room; the latter, whatever they are in the
-    /// organization, on members and guests.
+    /// In a room act the admins of the organization and those of the room; the latter too on nobody above their own role
+    /// in the organization.
     fn may_act_in_room(&self, step: &Step) -> Option<()> {
         self.rooms[step.room]?;
-        if self.administers(step).is_some() {
-            return self.may_act_on(step, step.person);
-        }
-        self.administers_room(step)?;
-        let reachable = self.people[step.person].role <= OrganizationRole::Member;
-        (step.actor == Some(step.person) || reachable).then_some(())
+        self.administers(step).or_else(|| self.administers_room(step))?;
+        self.may_act_on(step, step.person)
     }
 }

@@ -32,6 +32,7 @@ rename a workspace
     owner: it
     admin: it
     workspace-admin: it
+    workspace-admin-guest: it
 delete a workspace
     workload: it
     owner: it
@@ -41,6 +42,7 @@ add as
     owner: owner admin member guest
     admin: admin member guest; above: owner
     workspace-admin: ; above: owner admin
+    workspace-admin-guest: ; above: owner admin member
     member: ; above: owner admin
     guest: ; above: owner admin member
 grant
@@ -48,6 +50,7 @@ grant
     owner: owner admin member guest
     admin: admin member guest; above: owner
     workspace-admin: ; above: owner admin
+    workspace-admin-guest: ; above: owner admin member
     member: ; above: owner admin
     guest: ; above: owner admin member
 change the role of
@@ -59,6 +62,7 @@ change the shown name of
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self
+    workspace-admin-guest: self
     member: self
     guest: self
 mark as leaving
@@ -74,6 +78,7 @@ deactivate
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self
+    workspace-admin-guest: self
     member: self
     guest: self
     outsider: self
@@ -90,16 +95,19 @@ add to the workspace
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
+    workspace-admin-guest: self guest; above: owner admin member
 change the workspace role of
     workload: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
+    workspace-admin-guest: self guest; above: owner admin member
 deactivate in the workspace
     workload: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
+    workspace-admin-guest: self guest; above: owner admin member
     member: self
     guest: self
     outsider: self
@@ -108,20 +116,23 @@ reactivate in the workspace
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
+    workspace-admin-guest: self guest; above: owner admin member
 reopen the organization through the workspace for
     workload: owner admin member guest
     owner: owner admin member guest
     admin: admin member guest; above: owner
     workspace-admin: ; above: owner admin
+    workspace-admin-guest: ; above: owner admin member
 remove from the workspace
     workload: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
+    workspace-admin-guest: self guest; above: owner admin member
 ";
 
-pub(super) const KINDS: [&str; 7] =
-    ["workload", "owner", "admin", "workspace-admin", "member", "guest", "outsider"];
+pub(super) const KINDS: [&str; 8] =
+    ["workload", "owner", "admin", "workspace-admin", "workspace-admin-guest", "member", "guest", "outsider"];
 pub(super) const ROLES: [&str; 4] = ["owner", "admin", "member", "guest"];
 
 pub(super) type Table =
