@@ -1,31 +1,38 @@
-//! Typed calls, a resuming watch and plain tables for the apps that follow Rollcall.
+//! Typed calls, a resuming watch and a live replica for the apps that follow Rollcall.
 //!
 //! - [`connect`] gives a [`Client`]: a connection that notices a dead peer, with one typed client per service.
-//!   [`connect_with`] takes several endpoints, TLS and credentials.
 //! - [`retry()`] repeats a write with its `request_id` where repeating is safe and may help; [`reason`], [`metadata`]
 //!   and [`describe`] read what a refusal says.
-//! - [`Watch`] follows the feed and hides cut connections; [`Tables`] keeps what it tells.
+//! - [`Replica`] is what most apps want: it follows the feed and answers access checks from memory, for as long as it
+//!   can know.
+//! - [`Watch`] follows the feed and hides cut connections; [`Tables`] keeps what it tells, for other uses than access
+//!   checks.
 //!
 //! ```no_run
-//! # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
-//! use rollcall_client::{Tables, Watch, WatchOptions, connect};
+//! # async fn run(account_id: uuid::Uuid, workspace_id: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
+//! use rollcall_client::{Access, Outcome, Replica, ReplicaOptions, Revocation, connect};
 //!
 //! let client = connect("http://127.0.0.1:7400")?;
-//! let mut watch = Watch::new(client, WatchOptions::new("chat"));
-//! let mut tables = Tables::default();
-//! loop {
-//!     let event = watch.next().await?;
-//!     tables.apply(&event);
-//!     if tables.is_ready() {
-//!         println!("{} memberships", tables.workspace_members().count());
-//!     }
+//! let replica = Replica::start(client, ReplicaOptions::new("chat", "chat-7f9c5"), |revocation: Revocation| async move {
+//!     // Close what this person has open.
+//!     println!("{} is out", revocation.member_id);
+//!     Outcome::Ended { sessions: 1, handed_over: 0 }
+//! });
+//! replica.ready().await;
+//! match replica.check(account_id, workspace_id) {
+//!     Access::Allowed(allowed) => println!("as {:?}", allowed.workspace_role),
+//!     Access::Denied(reason) => println!("no: {}", reason.as_str_name()),
+//!     Access::Stale => println!("try again"),
 //! }
+//! replica.shutdown().await;
+//! # Ok(())
 //! # }
 //! ```
 
 mod backoff;
 mod connection;
 mod credentials;
+mod replica;
 mod retry;
 mod status;
 mod tables;
@@ -33,6 +40,11 @@ mod watch;
 
 pub use connection::{Client, ClientOptions, ConnectError, Transport, connect, connect_with};
 pub use credentials::Credentials;
+pub use replica::{
+    Access, Allowed, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd, Outcome,
+    Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard, Stamp,
+    SystemClock, View,
+};
 pub use retry::{RetryPolicy, retry};
 pub use status::{describe, metadata, reason, retry_delay};
 pub use tables::Tables;

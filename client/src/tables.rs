@@ -1,4 +1,5 @@
-//! The state that a stream tells as plain tables: everything of an app's scope by its id, names included.
+//! The state that a stream tells as plain tables: everything of an app's scope by its id, names included, for who lists,
+//! exports or compares. To answer access checks, use [`crate::Replica`].
 //!
 //! - A thing is replaced only by a higher `version`, so redelivery and pages that run ahead do no harm.
 //! - A snapshot fills new tables beside the old ones, which answer until it is complete.

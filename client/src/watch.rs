@@ -6,7 +6,7 @@
 //! - Three times the promised bookmark interval without a message is a dead connection.
 //! - [`Watch::next`] may be dropped at any await and called again; nothing is lost by it.
 //!
-//! Applying the messages is left to the caller, or to [`crate::Tables`].
+//! Applying the messages is left to the caller, to [`crate::Tables`] or to [`crate::Replica`], which does the watching as well.
 
 use std::{error::Error as _, future::Future, pin::Pin, time::Duration};
 
@@ -142,6 +142,29 @@ impl Watch {
                 Err(cause) => Step::Cut(cause),
             },
         }
+    }
+
+    /// Ends the stream and opens it again, at once, from the last cursor.
+    pub(crate) fn reopen(&mut self) {
+        self.phase = pause(Duration::ZERO);
+    }
+
+    /// Forgets the subscription, which the service has ended, and opens a new one that resumes from the last cursor.
+    pub(crate) fn resubscribe(&mut self) {
+        self.subscription_id = None;
+        self.delivered = None;
+        self.reopen();
+    }
+
+    /// Begins after this cursor. Before the first stream only.
+    pub(crate) fn resume(&mut self, cursor: String) {
+        self.options.cursor = Some(cursor);
+    }
+
+    /// Asks for a snapshot instead of what follows the last cursor.
+    pub(crate) fn resync(&mut self) {
+        self.options.cursor = None;
+        self.reopen();
     }
 
     fn open(&mut self) -> Opening {

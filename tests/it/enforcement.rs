@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod leases;
+mod sdk;
 mod silent;
 mod verdicts;
 

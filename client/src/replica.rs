@@ -1,0 +1,299 @@
+//! The live replica: what an app keeps in memory to answer "may this person use this workspace, and as what?" in a
+//! fraction of a microsecond, and to notice within a bound when it cannot know any more.
+//!
+//! It promises:
+//! - A check that begins after a revocation was acknowledged denies it; the service counts on that.
+//! - No check answers from before what was committed a lease ago: at the end of its lease the replica answers
+//!   [`Access::Stale`].
+//! - Checks do no I/O and take no locks. They see one moment: never half of an applied message.
+//! - The state answers while a snapshot is received, which takes its place at once when it is complete.
+//!
+//! What is left to the app: to ask on every request, to guard what stays open longer ([`SessionGuard`]), and to end what
+//! was open in its [`Handler`].
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinHandle,
+};
+use uuid::Uuid;
+
+mod access;
+mod acknowledge;
+mod clock;
+mod endings;
+mod file;
+mod fill;
+mod follow;
+mod guard;
+mod handler;
+mod lease;
+mod lost;
+mod options;
+mod shared;
+mod status;
+mod store;
+
+pub use access::{Access, Allowed, MalformedStamp, Person, SessionAccess, Stamp};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use guard::{Ended, SessionGuard};
+pub use handler::{ChangeRef, Handler, NothingToEnd, Outcome, Revocation};
+pub use options::ReplicaOptions;
+pub use status::{Phase, ReplicaStatus};
+
+use crate::{Client, Watch, WatchOptions, v1::CloseSubscriptionRequest};
+use acknowledge::Progress;
+use endings::Endings;
+use follow::{Follow, Held};
+use lost::Lost;
+use shared::{Ending, Shared};
+use store::Scope;
+
+/// How long a shutdown waits for the service.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A live replica. Cheap to clone; the clones share it. It follows until [`Replica::shutdown`], or until the last clone
+/// is dropped.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+}
+
+/// Held by every clone, and by no task.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    client: Client,
+    progress: watch::Receiver<Progress>,
+    tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.ending.send_if_modified(|ending| ending.replace(Ending::Dropped).is_none());
+    }
+}
+
+impl Replica {
+    /// Begins to follow. Returns at once: checks answer [`Access::Stale`] until there is a state and a lease, which
+    /// [`Replica::ready`] waits for. Nothing that goes wrong ends it but another process with the same instance name; what
+    /// hinders is in [`Replica::status`] and in the log. Needs a Tokio runtime.
+    #[must_use]
+    pub fn start(client: Client, options: ReplicaOptions, handler: impl Handler) -> Self {
+        let shared = Arc::new(Shared::new(&options.app, Arc::clone(&options.clock)));
+        let (endings, handlers) = Endings::start(&shared, handler::any(handler), &options);
+        let (progress, progressed) = watch::channel(Progress::default());
+        let (findings, found) = mpsc::channel(1);
+        let (lost, resolved) = (Arc::new(Lost::default()), Arc::new(Notify::new()));
+        let watching = WatchOptions {
+            instance: Some(options.instance.clone()),
+            organization_ids: options.organization_ids.clone(),
+            ..WatchOptions::new(&options.app)
+        };
+        let follow = Follow {
+            shared: Arc::clone(&shared),
+            watch: Watch::new(client.clone(), watching),
+            options,
+            endings,
+            lost: Arc::clone(&lost),
+            resolved: Arc::clone(&resolved),
+            progress,
+            findings: found,
+            held: Held::default(),
+        };
+        let acknowledge =
+            acknowledge::acknowledge(Arc::clone(&shared), client.clone(), progressed.clone(), findings);
+        let report = {
+            let (client, shared) = (client.clone(), Arc::clone(&shared));
+            async move { lost.report(&client, &shared, &resolved).await }
+        };
+        let keep = {
+            let shared = Arc::clone(&shared);
+            async move { shared.keep().await }
+        };
+        let tasks = vec![
+            tokio::spawn(follow.run()),
+            tokio::spawn(handlers),
+            tokio::spawn(until(shared.ended(), acknowledge)),
+            tokio::spawn(until(shared.ended(), report)),
+            tokio::spawn(keep),
+        ];
+        let handle =
+            Handle { shared: Arc::clone(&shared), client, progress: progressed, tasks: tasks.into() };
+        Self { shared, handle: Arc::new(handle) }
+    }
+
+    /// Whether the person may use the workspace, and as what. From memory, without waiting.
+    #[must_use]
+    pub fn check<'a>(&self, person: impl Into<Person<'a>>, workspace_id: Uuid) -> Access {
+        self.view().check(person, workspace_id)
+    }
+
+    /// As [`Replica::check`], for a session that was stamped with [`Allowed::stamp`] when it was made: one that was
+    /// made before the person last lost access is refused, also where they have access again.
+    #[must_use]
+    pub fn check_session<'a>(
+        &self,
+        person: impl Into<Person<'a>>,
+        workspace_id: Uuid,
+        stamp: &Stamp,
+    ) -> SessionAccess {
+        self.view().check_session(person, workspace_id, stamp)
+    }
+
+    /// One moment of the replica, to ask several things of it. Hold it shortly: it keeps that moment in memory.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        // The lease before the state: what is read then is at least what the lease was granted for.
+        let answering = self.shared.lease.allows(&*self.shared.clock);
+        View { answering, scope: self.shared.scope.load(), shared: &self.shared }
+    }
+
+    /// Watches over a connection: make one for each that is opened, and close the connection when it resolves. It
+    /// resolves at once where the person has no access now.
+    pub fn guard<'a>(&self, person: impl Into<Person<'a>>, workspace_id: Uuid) -> SessionGuard {
+        let person = person.into();
+        let member_id = match self.check(person, workspace_id) {
+            Access::Allowed(allowed) => allowed.member_id,
+            Access::Denied(reason) => return SessionGuard::resolved(Ended::Revoked(reason)),
+            Access::Stale => return SessionGuard::resolved(Ended::Stale),
+        };
+        let guard = self.shared.guards.register(member_id, workspace_id);
+        // Once more: what came between the check and the registration was told to nobody.
+        match self.check(person, workspace_id) {
+            Access::Allowed(_) => guard,
+            Access::Denied(reason) => SessionGuard::resolved(Ended::Revoked(reason)),
+            Access::Stale => SessionGuard::resolved(Ended::Stale),
+        }
+    }
+
+    /// How the replica is doing, now and whenever that changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+        self.shared.status.subscribe()
+    }
+
+    /// Waits until checks are answered.
+    pub async fn ready(&self) {
+        self.wait_for(ReplicaStatus::is_answering).await;
+    }
+
+    /// Waits until everything at or before this position is in the answers.
+    pub async fn passed(&self, position: i64) {
+        self.wait_for(|status| status.position >= position).await;
+    }
+
+    /// Stops answering (from here on checks are [`Access::Stale`] and guards resolve), waits for handlers that run, for
+    /// at most five seconds, tells the service that this instance counts no longer, and writes the state file.
+    pub async fn shutdown(&self) {
+        self.shared.lease.stop();
+        self.shared.say(|status| status.phase = Phase::Stopped);
+        self.shared.guards.review_all(|_, _| Some(Ended::Stale));
+        self.shared.ending.send_if_modified(|ending| ending.replace(Ending::Shutdown).is_none());
+        let mut tasks = self.handle.tasks.lock().await;
+        for task in tasks.drain(..) {
+            // One that panicked has nothing to wait for.
+            let _ = task.await;
+        }
+        let progress = self.handle.progress.borrow().clone();
+        if progress.cursor.is_empty() {
+            return;
+        }
+        acknowledge::hand_in(&self.shared, &self.handle.client, &progress).await;
+        let Progress { subscription_id, cursor, .. } = progress;
+        // With the cursor it says that it is the process itself: then nobody waits for its lease.
+        let request = CloseSubscriptionRequest { subscription_id, cursor };
+        let mut feed = self.handle.client.feed();
+        match tokio::time::timeout(GOODBYE, feed.close_subscription(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => {
+                tracing::warn!(error = %crate::describe(&status), "the subscription could not be closed")
+            }
+            Err(_) => tracing::warn!("the subscription could not be closed in time"),
+        }
+    }
+
+    async fn wait_for(&self, condition: impl FnMut(&ReplicaStatus) -> bool) {
+        // The sender lives as long as this replica.
+        let _ = self.shared.status.subscribe().wait_for(condition).await;
+    }
+}
+
+async fn until(end: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = end => {}
+        () = work => {}
+    }
+}
+
+/// One moment of a replica.
+#[derive(Debug)]
+pub struct View<'r> {
+    /// Whether there was a lease when the view was taken.
+    answering: bool,
+    scope: arc_swap::Guard<Arc<Scope>>,
+    shared: &'r Shared,
+}
+
+impl View<'_> {
+    /// Whether the person may use the workspace, and as what.
+    #[must_use]
+    pub fn check<'a>(&self, person: impl Into<Person<'a>>, workspace_id: Uuid) -> Access {
+        if self.answering { self.ask(person.into(), workspace_id) } else { Access::Stale }
+    }
+
+    /// As [`View::check`], but also where the replica does not know any more: for who takes a stale answer knowingly, after
+    /// a look at [`View::age`]. [`Access::Stale`] only before the first state, and after a shutdown.
+    #[must_use]
+    pub fn check_however_old<'a>(&self, person: impl Into<Person<'a>>, workspace_id: Uuid) -> Access {
+        if self.position() == 0 || self.shared.lease.is_stopped() {
+            return Access::Stale;
+        }
+        self.ask(person.into(), workspace_id)
+    }
+
+    /// As [`Replica::check_session`].
+    #[must_use]
+    pub fn check_session<'a>(
+        &self,
+        person: impl Into<Person<'a>>,
+        workspace_id: Uuid,
+        stamp: &Stamp,
+    ) -> SessionAccess {
+        if !self.answering {
+            return SessionAccess::Stale;
+        }
+        match self.scope.check(person.into(), workspace_id) {
+            Ok((allowed, revoked)) if revoked.ends(stamp, allowed.member_id) => SessionAccess::Revoked,
+            Ok((allowed, _)) => SessionAccess::Allowed(allowed),
+            Err(reason) => SessionAccess::Denied(reason),
+        }
+    }
+
+    /// Everything at or before this position is in the answers. 0: there is no state yet.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.scope.position
+    }
+
+    /// Whether the replica did not know any more when the view was taken: [`View::check`] answers STALE.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        !self.answering
+    }
+
+    /// How long ago the state was known to be the newest, at most. `None`: it never was in this process.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.shared.lease.age(&*self.shared.clock)
+    }
+
+    fn ask(&self, person: Person<'_>, workspace_id: Uuid) -> Access {
+        match self.scope.check(person, workspace_id) {
+            Ok((allowed, _)) => Access::Allowed(allowed),
+            Err(reason) => Access::Denied(reason),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What the handles of a replica and its tasks share, and the two ways that checks end: a new moment is published, or
+//! the lease runs out.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use super::{
+    Clock, Ended, Phase, ReplicaStatus,
+    guard::Guards,
+    lease::Lease,
+    store::{Scope, Touched},
+};
+use crate::v1::Receipt;
+
+/// How often at least the lease is looked at: so late a jump of the wall clock closes what guards watch over. Checks
+/// notice it at once.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) scope: ArcSwap<Scope>,
+    pub(super) lease: Lease,
+    /// The lease changed: the keeper looks again.
+    pub(super) leased: Notify,
+    pub(super) guards: Arc<Guards>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) status: watch::Sender<ReplicaStatus>,
+    pub(super) receipts: Receipts,
+    /// Set when the replica shall end.
+    pub(super) ending: watch::Sender<Option<Ending>>,
+    /// The name of the app, on every metric.
+    pub(super) app: String,
+}
+
+/// How a replica is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// In good order: say goodbye to the service.
+    Shutdown,
+    /// The last handle was dropped.
+    Dropped,
+}
+
+impl Shared {
+    pub(super) fn new(app: &str, clock: Arc<dyn Clock>) -> Self {
+        let status = ReplicaStatus {
+            phase: Phase::Starting,
+            position: 0,
+            head: 0,
+            lease_remaining: None,
+            lease_ttl: Duration::ZERO,
+            serve_stale: false,
+            subscription_id: None,
+            resyncs: 0,
+            lost_revocations: 0,
+            trouble: None,
+        };
+        Self {
+            scope: ArcSwap::default(),
+            lease: Lease::default(),
+            leased: Notify::new(),
+            guards: Arc::default(),
+            clock,
+            status: watch::Sender::new(status),
+            receipts: Receipts::default(),
+            ending: watch::Sender::new(None),
+            app: app.to_owned(),
+        }
+    }
+
+    /// Makes this the moment that checks see from here on, and looks at the guards of whom it is about.
+    pub(super) fn publish(&self, scope: Scope, touched: &[Touched]) {
+        let position = scope.position;
+        let scope = Arc::new(scope);
+        self.scope.store(Arc::clone(&scope));
+        let reason = |member: Uuid, workspace: Uuid| scope.denial(member, workspace).map(Ended::Revoked);
+        if touched.contains(&Touched::Everyone) {
+            self.guards.review_all(reason);
+        } else {
+            for touched in touched {
+                if let Touched::Member(member) = touched {
+                    self.guards.review(*member, reason);
+                }
+            }
+        }
+        self.say(|status| {
+            status.position = position;
+            status.head = status.head.max(position);
+        });
+    }
+
+    /// Changes the status; whoever watches it hears of it if that changed something.
+    pub(super) fn say(&self, change: impl FnOnce(&mut ReplicaStatus)) {
+        let changed = self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
+        if changed {
+            self.measure();
+        }
+    }
+
+    /// Says what hinders, in the log too where it is another thing than before.
+    pub(super) fn trouble(&self, what: &str) {
+        if self.status.borrow().trouble.as_deref() != Some(what) {
+            tracing::warn!(app = %self.app, trouble = what, "the replica has trouble");
+        }
+        self.say(|status| status.trouble = Some(what.to_owned()));
+    }
+
+    fn measure(&self) {
+        let status = self.status.borrow().clone();
+        let labels = [("app", self.app.clone())];
+        metrics::gauge!("rollcall_replica_position", &labels).set(status.position as f64);
+        metrics::gauge!("rollcall_replica_lag_positions", &labels).set(status.lag() as f64);
+        metrics::gauge!("rollcall_replica_lease_seconds", &labels)
+            .set(status.lease_remaining.unwrap_or_default().as_secs_f64());
+        metrics::gauge!("rollcall_replica_answering", &labels).set(if status.is_answering() {
+            1.0
+        } else {
+            0.0
+        });
+        metrics::gauge!("rollcall_replica_lost_revocations", &labels).set(status.lost_revocations as f64);
+        metrics::counter!("rollcall_replica_resyncs_total", &labels).absolute(status.resyncs);
+    }
+
+    /// Follows the lease until the replica ends: says LIVE and STALE, and resolves every guard when nobody knows any
+    /// more.
+    pub(super) async fn keep(&self) {
+        let mut ending = self.ending.subscribe();
+        loop {
+            let remaining = self.lease.remaining(&*self.clock);
+            let answering = self.lease.allows(&*self.clock);
+            let had_one = self.lease.age(&*self.clock).is_some();
+            if !answering {
+                self.guards.review_all(|_, _| Some(Ended::Stale));
+            }
+            self.say(|status| {
+                status.lease_remaining = (!remaining.is_zero()).then_some(remaining);
+                status.lease_ttl = self.lease.ttl();
+                status.serve_stale = self.lease.serve_stale();
+                status.phase = match status.phase {
+                    Phase::Replaced | Phase::Stopped => status.phase,
+                    _ if !remaining.is_zero() => Phase::Live,
+                    _ if had_one || answering => Phase::Stale,
+                    _ => Phase::Starting,
+                };
+            });
+            let wait = if remaining.is_zero() { LOOK } else { remaining.min(LOOK) };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.leased.notified() => {}
+                _ = ending.wait_for(Option::is_some) => return,
+            }
+        }
+    }
+
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ending = self.ending.subscribe();
+        async move {
+            // Without a sender everything is over anyway.
+            let _ = ending.wait_for(Option::is_some).await;
+        }
+    }
+}
+
+/// Receipts that wait for the next acknowledgement.
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    waiting: Mutex<Vec<Receipt>>,
+    pub(super) came: Notify,
+}
+
+/// So many wait at most: beyond it, the oldest is dropped, and its departure is told as not ended.
+const RECEIPTS: usize = 10_000;
+/// So many go with one acknowledgement.
+const AT_ONCE: usize = 500;
+
+impl Receipts {
+    pub(super) fn put(&self, receipt: Receipt) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|other| other.change_id != receipt.change_id);
+        if waiting.len() == RECEIPTS {
+            waiting.remove(0);
+        }
+        waiting.push(receipt);
+        drop(waiting);
+        self.came.notify_one();
+    }
+
+    /// Some that are covered by what is acknowledged. They stay until they are [`Receipts::done`].
+    pub(super) fn up_to(&self, position: i64) -> Vec<Receipt> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().filter(|receipt| receipt.position <= position).take(AT_ONCE).cloned().collect()
+    }
+
+    /// These were taken, or never will be. One that was replaced by a newer word meanwhile stays.
+    pub(super) fn done(&self, receipts: &[Receipt]) {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|waiting| !receipts.contains(waiting));
+    }
+}

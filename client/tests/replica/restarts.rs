@@ -1,0 +1,160 @@
+//! The state file, and what a restart makes of it.
+
+use std::{fs, path::Path};
+
+use rollcall_client::{Access, v1::*};
+use tonic::Code;
+
+use super::{script::*, *};
+
+fn at(path: &Path) -> impl FnOnce(&mut ReplicaOptions) {
+    let path = path.to_owned();
+    move |options| options.state_file = Some(path)
+}
+
+/// A file of a replica that was shut down at cursor `out`, after person 1 was deactivated.
+async fn written(path: &Path) {
+    let (stage, mut stream) = Stage::live_with(at(path)).await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.replica.passed(11).await;
+    stage.replica.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c6_a_restart_resumes_from_its_file_without_lease_and_subscription() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    written(&path).await;
+    let mut stage = Stage::begin(at(&path));
+    let mut stream = Stream::next(&mut stage.streams).await;
+    assert_eq!((stream.request.cursor.as_str(), stream.request.subscription_id.as_str()), ("out", ""));
+    assert_eq!(stage.check(2), Access::Stale);
+    stream.open("s2", false).await;
+    stream.bookmark("resumed", 12).await;
+    stage.replica.ready().await;
+    assert!(stage.check(2).is_allowed());
+    assert_eq!(stage.denied(1), Some(DenialReason::MemberDeactivated));
+    assert!(
+        stage
+            .replica
+            .check(rollcall_client::Person::External { issuer: ISSUER, subject: "person-2" }, workspace_id())
+            .is_allowed()
+    );
+    // It is the same state: its digest is the one of what was sent.
+    stream.batch("in", vec![change(13, ChangeReason::Reactivated, member(1, MemberState::Active, 3))]).await;
+    stage.until(1, |access| access.is_allowed()).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn the_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    written(&path).await;
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c7_a_restart_does_not_forget_what_was_revoked_lately() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    written(&path).await;
+    let forked = |subscription_id: &str| Opened {
+        subscription_id: subscription_id.into(),
+        snapshot_follows: true,
+        cursor_refusal: ErrorReason::CursorForked.into(),
+        lease_ttl: TTL.try_into().ok(),
+        ..Opened::default()
+    };
+    let mut stage = Stage::begin(at(&path));
+    let mut stream = Stream::next(&mut stage.streams).await;
+    stream.open_with(forked("s2")).await;
+    stream.page(people(2)).await;
+    stream.end("other", 10, 10).await;
+    stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+    // Nor what is lost.
+    stage.replica.shutdown().await;
+    let mut stage = Stage::begin(at(&path));
+    let mut stream = Stream::next(&mut stage.streams).await;
+    stream.open("s3", false).await;
+    stream.bookmark("resumed", 12).await;
+    stage.until(2, |access| access.is_allowed()).await;
+    assert_eq!(stage.denied(1), Some(DenialReason::RevocationLost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_does_not_fit_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    written(&path).await;
+    let whole = fs::read(&path).unwrap();
+    let other_app = |options: &mut ReplicaOptions| options.app = "boards".into();
+    let other_filter =
+        |options: &mut ReplicaOptions| options.organization_ids = vec![organization_id().to_string()];
+    for other in [&other_app as &dyn Fn(&mut ReplicaOptions), &other_filter] {
+        let mut stage = Stage::begin(|options| {
+            at(&path)(options);
+            other(options);
+        });
+        assert_eq!(Stream::next(&mut stage.streams).await.request.cursor, "");
+    }
+    let mut damaged: Vec<Vec<u8>> = vec![Vec::new(), b"rollcal1".to_vec(), whole[..whole.len() - 1].to_vec()];
+    for index in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut flipped = whole.clone();
+        flipped[index] ^= 0x10;
+        damaged.push(flipped);
+    }
+    for content in damaged {
+        fs::write(&path, &content).unwrap();
+        let mut stage = Stage::begin(at(&path));
+        assert_eq!(Stream::next(&mut stage.streams).await.request.cursor, "");
+        assert_eq!(stage.replica.view().position(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_another_store_is_not_used_and_a_running_replica_waits_for_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    written(&path).await;
+    let mut stage = Stage::begin(at(&path));
+    let wrong = || refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE");
+    let stream = Stream::next(&mut stage.streams).await;
+    assert_eq!(stream.request.cursor, "out");
+    stream.fail(wrong()).await;
+    let mut stream = Stream::next(&mut stage.streams).await;
+    assert_eq!(stream.request.cursor, "");
+    stream.open("s2", true).await;
+    stream.page(people(1)).await;
+    stream.end("filled", 3, 3).await;
+    stage.replica.ready().await;
+    stream.fail(wrong()).await;
+    // Somebody pointed it at another database: that is not healed by taking a snapshot of that one.
+    let stream = Stream::next(&mut stage.streams).await;
+    assert_eq!(stream.request.cursor, "filled");
+    assert!(
+        stage
+            .replica
+            .status()
+            .borrow()
+            .trouble
+            .as_deref()
+            .is_some_and(|trouble| trouble.contains("another store"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_connected_is_tried_until_it_can() {
+    let (mut stage, stream) = Stage::live().await;
+    stage.script.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    stream.fail(tonic::Status::unavailable("SHUTTING_DOWN")).await;
+    stage.replica.status().wait_for(|status| status.trouble.is_some()).await.unwrap();
+    stage.script.away.store(false, std::sync::atomic::Ordering::SeqCst);
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert_eq!((again.request.cursor.as_str(), again.request.subscription_id.as_str()), ("filled", "s1"));
+    again.open("s1", false).await;
+    again.bookmark("back", 12).await;
+    stage.replica.passed(12).await;
+}

@@ -1,0 +1,141 @@
+//! Filling anew beside what answers: forks, lost revocations, digests.
+
+use rollcall_client::{Access, Ended, v1::*};
+use tonic::Code;
+
+use super::{script::*, *};
+
+fn forked(subscription_id: &str) -> Opened {
+    Opened {
+        store_id: "store".into(),
+        subscription_id: subscription_id.into(),
+        snapshot_follows: true,
+        cursor_refusal: ErrorReason::CursorForked.into(),
+        lease_ttl: TTL.try_into().ok(),
+        ..Opened::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c5_the_old_state_answers_until_the_new_one_is_complete() {
+    let (mut stage, stream) = Stage::live().await;
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_COMPACTED")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert!(again.request.snapshot_if_refused && again.request.cursor == "filled");
+    let mut opened = forked("s1");
+    opened.cursor_refusal = ErrorReason::CursorCompacted.into();
+    again.open_with(opened).await;
+    again.page(vec![organization(), workspace(), member(1, MemberState::Active, 1)]).await;
+    again
+        .page(vec![membership(1, WorkspaceMemberState::Active, 1), member(2, MemberState::Removed, 5)])
+        .await;
+    again.end("anew", 20, 22).await;
+    again
+        .batch("almost", vec![change(21, ChangeReason::ScopeEntered, member(3, MemberState::Active, 1))])
+        .await;
+    let calls = stage.script.acknowledged.borrow().len();
+    assert!(stage.check(2).is_allowed());
+    again.bookmark("ready", 22).await;
+    stage.until(2, |access| !access.is_allowed()).await;
+    assert!(stage.check(1).is_allowed());
+    assert_eq!(stage.replica.view().position(), 22);
+    // Nobody told the change: it was found by comparing, and no receipt is asked for.
+    let missed = stage.revocations.recv().await.unwrap();
+    assert_eq!((missed.member_id, missed.workspace_id, missed.change), (member_id(2), None, None));
+    assert_eq!((missed.account_id, missed.erased), (Some(account_id(2)), false));
+    let and_its_membership = stage.revocations.recv().await.unwrap();
+    assert_eq!(and_its_membership.workspace_id, Some(workspace_id()));
+    stage.script.acknowledged("ready", &[]).await;
+    // Before the new state answered, nothing of it was acknowledged.
+    let cursors: Vec<_> =
+        stage.script.acknowledged.borrow()[calls..].iter().map(|call| call.applied_cursor.clone()).collect();
+    assert!(cursors.iter().all(|cursor| cursor == "ready"), "{cursors:?}");
+    assert_eq!(stage.replica.status().borrow().resyncs, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c5_what_happens_while_a_snapshot_is_received_is_told_once_it_answers() {
+    let mut stage = Stage::begin(|_| {});
+    let mut stream = Stream::next(&mut stage.streams).await;
+    stream.open("s1", true).await;
+    stream.page(people(2)).await;
+    stream.end("filled", 10, 11).await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.replica.ready().await;
+    assert_eq!(stage.denied(1), Some(DenialReason::MemberDeactivated));
+    assert_eq!(stage.revocations.recv().await.unwrap().member_id, member_id(1));
+    stage.script.acknowledged("out", &[&change_id(11)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c7_a_revocation_that_the_log_lost_goes_on_denying_until_it_is_decided() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.until(1, |access| !access.is_allowed()).await;
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_FORKED")).await;
+    // The log ends before it, and goes on without it.
+    let mut again = Stream::next(&mut stage.streams).await;
+    again.open_with(forked("s1")).await;
+    again.page(people(2)).await;
+    again.end("other", 10, 10).await;
+    stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+    assert!(stage.check(2).is_allowed());
+    let mut guard = stage.replica.guard(account_id(1), workspace_id());
+    assert_eq!(guard.ended().await, Ended::Revoked(DenialReason::RevocationLost));
+    let mut reports = stage.script.reported.subscribe();
+    let report = reports.wait_for(|calls| !calls.is_empty()).await.unwrap()[0].clone();
+    assert_eq!(report.subscription_id, "s1");
+    assert_eq!(report.revocations[0].change_id, change_id(11));
+    assert_eq!(report.revocations[0].member_id, member_id(1).to_string());
+    assert_eq!(report.revocations[0].reason(), ChangeReason::Deactivated);
+    // Nobody has decided: it is asked again, and denied on.
+    reports.wait_for(|calls| calls.len() == 3).await.unwrap();
+    assert_eq!(stage.denied(1), Some(DenialReason::RevocationLost));
+    stage.script.on_report(|call| call.revocations.iter().map(|lost| lost.change_id.clone()).collect());
+    stage.until(1, |access| access.is_allowed()).await;
+    let count = stage.script.reported.borrow().len();
+    assert!(tokio::time::timeout(LONG, reports.wait_for(|calls| calls.len() > count)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_that_was_given_back_in_the_same_history_is_not_taken_for_a_loss() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.until(1, |access| !access.is_allowed()).await;
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_COMPACTED")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    let mut opened = forked("s1");
+    opened.cursor_refusal = ErrorReason::CursorCompacted.into();
+    again.open_with(opened).await;
+    again.page(people(2)).await;
+    again.page(vec![member(1, MemberState::Active, 3)]).await;
+    again.end("anew", 20, 20).await;
+    stage.until(1, |access| access.is_allowed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c16_a_state_that_differs_from_the_services_is_filled_anew_once() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.digest("compared", 11, vec![7; 16]).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert_eq!((again.request.cursor.as_str(), again.request.subscription_id.as_str()), ("", "s1"));
+    again.open("s1", true).await;
+    again.page(people(1)).await;
+    again.end("anew", 11, 11).await;
+    stage.until(2, |access| !access.is_allowed()).await;
+    assert_eq!(stage.replica.status().borrow().resyncs, 1);
+    // A refill that does not mend it is not tried again at once.
+    again.digest("again", 12, vec![7; 16]).await;
+    stage.replica.passed(12).await;
+    assert!(tokio::time::timeout(Duration::from_millis(1), stage.streams.recv()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c16_a_digest_of_an_earlier_position_says_nothing() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    // Of position 10, before the last change.
+    stream.old_digest("late", 12, 10, vec![7; 16]).await;
+    stage.replica.passed(12).await;
+    assert!(tokio::time::timeout(Duration::from_millis(1), stage.streams.recv()).await.is_err());
+}
