@@ -325,6 +325,7 @@ impl Follow {
         if matches!(error, WatchError::WrongStore) && self.held.from_file {
             tracing::warn!("the state file is of another store, a snapshot is taken");
             self.held = Held::default();
+            self.lost.clear();
             self.publish(&[Touched::Everyone]);
             self.watch.resync();
             return;
