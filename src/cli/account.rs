@@ -232,6 +232,7 @@ async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
         acting_account_id: service.acting,
         request_id: request_id(),
         validate_only: false,
+        await_enforcement: None,
     };
     let answer = call!(service.client, accounts.delete_account, request)?;
     let account = answer.account.ok_or(CommandError::Incomplete("account"))?;

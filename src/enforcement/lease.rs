@@ -33,10 +33,11 @@ pub fn lease(mark: Instant, ttl: Duration, arrival: Instant) -> Option<Duration>
 /// What this replica knows of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
-    /// Marks from then on count: by then this replica knew that the registration, with this `ttl`, is committed. Whoever
-    /// read a verdict before that did not count it, and needs it to have what the verdict was about.
+    /// Marks from then on count: by then this replica knew that the registration is committed. Whoever read a verdict before
+    /// that did not count it, and needs it to have what the verdict was about.
     pub since: Instant,
-    /// The longest lease that it may get.
+    /// The longest lease that it may get. It never changes: a verdict that relied on a shorter one would be wrong, since with
+    /// a longer one a mark from before its change reaches further.
     pub ttl: Duration,
     /// When it was last asked for.
     seen: Instant,
@@ -67,22 +68,6 @@ impl Holders {
         Some(*holder)
     }
 
-    /// The ttl for a lease that was granted to a subscription known as `holder`, where the row has `ttl` by `now`.
-    ///
-    /// A longer one than before is used from the next lease on, with marks from then on. A verdict may have been read while
-    /// the row had the shorter one: with the longer one a mark from before its change would now reach further than it
-    /// assumed.
-    pub fn granted(&self, id: SubscriptionId, holder: Holder, ttl: Duration, now: Instant) -> Duration {
-        if ttl > holder.ttl {
-            let mut known = self.lock();
-            let entry = known.entry(id).or_insert(holder);
-            if entry.ttl < ttl {
-                *entry = Holder { since: now, ttl, seen: now };
-            }
-        }
-        ttl.min(holder.ttl)
-    }
-
     /// Forgets who has not been heard of for long. Who comes back is registered anew.
     pub fn forget(&self, now: Instant) {
         self.lock().retain(|_, holder| holder.seen + FORGET > now);
@@ -106,22 +91,6 @@ mod tests {
         assert_eq!(lease(mark, 10 * SECOND, mark + 60 * SECOND), None);
         // A mark that was made after the request arrived gives no more than a ttl.
         assert_eq!(lease(mark + SECOND, 10 * SECOND, mark), Some(10 * SECOND));
-    }
-
-    #[test]
-    fn a_longer_ttl_holds_from_the_next_lease_on_and_for_marks_made_since() {
-        let (holders, id, start) = (Holders::default(), SubscriptionId::generate(), Instant::now());
-        let holder = holders.registered(id, 2 * SECOND, start);
-        assert_eq!(holders.granted(id, holder, 300 * SECOND, start + SECOND), 2 * SECOND);
-        let holder = holders.get(id).expect("known");
-        assert_eq!((holder.ttl, holder.since), (300 * SECOND, start + SECOND));
-        assert_eq!(holders.granted(id, holder, 300 * SECOND, start + 2 * SECOND), 300 * SECOND);
-        // Two at once: the later answer does not move it again.
-        let before = Holder { since: start, ttl: 2 * SECOND, seen: start };
-        assert_eq!(holders.granted(id, before, 300 * SECOND, start + 3 * SECOND), 2 * SECOND);
-        assert_eq!(holders.get(id).expect("known").since, start + SECOND);
-        // A failover that lost the longer one.
-        assert_eq!(holders.granted(id, holder, 2 * SECOND, start + 4 * SECOND), 2 * SECOND);
     }
 
     #[test]

@@ -140,9 +140,8 @@ impl Enforcement {
         let applied = Applied { subscription, position };
         // Before the mark counts: no row, no lease.
         match self.flush.grant(applied, receipts).await? {
-            Granted::Granted { applied, ttl_ms } => {
-                let ttl = self.holders.granted(subscription, holder, lease::millis(ttl_ms), Instant::now());
-                let lease = mark.and_then(|mark| lease::lease(mark, ttl, arrival));
+            Granted::Granted { applied } => {
+                let lease = mark.and_then(|mark| lease::lease(mark, holder.ttl, arrival));
                 if lease.is_some() {
                     metrics::counter!("rollcall_leases_granted_total").increment(1);
                 }

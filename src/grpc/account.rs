@@ -3,7 +3,7 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status, status::Terms, unless_validated};
+use super::{Services, convert, enforcement, parse, status, status::Terms, unless_validated};
 use crate::{
     engine::{AccountChange, AccountDeletion, Done},
     proto::{
@@ -121,6 +121,7 @@ impl AccountService for Services {
         request: Request<DeleteAccountRequest>,
     ) -> Result<Response<DeleteAccountResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let account = parse::required("account_id", &message.account_id)?;
         let context = self
             .context("DeleteAccount", &request, &message.acting_account_id, &message.request_id)?
@@ -139,7 +140,9 @@ impl AccountService for Services {
         unless_validated!(done);
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
         let (receipt, _) = self.receipt_of(&done).await?;
-        Ok(Response::new(DeleteAccountResponse { account: Some(account), receipt, token }))
+        // It may be several commands, one in each organization: everything up to the last of them.
+        let enforcement = self.enforced(request.extensions(), awaited, &[], &token).await;
+        Ok(Response::new(DeleteAccountResponse { account: Some(account), receipt, token, enforcement }))
     }
 
     async fn list_account_organizations(

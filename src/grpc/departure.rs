@@ -6,7 +6,7 @@ use tokio::try_join;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{Services, convert, parse, status, status::Terms};
+use super::{Services, convert, enforcement, parse, status, status::Terms};
 use crate::{
     engine::{Batch, Context, Done, Order, Planned, Request as EngineRequest},
     proto::{
@@ -259,6 +259,7 @@ impl Services {
         request: &Request<LeaveOrganizationRequest>,
     ) -> Result<LeaveOrganizationResponse, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let decided = self.decided(organization, message.departure.as_ref()).await?;
         let context = self
@@ -280,11 +281,14 @@ impl Services {
             return Ok(LeaveOrganizationResponse::default());
         }
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
         Ok(LeaveOrganizationResponse {
             plan: None,
             member: Some(convert::member(standing.member)),
             other_organization_ids: convert::ids(standing.others),
             token,
+            enforcement,
         })
     }
 
@@ -293,6 +297,7 @@ impl Services {
         request: &Request<LeaveWorkspaceRequest>,
     ) -> Result<LeaveWorkspaceResponse, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
         let decided = self.decided(organization, message.departure.as_ref()).await?;
@@ -316,12 +321,15 @@ impl Services {
             self.standing_of(organization, &done),
             self.token(&done),
         )?;
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
         Ok(LeaveWorkspaceResponse {
             plan: None,
             workspace_member,
             member: Some(convert::member(standing.member)),
             other_organization_ids: convert::ids(standing.others),
             token,
+            enforcement,
         })
     }
 
@@ -330,6 +338,7 @@ impl Services {
         request: &Request<BatchDeactivateMembersRequest>,
     ) -> Result<BatchDeactivateMembersResponse, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         if message.members.is_empty() || message.members.len() > MAX_BATCH {
             return Err(status::invalid_field("members", format!("must be 1 to {MAX_BATCH} members")));
@@ -373,17 +382,23 @@ impl Services {
             return Ok(answer);
         }
         // What became of each is read back by request ids, also where the caller gave none.
-        let request = context.request.take();
-        let request = request
-            .unwrap_or_else(|| EngineRequest { id: RequestId(Uuid::new_v4()), payload_mac: Vec::new() });
+        let given = context.request.take();
+        let given =
+            given.unwrap_or_else(|| EngineRequest { id: RequestId(Uuid::new_v4()), payload_mac: Vec::new() });
         let mut outcomes = Vec::with_capacity(ids.len());
         for (member, order) in ids.iter().zip(orders) {
-            let context = Context { request: Some(self.item_request(&request, *member)), ..context.clone() };
+            let context = Context { request: Some(self.item_request(&given, *member)), ..context.clone() };
             let done = self.depart(context, order).await;
             outcomes.push(of_one(*member, done)?);
         }
-        let requests: Vec<RequestId> = ids.iter().map(|id| self.item_request(&request, *id).id).collect();
-        self.outcome_of_batch(organization, &context.caller, &requests, outcomes).await
+        let requests: Vec<RequestId> = ids.iter().map(|id| self.item_request(&given, *id).id).collect();
+        let done = outcomes.iter().filter_map(|(_, done)| done.as_ref());
+        let commands: Vec<CommandId> = done.filter_map(Done::command_id).collect();
+        let mut answer = self.outcome_of_batch(organization, &context.caller, &requests, outcomes).await?;
+        if !answer.token.is_empty() {
+            answer.enforcement = self.enforced(request.extensions(), awaited, &commands, &answer.token).await;
+        }
+        Ok(answer)
     }
 
     /// What a batch did, now or when it was called before.

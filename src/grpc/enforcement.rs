@@ -3,16 +3,21 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::Stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::StreamExt as _;
 use tonic::{Extensions, Request, Status};
 
-use super::{Services, convert, fresh::Token, layer::ClientDeadline, parse, status};
+use super::{
+    Services, convert,
+    fresh::Token,
+    layer::{ClientDeadline, Deadline},
+    parse, status,
+};
 use crate::{
     enforcement::{Acknowledged, Acknowledgement, Goal, OWN_APP, Progress, Wait, Write},
     feed::{Cursor, CursorRefusal, Ending, Point},
     proto::{
-        AcknowledgeRequest, AcknowledgeResponse, AwaitEnforcementRequest, AwaitEnforcementResponse,
+        self, AcknowledgeRequest, AcknowledgeResponse, AwaitEnforcementRequest, AwaitEnforcementResponse,
         CloseSubscriptionRequest, CloseSubscriptionResponse, EnforcementGoal, GetEnforcementRequest,
         GetEnforcementResponse, ListSubscriptionsRequest, ListSubscriptionsResponse, Receipt, ReceiptOutcome,
         get_enforcement_request,
@@ -29,6 +34,8 @@ const MAX_DETAIL: usize = 64;
 const MAX_APPS: usize = 100;
 /// The longest wait.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+/// The longest wait within a write.
+const MAX_AWAIT: Duration = Duration::from_secs(30);
 /// How much before the client's deadline a wait is over, so that its last message arrives.
 const MARGIN: Duration = Duration::from_millis(100);
 
@@ -94,7 +101,43 @@ fn timeout(given: Option<prost_types::Duration>) -> Result<Duration, Status> {
     parsed.ok_or_else(|| status::invalid_field("timeout", "must be at most 10 minutes, and not negative"))
 }
 
+/// How long a departure is to wait until it is enforced. None: not at all.
+pub(super) fn awaiting(given: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
+    let Some(given) = given else { return Ok(None) };
+    let parsed = Duration::try_from(given).ok().filter(|wait| *wait <= MAX_AWAIT);
+    parsed
+        .map(Some)
+        .ok_or_else(|| status::invalid_field("await_enforcement", "must be at most 30 s, and not negative"))
+}
+
 impl Services {
+    /// Waits until commands are enforced that answer with this token, where that was asked for. They are done: whatever ails
+    /// the wait, there is only nothing to tell. Without a command, what the token covers.
+    pub(super) async fn enforced(
+        &self,
+        call: &Extensions,
+        asked: Option<Duration>,
+        commands: &[CommandId],
+        token: &str,
+    ) -> Option<proto::Enforcement> {
+        let mut until = Instant::now() + asked?;
+        if let Some(Deadline(deadline)) = call.get() {
+            until = until.min(deadline.checked_sub(MARGIN).unwrap_or(*deadline));
+        }
+        let waited = async {
+            let (_, position) = self.wait_for_token(call, "token", token).await.ok()?;
+            let write = match commands {
+                [] => Some(self.enforcement.covered(position)),
+                commands => self.enforcement.write_of(commands).await.ok()?,
+            };
+            let wait = Wait { write: write?, apps: Vec::new(), goal: Goal::Enforced, until };
+            self.enforcement.wait(wait).await
+        };
+        // A little later than the wait itself, which has a last word.
+        let waited = timeout_at(until + MARGIN / 2, waited).await.ok()?;
+        waited.map(convert::report)
+    }
+
     pub(super) async fn acknowledged(
         &self,
         message: &AcknowledgeRequest,

@@ -21,7 +21,7 @@ use crate::{
         ResolveLostRevocationResponse, WatchRequest, feed_service_server::FeedService,
     },
     rules::ids::{AppName, InstanceName, OrganizationId, SubscriptionId},
-    storage::{NewSubscription, Opened, SubscriptionRow},
+    storage::{NewSubscription, Opened, Resumed, SubscriptionRow},
 };
 
 /// Messages that wait for a slow reader: each of at most 500 changes, some 150 kB. What a stalled stream costs.
@@ -131,8 +131,13 @@ impl Services {
                 return Err(status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id));
             }
             let resumed = self.engine.database().resume_subscription(id, &organizations, stream).await;
-            let opened = resumed.map_err(status::storage)?.ok_or_else(|| status::subscription_closed(id))?;
-            return Ok(Some(Subscribed::new(id, opened)));
+            match resumed.map_err(status::storage)? {
+                Resumed::Opened(opened) => return Ok(Some(Subscribed::new(id, opened))),
+                Resumed::Ended => return Err(status::subscription_closed(id)),
+                // With another filter it is another one, and the old one counts until its lease is over: verdicts were
+                // read for what it followed.
+                Resumed::Other => {}
+            }
         }
         let new = NewSubscription {
             id: SubscriptionId::generate(),

@@ -8,8 +8,8 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{
-    Services, activity, convert, departure, filter, invitation::merged, parse, status, status::Terms,
-    unless_validated,
+    Services, activity, convert, departure, enforcement, filter, invitation::merged, parse, status,
+    status::Terms, unless_validated,
 };
 use crate::{
     engine::{EngineError, Order},
@@ -180,6 +180,7 @@ impl MemberService for Services {
         request: Request<DeactivateMemberRequest>,
     ) -> Result<Response<DeactivateMemberResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
         let context = self
@@ -196,11 +197,14 @@ impl MemberService for Services {
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
         Ok(Response::new(DeactivateMemberResponse {
             member: Some(convert::member(standing.member)),
             deactivated_workspace_ids: convert::ids(standing.closed),
             other_organization_ids: convert::ids(standing.others),
             token,
+            enforcement,
         }))
     }
 
@@ -233,6 +237,7 @@ impl MemberService for Services {
         request: Request<RemoveMemberRequest>,
     ) -> Result<Response<RemoveMemberResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
         let context = self
@@ -244,7 +249,9 @@ impl MemberService for Services {
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
-        Ok(Response::new(RemoveMemberResponse { member, token }))
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        Ok(Response::new(RemoveMemberResponse { member, token, enforcement }))
     }
 
     async fn report_activity(
@@ -292,6 +299,7 @@ impl MemberService for Services {
         request: Request<EraseMemberRequest>,
     ) -> Result<Response<EraseMemberResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
         let decided = self.decided(organization, message.departure.as_ref()).await?;
@@ -308,7 +316,9 @@ impl MemberService for Services {
         unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
         let (receipt, account_deleted) = self.receipt_of(&done).await?;
-        Ok(Response::new(EraseMemberResponse { member, account_deleted, receipt, token }))
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        Ok(Response::new(EraseMemberResponse { member, account_deleted, receipt, token, enforcement }))
     }
 
     async fn get_erasure(
@@ -447,6 +457,7 @@ impl MemberService for Services {
         request: Request<DeactivateWorkspaceMemberRequest>,
     ) -> Result<Response<DeactivateWorkspaceMemberResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
         let context = self
@@ -466,12 +477,15 @@ impl MemberService for Services {
             self.workspace_member_of(organization, &done),
             self.token(&done)
         )?;
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
         Ok(Response::new(DeactivateWorkspaceMemberResponse {
             workspace_member,
             member: Some(convert::member(standing.member)),
             other_organization_ids: convert::ids(standing.others),
             organization_deactivated: standing.closed_in_organization,
             token,
+            enforcement,
         }))
     }
 
@@ -502,6 +516,7 @@ impl MemberService for Services {
         request: Request<RemoveWorkspaceMemberRequest>,
     ) -> Result<Response<RemoveWorkspaceMemberResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
         let context = self
@@ -518,7 +533,9 @@ impl MemberService for Services {
         unless_validated!(done);
         let (workspace_member, token) =
             try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
-        Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token }))
+        let enforcement =
+            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token, enforcement }))
     }
 }
 

@@ -56,8 +56,6 @@ pub enum Granted {
     Granted {
         /// What is stored as applied now.
         applied: i64,
-        /// The longest lease that the subscription may hold.
-        ttl_ms: i64,
     },
     /// The row is locked by somebody else: to be tried again.
     Busy,
@@ -125,10 +123,9 @@ impl Text for Grant {
         ), granted AS (
             UPDATE subscriptions s
             SET applied_position = greatest(s.applied_position, l.applied), grant_seq = s.grant_seq + 1,
-                lease_ttl_ms = greatest(s.lease_ttl_ms, a.lease_ttl_ms), acknowledge_time = now()
-            FROM locked l, apps a
-            WHERE s.subscription_id = l.subscription_id AND a.app = s.app
-            RETURNING s.subscription_id, s.applied_position, s.lease_ttl_ms, s.app, s.instance
+                acknowledge_time = now()
+            FROM locked l WHERE s.subscription_id = l.subscription_id
+            RETURNING s.subscription_id, s.applied_position, s.app, s.instance
         ), said AS (
             INSERT INTO receipts (organization_id, position, subscription_id, app, instance, outcome, ended_sessions,
                                   handed_over, detail)
@@ -142,7 +139,7 @@ impl Text for Grant {
                 handed_over = excluded.handed_over, detail = excluded.detail, record_time = clock_timestamp()
             WHERE receipts.outcome = 'FAILED'
         )
-        SELECT given.subscription_id, granted.applied_position, granted.lease_ttl_ms, s.state
+        SELECT given.subscription_id, granted.applied_position, s.state
         FROM given LEFT JOIN granted USING (subscription_id) LEFT JOIN subscriptions s USING (subscription_id)";
 }
 
@@ -152,8 +149,6 @@ struct GrantRow {
     subscription_id: Uuid,
     #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     applied_position: Option<i64>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
-    lease_ttl_ms: Option<i64>,
     /// As it was before the statement.
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     state: Option<String>,
@@ -161,11 +156,11 @@ struct GrantRow {
 
 impl GrantRow {
     fn granted(&self) -> Granted {
-        match (self.applied_position, self.lease_ttl_ms, self.state.as_deref()) {
-            (Some(applied), Some(ttl_ms), _) => Granted::Granted { applied, ttl_ms },
-            (_, _, None) => Granted::Missing,
-            (_, _, Some("LIVE")) => Granted::Busy,
-            _ => Granted::Ended,
+        match (self.applied_position, self.state.as_deref()) {
+            (Some(applied), _) => Granted::Granted { applied },
+            (None, None) => Granted::Missing,
+            (None, Some("LIVE")) => Granted::Busy,
+            (None, Some(_)) => Granted::Ended,
         }
     }
 }

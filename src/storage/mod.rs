@@ -79,7 +79,7 @@ pub use self::{
     retention::{PointAndFloor, Retention, Trimmed},
     rows::{AccountRow, SettingsColumns},
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
-    subscriptions::{NewSubscription, Opened, SubscriptionRow},
+    subscriptions::{NewSubscription, Opened, Resumed, SubscriptionRow},
     transaction::Transaction,
     verdicts::{EnforcementRow, EnforcementWrite, ReceiptRow, SentChange, SentRow, WriteRow},
 };

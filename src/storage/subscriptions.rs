@@ -60,6 +60,17 @@ pub struct Opened {
     pub serve_stale: bool,
 }
 
+/// What became of a subscription that was to be resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// It has the new stream.
+    Opened(Opened),
+    /// It is live, and follows other organizations.
+    Other,
+    /// It has ended.
+    Ended,
+}
+
 impl Database {
     /// Opens a subscription; a live one of the same instance name is replaced. None: the app is not registered.
     pub async fn open_subscription(&self, new: &NewSubscription) -> Result<Option<Opened>, StorageError> {
@@ -111,27 +122,28 @@ impl Database {
         Ok(Some(Opened { replaced: replaced.map(SubscriptionId), ttl_ms, serve_stale }))
     }
 
-    /// Gives a live subscription another stream. None: it is not live.
+    /// Gives a live subscription of this filter another stream.
     pub async fn resume_subscription(
         &self,
         id: SubscriptionId,
         organization_ids: &[Uuid],
         stream_id: Uuid,
-    ) -> Result<Option<Opened>, StorageError> {
+    ) -> Result<Resumed, StorageError> {
         let mut connection = self.read().await?;
-        let updated: Option<(String, i64)> = diesel::update(subscriptions::table.find(id.0))
-            .filter(subscriptions::state.eq("LIVE"))
-            .set((
-                subscriptions::organization_ids.eq(organization_ids),
-                subscriptions::stream_id.eq(stream_id),
-            ))
-            .returning((subscriptions::app, subscriptions::lease_ttl_ms))
-            .get_result(&mut connection)
-            .await
-            .optional()?;
-        let Some((app, ttl_ms)) = updated else { return Ok(None) };
+        let live = subscriptions::table.find(id.0).filter(subscriptions::state.eq("LIVE"));
+        let updated: Option<(String, i64)> =
+            diesel::update(live.filter(subscriptions::organization_ids.eq(organization_ids)))
+                .set(subscriptions::stream_id.eq(stream_id))
+                .returning((subscriptions::app, subscriptions::lease_ttl_ms))
+                .get_result(&mut connection)
+                .await
+                .optional()?;
+        let Some((app, ttl_ms)) = updated else {
+            let live = live.select(subscriptions::subscription_id).first::<Uuid>(&mut connection).await;
+            return Ok(if live.optional()?.is_some() { Resumed::Other } else { Resumed::Ended });
+        };
         let serve_stale = apps::table.find(app).select(apps::serve_stale).first(&mut connection).await?;
-        Ok(Some(Opened { replaced: None, ttl_ms, serve_stale }))
+        Ok(Resumed::Opened(Opened { replaced: None, ttl_ms, serve_stale }))
     }
 
     /// Reads a subscription, also an ended one.

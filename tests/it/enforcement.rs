@@ -2,6 +2,7 @@
 //! promises; time is waited for only where a lease must really run out, with the shortest there is.
 
 mod bad_input;
+mod commands;
 mod leases;
 mod sdk;
 mod silent;

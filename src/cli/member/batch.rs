@@ -36,6 +36,7 @@ pub(super) async fn deactivate(
         acting_account_id: service.acting.clone(),
         request_id: request_id(),
         validate_only: true,
+        await_enforcement: None,
     };
     let planned = call!(service.client, members.batch_deactivate_members, request.clone())?;
     if how.plan {

@@ -73,27 +73,57 @@ async fn any_replica_grants() {
 }
 
 #[tokio::test]
-async fn a_longer_ttl_holds_after_a_mark_that_knows_of_it() {
+async fn another_ttl_holds_for_the_next_subscription() {
     let world = World::start().await;
-    set(&world, "chat", "lease_ttl_ms", "2000").await;
-    let chat = Instance::open(&world, "chat", "chat-1").await;
-    assert!(lease(&chat.applied(&world).await).expect("a lease") <= Duration::from_secs(2));
-    set(&world, "chat", "lease_ttl_ms", "300000").await;
-    let answer = chat.applied(&world).await;
-    assert!(lease(&answer).is_none_or(|lease| lease <= Duration::from_secs(2)), "{answer:?}");
-    let long = loop {
-        let lease = lease(&chat.applied(&world).await);
-        if let Some(lease) = lease.filter(|lease| *lease > Duration::from_secs(2)) {
-            break lease;
-        }
+    for (before, after) in [(2, 300), (300, 2)] {
+        set(&world, "chat", "lease_ttl_ms", &format!("{before}000")).await;
+        let chat = Instance::open(&world, "chat", "chat-1").await;
+        chat.applied(&world).await;
+        set(&world, "chat", "lease_ttl_ms", &format!("{after}000")).await;
+        // Verdicts rely on the one that it was registered with.
+        let granted = lease(&chat.applied(&world).await).expect("a lease");
+        assert!(granted <= Duration::from_secs(before), "{granted:?}");
+        assert!(granted > Duration::from_secs(before) / 2, "{granted:?}");
+        let resumed = WatchRequest {
+            app: "chat".to_owned(),
+            instance: "chat-1".to_owned(),
+            subscription_id: chat.id.clone(),
+            ..Default::default()
+        };
+        let opened = Instance::watch(&world, resumed).await.opened;
+        assert_eq!(
+            (opened.subscription_id, opened.lease_ttl.map(|ttl| ttl.seconds)),
+            (chat.id, Some(before.cast_signed()))
+        );
+        let next = Instance::open(&world, "chat", "chat-1").await;
+        assert_eq!(next.opened.lease_ttl.map(|ttl| ttl.seconds), Some(after));
+    }
+}
+
+#[tokio::test]
+async fn another_filter_is_another_subscription() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let filtered = |organizations: &[&String], id: &str| WatchRequest {
+        app: "chat".to_owned(),
+        instance: "chat-1".to_owned(),
+        organization_ids: organizations.iter().map(|id| (*id).clone()).collect(),
+        subscription_id: id.to_owned(),
+        ..Default::default()
     };
-    assert!(long <= Duration::from_secs(300));
-    assert_eq!(counted(&world, "chat").await[0].lease_ttl.map(|ttl| ttl.seconds), Some(300));
-    // A shorter one holds for its next subscription.
-    set(&world, "chat", "lease_ttl_ms", "2000").await;
-    assert!(lease(&chat.applied(&world).await).expect("a lease") > Duration::from_secs(2));
-    let next = Instance::open(&world, "chat", "chat-1").await;
-    assert_eq!(next.opened.lease_ttl.map(|ttl| ttl.seconds), Some(2));
+    let all = Instance::watch(&world, filtered(&[], "")).await;
+    all.applied(&world).await;
+    // Until the new tables are filled it answers from the old ones, of which it is told nothing more.
+    let other = world.organization("eve").await;
+    let narrow = Instance::watch(&world, filtered(&[&other.id], &all.id)).await;
+    assert_ne!(narrow.id, all.id);
+    narrow.applied(&world).await;
+    let token = out(&world, &org, &bob).await;
+    let report = super::enforcement(&world, &token).await;
+    assert_eq!(super::late(&report, "chat"), [("chat-1".to_owned(), InstanceState::Pending)], "the old one");
+    assert_eq!(super::of(&report, "chat").late[0].subscription_id, all.id);
+    let same = Instance::watch(&world, filtered(&[&other.id], &narrow.id)).await;
+    assert_eq!(same.id, narrow.id);
 }
 
 #[tokio::test]
