@@ -15,8 +15,10 @@ use self::{
     stage::Stage,
 };
 use super::run;
+pub(super) use client::{InstanceArgs, run as run_instance};
 
 mod clauses;
+mod client;
 mod desk;
 mod digest;
 mod instance;
@@ -32,10 +34,12 @@ const EXAMPLES: &str = "\
 COMMAND is started once for each script, with ROLLCALL_URL (http://127.0.0.1:PORT), ROLLCALL_APP and
 ROLLCALL_INSTANCE in its environment. It follows the feed there, answers `check ACCOUNT WORKSPACE` on stdin
 with `allowed ROLE`, `denied` or `stale` on stdout, and ends when stdin ends. See docs/consumer-contract.md.
+Without a COMMAND the replica of the Rust client is tried.
 
 Prints a line for each clause, and exits with 0 only when all of them passed.
 
 Examples:
+  rollcall conformance
   rollcall conformance --app chat -- python3 instance.py
   rollcall conformance --app chat --only C3,C12 -o json -- ./my-instance";
 
@@ -64,8 +68,8 @@ pub(super) struct ConformanceArgs {
     /// How to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     output: Format,
-    /// What starts an instance, with its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// What starts an instance, with its arguments [default: one of the Rust client]
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
@@ -74,14 +78,14 @@ fn clause_ids() -> clap::builder::PossibleValuesParser {
 }
 
 pub(super) fn run(args: ConformanceArgs) -> ExitCode {
-    run::to_end("conformance", async move { Ok::<_, Failure>(all(args).await) })
+    run::to_end("conformance", all(args))
 }
 
 /// Tries all clauses side by side, and prints each in its turn.
-async fn all(args: ConformanceArgs) -> ExitCode {
+async fn all(args: ConformanceArgs) -> std::io::Result<ExitCode> {
     let ConformanceArgs { app, only, jobs, output, command } = args;
     let places = Arc::new(Semaphore::new(jobs as usize));
-    let command: Arc<[String]> = command.into();
+    let command: Arc<[String]> = if command.is_empty() { own_instance()? } else { command }.into();
     let wanted = |clause: &&Clause| only.is_empty() || only.iter().any(|id| id == clause.id);
     let running: Vec<_> = CLAUSES
         .iter()
@@ -116,7 +120,14 @@ async fn all(args: ConformanceArgs) -> ExitCode {
         });
     }
     eprintln!("{passed} of {tried} clauses passed");
-    if passed == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if passed == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// This program, as an instance.
+fn own_instance() -> std::io::Result<Vec<String>> {
+    let program = std::env::current_exe()?.into_os_string().into_string();
+    let program = program.map_err(|_| std::io::Error::other("the path of this program is no text"))?;
+    Ok(vec![program, "conformance-instance".to_owned()])
 }
 
 /// One script on a stage of its own. Of an instance that fails, what it said last on stderr is shown.

@@ -114,6 +114,9 @@ enum Command {
     Departures(departures::DeparturesArgs),
     /// Try an instance, in whatever language, against the contract that apps follow the feed by
     Conformance(conformance::ConformanceArgs),
+    /// Be an instance of the Rust client, for `conformance`
+    #[command(hide = true)]
+    ConformanceInstance(conformance::InstanceArgs),
     /// Ask a service whether it is serving
     Health(health::HealthArgs),
     /// Print a script that completes commands and options in your shell
@@ -154,6 +157,7 @@ impl Cli {
             Command::History(args) => history::run(args),
             Command::Departures(args) => departures::run(args),
             Command::Conformance(args) => conformance::run(args),
+            Command::ConformanceInstance(args) => conformance::run_instance(args),
             Command::Health(args) => health::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(args),
