@@ -1,5 +1,5 @@
-//! `rollcall conformance`: an instance in Python keeps every clause of `docs/consumer-contract.md`, and each variant of it
-//! that breaks one is found out, by the line of that clause.
+//! `rollcall conformance`: the Rust client and an instance in Python keep every clause of `docs/consumer-contract.md`, and
+//! each variant of the latter that breaks one is found out, by the line of that clause.
 //!
 //! Every variant is tried against its own clause; with `ROLLCALL_CONFORMANCE=full` (`make conformance`) against all of them,
 //! of which no other may fail.
@@ -34,7 +34,10 @@ async fn conformance(options: &[&str], command: &[&str]) -> Ran {
     // Two cores, and other tests beside.
     let jobs = if options.contains(&"--jobs") { &[][..] } else { &["--jobs", "4"] };
     tool.args(["conformance", "-o", "json"]).args(jobs).args(options);
-    tool.arg("--").args(command).stdin(Stdio::null()).kill_on_drop(true);
+    if !command.is_empty() {
+        tool.arg("--").args(command);
+    }
+    tool.stdin(Stdio::null()).kill_on_drop(true);
     let output =
         tokio::time::timeout(RUNNING, tool.output()).await.expect("it ends in time").expect("rollcall");
     let mut ran = Ran {
@@ -102,6 +105,13 @@ async fn an_instance_in_python_keeps_every_clause() {
             "the document does not say how {clause} is tried"
         );
     }
+}
+
+/// Without a command it is the one that the Rust client is behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_client_keeps_every_clause() {
+    let ran = patiently(&[], &[], None).await;
+    assert!(ran.failed.is_empty(), "{:#?}\n{}", ran.failed, ran.errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,11 @@ impl Fill {
         self.revocations.extend(revocations);
     }
 
+    /// Whether no pages are to come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ready.is_some()
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.ready.is_some_and(|ready| self.store.scope.position >= ready)
     }

@@ -176,7 +176,10 @@ impl Follow {
         self.shared.leased.notify_one();
         self.held.store_id.clone_from(&opened.store_id);
         self.held.from_file = false;
-        self.held.fill = opened.snapshot_follows.then(|| Fill::new(opened.cursor_refusal()));
+        // A fill whose pages are all here goes on with the stream that resumes behind them.
+        let whole = self.held.fill.take_if(|fill| fill.is_whole() && !opened.snapshot_follows);
+        self.held.fill =
+            whole.or_else(|| opened.snapshot_follows.then(|| Fill::new(opened.cursor_refusal())));
         if opened.cursor_refusal() != ErrorReason::Unspecified {
             tracing::warn!(reason = opened.cursor_refusal().as_str_name(), "the state is filled anew");
         }

@@ -4,7 +4,9 @@
 use std::{io, process::ExitCode, str::FromStr as _};
 
 use clap::Args;
-use rollcall_client::{Access, ConnectError, NothingToEnd, Replica, ReplicaOptions, connect, v1::WorkspaceRole};
+use rollcall_client::{
+    Access, ConnectError, NothingToEnd, Replica, ReplicaOptions, connect, v1::WorkspaceRole,
+};
 use uuid::Uuid;
 
 use crate::cli::run;
