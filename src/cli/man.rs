@@ -57,10 +57,10 @@ fn man(ManArgs { output }: ManArgs) -> Result<ExitCode, ManError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The commands below one, and those below them. Those of `help` have no pages: they are the commands again.
+/// The commands below one that are shown, and those below them. Those of `help` have no pages: they are the commands again.
 fn subcommands(command: &clap::Command) -> Vec<clap::Command> {
     let mut all = Vec::new();
-    for below in command.get_subcommands() {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         all.push(below.clone());
         if below.get_name() != "help" {
             all.extend(subcommands(below));
