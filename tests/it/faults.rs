@@ -5,14 +5,22 @@
 use std::{env, time::Duration};
 
 mod big_command;
+mod failover;
+mod killed_in_commit;
+mod load;
 mod lost_notifications;
 mod never_reads;
 mod open_transaction;
 mod overload;
+mod paused;
 mod pgbouncer;
+mod postgres;
+mod postgres_crash;
 mod reconnect_storm;
+mod restored;
 mod scene;
 mod slow_reader;
+mod terminated;
 
 /// Whether to run at full size.
 fn full() -> bool {

@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -89,8 +89,13 @@ impl Replica {
         child.kill().await.expect("it is killed");
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        child.wait().await.expect("its end")
+    }
+
     /// Sends it a signal.
-    #[allow(dead_code, reason = "for faults that pause a replica")]
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, signal).expect("a signal");

@@ -1,0 +1,133 @@
+//! T2: a replica is killed while it commits, and the caller repeats the command under its request id at another one. There
+//! is one effect, wherever the kill came between.
+
+use std::time::Duration;
+
+use rollcall_client::v1::{
+    UpdateOrganizationRequest, organization_service_client::OrganizationServiceClient,
+};
+use tokio::time::sleep;
+
+use super::{
+    load::Load,
+    postgres::{Postgres, Proxy, Way},
+    scene::{soon, until},
+    size,
+};
+use crate::{
+    small::Small,
+    support::{Channel, Database, Replica},
+};
+
+/// Commits wait while somebody holds the lock.
+const GATE: &str = "
+    CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON pending_changes
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate();";
+/// Commits take up to 20 ms.
+const SLOW: &str = "
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON pending_changes
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow();";
+
+async fn waits_for(database: &Database, lock: &str) {
+    let query = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = $1";
+    until("somebody who waits", async || {
+        database.client.query_one(query, &[&lock]).await.expect("a count").get::<_, i64>(0) > 0
+    })
+    .await;
+}
+
+async fn version(database: &Database, small: &Small) -> i64 {
+    let query = "SELECT version FROM organizations WHERE organization_id = $1::text::uuid";
+    database.client.query_one(query, &[&small.organization]).await.expect("the organization").get(0)
+}
+
+async fn write(channel: Channel, request: &UpdateOrganizationRequest) -> Result<i64, tonic::Status> {
+    let answer = OrganizationServiceClient::new(channel).update_organization(request.clone()).await?;
+    Ok(answer.into_inner().organization.expect("the organization").version)
+}
+
+/// Where the kill comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kill {
+    BeforeCommit,
+    InCommit,
+    AfterCommit,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t2_a_command_whose_replica_dies_has_one_effect() {
+    let postgres = Postgres::start().await;
+    let proxy = Proxy::before(&postgres);
+    let mut dies = Replica::start(&proxy.url(), &["--log", "warn"]).await;
+    let stays = Replica::start(&postgres.url(), &["--log", "warn"]).await;
+    let small = Small::make(stays.client().channel().into(), "ada@example.com").await;
+    let (looks, holds) = (postgres.database().await, postgres.database().await);
+    looks.client.batch_execute(GATE).await.expect("a gate");
+    for kill in [Kill::BeforeCommit, Kill::InCommit, Kill::AfterCommit] {
+        let before = version(&looks, &small).await;
+        let request = UpdateOrganizationRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            ..small.renaming(&format!("{kill:?}"))
+        };
+        let held = match kill {
+            Kill::BeforeCommit => "BEGIN; SELECT * FROM organizations FOR UPDATE",
+            Kill::InCommit | Kill::AfterCommit => "BEGIN; SELECT pg_advisory_xact_lock(4711)",
+        };
+        holds.client.batch_execute(held).await.expect("held");
+        let channel: Channel = dies.client().channel().into();
+        let first = tokio::spawn({
+            let request = request.clone();
+            async move { write(channel, &request).await }
+        });
+        waits_for(&looks, if kill == Kill::BeforeCommit { "transactionid" } else { "advisory" }).await;
+        if kill == Kill::AfterCommit {
+            proxy.let_pass(Way::Deaf);
+            holds.client.batch_execute("ROLLBACK").await.expect("let go");
+            until("the commit", async || version(&looks, &small).await > before).await;
+        }
+        dies.kill().await;
+        soon("the end of the call", first).await.expect("no panic").expect_err("its replica is gone");
+        proxy.let_pass(Way::Open);
+        // At once, while what the dead one began may not have ended yet.
+        let channel: Channel = stays.client().channel().into();
+        let again = tokio::spawn({
+            let request = request.clone();
+            async move { write(channel, &request).await }
+        });
+        if kill != Kill::AfterCommit {
+            waits_for(&looks, if kill == Kill::BeforeCommit { "transactionid" } else { "advisory" }).await;
+            holds.client.batch_execute("ROLLBACK").await.expect("let go");
+        }
+        let answer = soon("an answer", again).await.expect("no panic").expect("answered");
+        assert_eq!(answer, before + 1, "{kill:?}");
+        assert_eq!(version(&looks, &small).await, before + 1, "{kill:?}: one effect");
+        dies.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t2_kills_under_load_duplicate_nothing() {
+    let scene = super::scene::Scene::start(&[]).await;
+    let mut dies = Replica::start(&scene.database.url, &["--log", "warn"]).await;
+    scene.database.client.batch_execute(SLOW).await.expect("slow commits");
+    let reader = scene.reader().await;
+    let channels = [dies.client().channel().into(), scene.replica.client().channel().into()];
+    let load = Load::start(&scene.small, &channels, 8).await;
+    for kill in 0..size(3, 50) {
+        load.more(10).await;
+        // Somewhere in a command.
+        sleep(Duration::from_millis(kill * 7 % 20)).await;
+        dies.kill().await;
+        dies.restart().await;
+    }
+    load.more(10).await;
+    let sum = load.end(&scene.database, Some(&reader)).await;
+    println!("t2_kills = {}", size(3, 50));
+    sum.judge("t2");
+    assert!(sum.retries > 0, "no kill met a command");
+}

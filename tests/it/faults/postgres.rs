@@ -1,0 +1,250 @@
+//! A Postgres of a test's own that may be killed, copied and failed over, and a proxy before it: whoever is connected
+//! through that does not know where the database is, nor what happened to the network.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, chown},
+    path::{Path, PathBuf},
+};
+
+use rollcall::embedded::{Cluster, Durability, Options};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    process::Command,
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::scene::{soon, until};
+use crate::support::Database;
+
+/// Where a server in this directory is found.
+fn url(sockets: &Path) -> String {
+    let host = sockets.to_str().expect("UTF-8").replace('/', "%2F");
+    format!("postgresql://rollcall@{host}/rollcall")
+}
+
+/// A server, and its data. Stopped when dropped.
+pub(super) struct Postgres {
+    // Dropped first: the server ends before its directory goes.
+    cluster: Option<Cluster>,
+    directory: TempDir,
+}
+
+impl Postgres {
+    /// A new one, with nothing in it.
+    pub(super) async fn start() -> Self {
+        let mut postgres = Self { cluster: None, directory: TempDir::new().expect("a directory") };
+        postgres.start_again().await;
+        postgres
+    }
+
+    /// Starts it on its data.
+    pub(super) async fn start_again(&mut self) {
+        let options = Options {
+            data_dir: self.directory.path().to_owned(),
+            bin_dir: None,
+            durability: Durability::Volatile,
+            max_connections: 60,
+        };
+        let started = tokio::task::spawn_blocking(move || Cluster::start(&options)).await.expect("no panic");
+        self.cluster = Some(started.expect("a Postgres"));
+    }
+
+    fn cluster(&self) -> &Cluster {
+        self.cluster.as_ref().expect("it runs")
+    }
+
+    /// Where its socket is.
+    pub(super) fn sockets(&self) -> PathBuf {
+        self.cluster().socket_dir().to_owned()
+    }
+
+    /// Where to connect to.
+    pub(super) fn url(&self) -> String {
+        url(&self.sockets())
+    }
+
+    /// A connection for looking into it.
+    pub(super) async fn database(&self) -> Database {
+        Database::at(&self.url()).await
+    }
+
+    /// Sends its first process a signal that ends it, and returns when it has ended.
+    pub(super) async fn end(&mut self, signal: Signal) {
+        let cluster = self.cluster.take().expect("it runs");
+        let pid = i32::try_from(cluster.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("a signal");
+        let stat = format!("/proc/{}/stat", cluster.pid());
+        until("the end of Postgres", async || {
+            fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        })
+        .await;
+        tokio::task::spawn_blocking(move || drop(cluster)).await.expect("no panic");
+    }
+
+    /// A program of Postgres that asks this server.
+    fn program(&self, name: &str) -> Command {
+        let server = fs::read_link(format!("/proc/{}/exe", self.cluster().pid())).expect("its program");
+        let mut command = Command::new(server.with_file_name(name));
+        command.arg("-h").arg(self.sockets()).args(["-U", "rollcall", "-p", "5432", "-w"]);
+        command.current_dir("/").kill_on_drop(true);
+        command
+    }
+
+    /// Writes what the database has to a file.
+    pub(super) async fn dump(&self, file: &Path) {
+        let mut command = self.program("pg_dump");
+        command.args(["-Fc", "-f"]).arg(file).arg("rollcall");
+        well(command).await;
+    }
+
+    /// Makes the database what the file has, whatever it was.
+    pub(super) async fn restore(&self, file: &Path) {
+        let (mut drops, mut makes) = (self.program("dropdb"), self.program("createdb"));
+        drops.args(["--force", "rollcall"]);
+        makes.arg("rollcall");
+        well(drops).await;
+        well(makes).await;
+        let mut command = self.program("pg_restore");
+        command.args(["--single-transaction", "-d", "rollcall"]).arg(file);
+        well(command).await;
+    }
+
+    /// A standby that follows this one: a copy of what it is now, and then of what it writes.
+    pub(super) async fn standby(&self) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let data = fs::metadata(self.directory.path().join("pgdata")).expect("the data of the primary");
+        // What says that the directory is one of ours. The server runs as the owner of the data.
+        let lock = directory.path().join("rollcall.lock");
+        fs::write(&lock, "").expect("the lock");
+        for path in [lock.as_path(), directory.path()] {
+            chown(path, Some(data.uid()), Some(data.gid())).expect("an owner");
+        }
+        let mut command = self.program("pg_basebackup");
+        command.arg("-D").arg(directory.path().join("pgdata")).args(["-R", "-X", "stream", "-c", "fast"]);
+        command.uid(data.uid()).gid(data.gid());
+        well(command).await;
+        let mut standby = Self { cluster: None, directory };
+        standby.start_again().await;
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub(super) async fn promote(&self) {
+        let promoted = self.database().await.client.query_one("SELECT pg_promote()", &[]).await;
+        assert!(promoted.expect("an answer").get::<_, bool>(0), "it is promoted in time");
+    }
+}
+
+async fn well(mut command: Command) {
+    let output = soon("a program of Postgres", command.output()).await.expect("it runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What a proxy lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Everything.
+    Open,
+    /// What is said to the database, and nothing that it answers.
+    Deaf,
+    /// Nothing: connections end, and new ones are refused.
+    Closed,
+}
+
+#[derive(Clone)]
+struct Route {
+    target: PathBuf,
+    way: Way,
+}
+
+/// Stands between a service and a Postgres.
+pub(super) struct Proxy {
+    directory: TempDir,
+    route: watch::Sender<Route>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(super) fn before(postgres: &Postgres) -> Self {
+        Self::to(postgres.sockets())
+    }
+
+    /// Before the server whose socket is in this directory.
+    fn to(target: PathBuf) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
+        let (route, routes) = watch::channel(Route { target, way: Way::Open });
+        let task = tokio::spawn(async move {
+            loop {
+                let (from, _) = listener.accept().await.expect("a connection");
+                let mut routes = routes.clone();
+                tokio::spawn(async move {
+                    let mut closing = routes.clone();
+                    tokio::select! {
+                        () = serve(from, &mut routes) => {}
+                        _ = closing.wait_for(|route| route.way == Way::Closed) => {}
+                    }
+                });
+            }
+        });
+        Self { directory, route, task }
+    }
+
+    /// Where to connect to.
+    pub(super) fn url(&self) -> String {
+        url(self.directory.path())
+    }
+
+    /// From here on this passes.
+    pub(super) fn let_pass(&self, way: Way) {
+        self.route.send_modify(|route| route.way = way);
+    }
+
+    /// New connections lead to another server.
+    pub(super) fn lead_to(&self, postgres: &Postgres) {
+        self.route.send_modify(|route| route.target = postgres.sockets());
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(from: UnixStream, routes: &mut watch::Receiver<Route>) {
+    let Ok(route) = routes.wait_for(|route| route.way != Way::Closed).await.map(|route| route.clone()) else {
+        return;
+    };
+    let Ok(to) = UnixStream::connect(route.target.join(".s.PGSQL.5432")).await else { return };
+    let ((from_read, from_write), (to_read, to_write)) = (from.into_split(), to.into_split());
+    let (asks, answers) = (routes.clone(), routes.clone());
+    // Whichever side ends, both connections do.
+    tokio::select! {
+        () = pass(from_read, to_write, asks, |way| matches!(way, Way::Open | Way::Deaf)) => {}
+        () = pass(to_read, from_write, answers, |way| way == Way::Open) => {}
+    }
+}
+
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut routes: watch::Receiver<Route>,
+    passes: fn(Way) -> bool,
+) {
+    let mut bytes = vec![0; 16 << 10];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut bytes).await else { return };
+        if routes.wait_for(|route| passes(route.way)).await.is_err() {
+            return;
+        }
+        if to.write_all(&bytes[..length]).await.is_err() {
+            return;
+        }
+    }
+}
