@@ -2,6 +2,7 @@
 //! take a snapshot, give up; `ErrorInfo` says why, as `errors.proto` promises. Driver text ends here, in the log.
 
 mod blockers;
+mod invitations;
 
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use crate::{
     rules::{
         Violation,
         ids::{AppName, ContractId, Malformed, SubscriptionId},
-        invitations::InvitationBound,
         roles::InvitationState,
         seats::SeatsOf,
         tables::{Denial, Standing},
@@ -578,20 +578,7 @@ pub(super) fn violation(violation: Violation) -> Status {
                 .with("resource", id)
                 .status()
         }
-        Violation::InvitationRate { bound, wait } => {
-            let (word, description) = match bound {
-                InvitationBound::Invitation => {
-                    ("invitation", "an invitation is sent again once in 5 minutes")
-                }
-                InvitationBound::Address => ("address", "an address gets 10 invitations in 24 hours"),
-            };
-            let mut error =
-                Problem::new(Code::ResourceExhausted, ErrorReason::InvitationRateLimited, message.clone())
-                    .with("bound", word);
-            error.details.add_quota_failure_violation(word, description);
-            error.details.set_retry_info(Some(wait));
-            error.status()
-        }
+        Violation::InvitationRate { bound, wait } => invitations::rate_limited(bound, wait, message),
         Violation::TooLarge { changes, limit } => {
             let message = format!("{message}; remove or deactivate members of it first");
             Problem::new(Code::FailedPrecondition, ErrorReason::CommandTooLarge, message)
