@@ -11,7 +11,7 @@ use std::{
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Time since some moment, that never stops or goes back, also while the machine sleeps.
     fn boot(&self) -> Duration;
-    /// Time since 1970 by the wall clock, which may be set. May be late by up to [`WALL_GRAIN`].
+    /// Time since 1970 by the wall clock, which may be set. May be late by up to `WALL_GRAIN`.
     fn wall(&self) -> Duration;
 }
 

@@ -1,5 +1,7 @@
 //! A service in this process whose every answer the test says: what a real one cannot be brought to do on purpose.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     convert::Infallible,
     future::Future,

@@ -51,12 +51,12 @@ async fn write(channel: Channel, request: &UpdateOrganizationRequest) -> Result<
     Ok(answer.into_inner().organization.expect("the organization").version)
 }
 
-/// Where the kill comes.
+/// Where the kill comes, of the commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kill {
-    BeforeCommit,
-    InCommit,
-    AfterCommit,
+    Before,
+    During,
+    After,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,15 +68,15 @@ async fn t2_a_command_whose_replica_dies_has_one_effect() {
     let small = Small::make(stays.client().channel().into(), "ada@example.com").await;
     let (looks, holds) = (postgres.database().await, postgres.database().await);
     looks.client.batch_execute(GATE).await.expect("a gate");
-    for kill in [Kill::BeforeCommit, Kill::InCommit, Kill::AfterCommit] {
+    for kill in [Kill::Before, Kill::During, Kill::After] {
         let before = version(&looks, &small).await;
         let request = UpdateOrganizationRequest {
             request_id: uuid::Uuid::new_v4().to_string(),
             ..small.renaming(&format!("{kill:?}"))
         };
         let held = match kill {
-            Kill::BeforeCommit => "BEGIN; SELECT * FROM organizations FOR UPDATE",
-            Kill::InCommit | Kill::AfterCommit => "BEGIN; SELECT pg_advisory_xact_lock(4711)",
+            Kill::Before => "BEGIN; SELECT * FROM organizations FOR UPDATE",
+            Kill::During | Kill::After => "BEGIN; SELECT pg_advisory_xact_lock(4711)",
         };
         holds.client.batch_execute(held).await.expect("held");
         let channel: Channel = dies.client().channel().into();
@@ -84,8 +84,8 @@ async fn t2_a_command_whose_replica_dies_has_one_effect() {
             let request = request.clone();
             async move { write(channel, &request).await }
         });
-        waits_for(&looks, if kill == Kill::BeforeCommit { "transactionid" } else { "advisory" }).await;
-        if kill == Kill::AfterCommit {
+        waits_for(&looks, if kill == Kill::Before { "transactionid" } else { "advisory" }).await;
+        if kill == Kill::After {
             proxy.let_pass(Way::Deaf);
             holds.client.batch_execute("ROLLBACK").await.expect("let go");
             until("the commit", async || version(&looks, &small).await > before).await;
@@ -99,8 +99,8 @@ async fn t2_a_command_whose_replica_dies_has_one_effect() {
             let request = request.clone();
             async move { write(channel, &request).await }
         });
-        if kill != Kill::AfterCommit {
-            waits_for(&looks, if kill == Kill::BeforeCommit { "transactionid" } else { "advisory" }).await;
+        if kill != Kill::After {
+            waits_for(&looks, if kill == Kill::Before { "transactionid" } else { "advisory" }).await;
             holds.client.batch_execute("ROLLBACK").await.expect("let go");
         }
         let answer = soon("an answer", again).await.expect("no panic").expect("answered");

@@ -21,7 +21,7 @@ impl Model {
         self.live(org, no);
         let by = self.actor(actor, org);
         let in_own = !places.is_empty() && places.iter().all(|place| self.is_place_admin(actor, *place));
-        if !(in_own && !matches!(by, Actor::Role(own) if role < own)) {
+        if !in_own || matches!(by, Actor::Role(own) if role < own) {
             self.may_administer(by, no);
             self.may_grant(by, role, no);
         }
@@ -127,7 +127,7 @@ impl Model {
             return;
         };
         let in_own = place.is_some_and(|place| self.is_place_admin(actor, place));
-        if !(in_own && !matches!(by, Actor::Role(own) if invitation.role < own)) {
+        if !in_own || matches!(by, Actor::Role(own) if invitation.role < own) {
             self.may_manage(by, invitation.role, no);
         }
         match invitation.standing {

@@ -20,7 +20,7 @@ use crate::{
 const IDS: u8 = 4;
 
 fn id(kind: u8, number: u8) -> Uuid {
-    Uuid::from_u128(u128::from(kind) << 64 | u128::from(number) + 1)
+    Uuid::from_u128((u128::from(kind) << 64) | (u128::from(number) + 1))
 }
 
 fn text(kind: u8, number: u8) -> String {
