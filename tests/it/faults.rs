@@ -10,6 +10,7 @@ mod killed_in_commit;
 mod load;
 mod lost_notifications;
 mod never_reads;
+mod one_request;
 mod open_transaction;
 mod overload;
 mod paused;
