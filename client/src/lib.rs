@@ -41,7 +41,7 @@ mod watch;
 pub use connection::{Client, ClientOptions, ConnectError, Transport, connect, connect_with};
 pub use credentials::Credentials;
 pub use replica::{
-    Access, Allowed, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd, Outcome,
+    Access, Allowed, Answer, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd, Outcome,
     Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard, Stamp,
     SystemClock, View,
 };
