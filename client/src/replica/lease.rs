@@ -180,7 +180,10 @@ mod tests {
         // An answer that took long, and one that grants less than what is held.
         lease.take(sent, TTL);
         lease.take(Sent::now(&clock), TTL / 4);
-        assert!(lease.read(&clock).remaining() <= TTL / 2 && lease.read(&clock).remaining() >= TTL / 2 - WALL_GRAIN);
+        assert!(
+            lease.read(&clock).remaining() <= TTL / 2
+                && lease.read(&clock).remaining() >= TTL / 2 - WALL_GRAIN
+        );
         lease.take(Sent::now(&clock), 100 * TTL);
         assert!(lease.read(&clock).remaining() <= TTL, "more than the app was registered with");
     }
