@@ -415,6 +415,17 @@ mod tests {
     }
 
     #[test]
+    fn entries_of_a_ledger_begin_with_their_kind_and_are_random_else() {
+        for kind in [LedgerKind::Member, LedgerKind::Organization, LedgerKind::Account] {
+            let firsts: std::collections::BTreeSet<u8> =
+                (0..1000).map(|_| ErasureId::in_ledger(kind).0.as_bytes()[0]).collect();
+            assert!(firsts.iter().all(|first| first & 0xc0 == kind as u8), "{kind:?}: {firsts:x?}");
+            // Of 64 possible ones: that a given one is missing after so many has a chance of 1 in 7 million.
+            assert!(firsts.len() > 60, "{kind:?}: {firsts:x?}");
+        }
+    }
+
+    #[test]
     fn external_ids_are_bounded() {
         let long = "ä".repeat(256);
         for (issuer, subject, at) in [
