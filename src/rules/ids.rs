@@ -426,6 +426,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_stands_unseen_in_an_address() {
+        // A control that is no space, a space that is no control, and both at once.
+        for hidden in ["\u{80}", "\u{a0}", "\u{3000}", "\u{85}", "\u{200c}", "\u{202e}"] {
+            assert_eq!(key(&format!("a{hidden}da@example.com")), Err(Malformed::Email), "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn one_name_is_the_services_own() {
+        let is_own = |name: &str| name.parse::<AppName>().expect("well-formed").is_of_the_service();
+        assert!(is_own("rollcall"));
+        assert!(!is_own("rollcall-2"));
+        assert!(!is_own("chat"));
+    }
+
+    #[test]
     fn external_ids_are_bounded() {
         let long = "ä".repeat(256);
         for (issuer, subject, at) in [

@@ -24,21 +24,26 @@ use tokio::{
 use crate::processes::{Follower, rollcall, roster, run_well};
 
 /// A service that starts Postgres, and a replay of thousands of rows on a busy machine.
-const BOUND: Duration = Duration::from_secs(600);
-const APPS: [&str; 3] = ["chat", "time-tracking", "boards"];
+pub(crate) const BOUND: Duration = Duration::from_secs(600);
+pub(crate) const APPS: [&str; 3] = ["chat", "time-tracking", "boards"];
 /// At which part of the trace the follower of chat is killed, and that of boards begins with a snapshot.
 const KILLED_AT: (usize, usize) = (2_000, 8_498);
 const LATE_AT: (usize, usize) = (4_000, 8_498);
 
-struct Service {
+/// A service with a Postgres of its own.
+pub(crate) struct Service {
     child: Child,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl Service {
-    async fn start(data: &Path) -> Self {
+    /// Keeps its data below this directory.
+    pub(crate) async fn start(directory: &Path) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Where the user that Postgres runs as can reach it.
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
         let mut command: Command = rollcall(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-        command.arg(data).stdout(Stdio::piped());
+        command.arg(directory.join("data")).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = async {
@@ -54,17 +59,36 @@ impl Service {
         Self { child, endpoint: format!("http://{address}") }
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         kill_process(pid.unwrap(), Signal::TERM).unwrap();
         let status = timeout(BOUND, self.child.wait()).await.expect("the service stops in time").unwrap();
         assert!(status.success(), "{status}");
     }
 
-    async fn head(&self) -> i64 {
+    async fn subscriptions(&self) -> v1::ListSubscriptionsResponse {
         let client = connect(&self.endpoint).unwrap();
         let list = v1::ListSubscriptionsRequest::default();
-        client.feed().list_subscriptions(list).await.unwrap().into_inner().head_position
+        client.feed().list_subscriptions(list).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn head(&self) -> i64 {
+        self.subscriptions().await.head_position
+    }
+
+    /// Returns once the instance has acknowledged everything up to a position.
+    pub(crate) async fn applied(&self, instance: &str, position: i64) {
+        let waiting = async {
+            let has = |one: &v1::Subscription| {
+                one.instance == instance
+                    && one.state() == v1::SubscriptionState::Live
+                    && one.applied_position >= position
+            };
+            while !self.subscriptions().await.subscriptions.iter().any(has) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(BOUND, waiting).await.unwrap_or_else(|_| panic!("{instance} catches up in time"));
     }
 }
 
@@ -101,7 +125,7 @@ async fn a_real_history_leaves_the_real_roster_and_every_replica_holds_its_part(
     };
     let (trace, expected) = (data.join("trace.csv"), data.join("roster.csv"));
     let files = Files { directory: tempfile::tempdir().unwrap() };
-    let service = Service::start(&data_directory(&files)).await;
+    let service = Service::start(files.directory.path()).await;
     let client = connect(&service.endpoint).unwrap();
     for app in APPS {
         let request =
@@ -160,11 +184,4 @@ async fn a_real_history_leaves_the_real_roster_and_every_replica_holds_its_part(
         assert!(replica == roster(&expected, Some(app)), "{app} holds exactly its rows");
         println!("{app}: {} rows", replica.len());
     }
-}
-
-/// Where the user that Postgres runs as can reach it.
-fn data_directory(files: &Files) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(files.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    files.path("data")
 }
