@@ -16,6 +16,8 @@ mod answers;
 mod handlers;
 mod leases;
 mod restarts;
+// What the examples' tests need besides.
+#[allow(dead_code)]
 mod script;
 mod snapshots;
 mod things;

@@ -21,7 +21,7 @@ use rollcall_client::{
     v1::{watch_response::Message, *},
 };
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -56,16 +56,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(30);
 
 /// A service that grants a full lease for whatever is acknowledged, and a client of it.
 pub(crate) fn start() -> (Arc<Script>, Streams, Client) {
-    let (opened, streams) = mpsc::unbounded_channel();
-    let script = Arc::new(Script {
-        opened,
-        acknowledging: Mutex::new(Box::new(|_| Ok(granted(TTL)))),
-        reporting: Mutex::new(Box::new(|_| Vec::new())),
-        acknowledged: watch::Sender::default(),
-        reported: watch::Sender::default(),
-        closed: watch::Sender::default(),
-        away: AtomicBool::new(false),
-    });
+    let (script, streams) = make();
     let (connections, incoming) = mpsc::unbounded_channel();
     let server = Server::builder().add_service(Feed(Arc::clone(&script)));
     tokio::spawn(server.serve_with_incoming(UnboundedReceiverStream::new(incoming)));
@@ -82,6 +73,30 @@ pub(crate) fn start() -> (Arc<Script>, Streams, Client) {
             })
         }));
     (script, streams, channel.into())
+}
+
+fn make() -> (Arc<Script>, Streams) {
+    let (opened, streams) = mpsc::unbounded_channel();
+    let script = Arc::new(Script {
+        opened,
+        acknowledging: Mutex::new(Box::new(|_| Ok(granted(TTL)))),
+        reporting: Mutex::new(Box::new(|_| Vec::new())),
+        acknowledged: watch::Sender::default(),
+        reported: watch::Sender::default(),
+        closed: watch::Sender::default(),
+        away: AtomicBool::new(false),
+    });
+    (script, streams)
+}
+
+/// As [`start`], for a client in another process: with its address.
+pub(crate) async fn listen() -> (Arc<Script>, Streams, String) {
+    let (script, streams) = make();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = Server::builder().add_service(Feed(Arc::clone(&script)));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    (script, streams, endpoint)
 }
 
 pub(crate) fn granted(lease: Duration) -> AcknowledgeResponse {
