@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod account;
+mod agent;
 mod app;
 mod calls;
 mod completions;
@@ -58,6 +59,7 @@ Examples:
   rollcall member deactivate ID --organization ID --plan    what would happen, in sentences
   rollcall history --organization ID                 what happened in an organization
   rollcall departures --organization ID --csv        who left it, and what each app did
+  rollcall agent --app chat                          access checks beside an app in any language
 
 Every command explains itself: rollcall help watch";
 
@@ -115,6 +117,8 @@ enum Command {
     History(history::HistoryArgs),
     /// List who left an organization, when and by whom, and what each app did
     Departures(departures::DeparturesArgs),
+    /// Answer access checks beside an app in any language: the replica as a sidecar
+    Agent(agent::AgentArgs),
     /// Try an instance, in whatever language, against the contract that apps follow the feed by
     Conformance(conformance::ConformanceArgs),
     /// Be an instance of the Rust client, for `conformance`
@@ -160,6 +164,7 @@ impl Cli {
             Command::Lost(args) => lost::run(args),
             Command::History(args) => history::run(args),
             Command::Departures(args) => departures::run(args),
+            Command::Agent(args) => agent::run(args),
             Command::Conformance(args) => conformance::run(args),
             Command::ConformanceInstance(args) => conformance::run_instance(args),
             Command::Health(args) => health::run(args),

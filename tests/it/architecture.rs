@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 18] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -48,22 +48,30 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "sweeper",
         ],
     ),
+    // A process of its own, beside an app: `rules` for what an id may be, all else through the client crate.
+    ("agent", &["rules"]),
     // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
     // `conformance`; all else goes through the public API.
-    ("cli", &["app", "config", "embedded", "mail", "proto", "rules", "storage", "telemetry"]),
+    ("cli", &["agent", "app", "config", "embedded", "mail", "proto", "rules", "storage", "telemetry"]),
 ];
 
 /// Crates that only some modules may name.
-const CONFINED: [(&[&str], &[&str]); 8] = [
+const CONFINED: [(&[&str], &[&str]); 11] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
     (&["tokio_postgres", "tokio_postgres_rustls", "rustls", "rustls_native_certs"], &["storage"]),
-    (&["tonic", "tonic_health", "tonic_reflection", "tonic_types"], &["app", "cli", "grpc", "proto"]),
-    (&["tower", "http"], &["grpc"]),
-    (&["lettre", "percent_encoding", "url"], &["mail"]),
+    (
+        &["tonic", "tonic_health", "tonic_reflection", "tonic_types"],
+        &["agent", "app", "cli", "grpc", "proto"],
+    ),
+    (&["tower"], &["grpc"]),
+    (&["http"], &["agent", "grpc"]),
+    (&["axum"], &["agent"]),
+    (&["lettre", "percent_encoding"], &["mail"]),
+    (&["url"], &["agent", "mail"]),
     (&["clap"], &["cli", "config", "main"]),
     (&["tracing_subscriber"], &["telemetry"]),
     // Commands that talk to a service do it as any other client does.
-    (&["rollcall_client"], &["cli"]),
+    (&["rollcall_client"], &["agent", "cli"]),
 ];
 
 /// The crates that `rules` may use: none with I/O, a clock, or a runtime. `uuid` makes new ids in `ids.rs` alone.

@@ -1,6 +1,7 @@
 //! The tests of Rollcall through its public API, on a real Postgres, each test with a database of its own.
 
 mod accounts;
+mod agent;
 mod apps;
 mod architecture;
 mod bad_input;

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "serve",
     "demo",
     "migrate",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 22] = [
     "history",
     "departures",
     "lost",
+    "agent",
     "conformance",
     "health",
     "completions",
