@@ -41,9 +41,9 @@ mod watch;
 pub use connection::{Client, ClientOptions, ConnectError, Transport, connect, connect_with};
 pub use credentials::Credentials;
 pub use replica::{
-    Access, Allowed, Answer, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd,
-    Outcome, Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard,
-    Stamp, SystemClock, View,
+    Access, Allowed, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd, Outcome,
+    Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard, Stamp,
+    SystemClock, View,
 };
 pub use retry::{RetryPolicy, retry};
 pub use status::{describe, metadata, reason, retry_delay};

@@ -158,8 +158,14 @@ impl Lost {
             let revocations = self.list();
             let subscription_id = shared.status.borrow().subscription_id.clone();
             let (Some(subscription_id), false) = (subscription_id, revocations.is_empty()) else {
+                let mut status = shared.status.subscribe();
+                // Whoever has it from a file reports as soon as there is a subscription to do it by.
+                let subscribed = async {
+                    let _ = status.wait_for(|status| status.subscription_id.is_some()).await;
+                };
                 tokio::select! {
                     () = self.changed.notified() => {}
+                    () = subscribed, if !revocations.is_empty() => {}
                     () = tokio::time::sleep(REPORT) => {}
                 }
                 continue;

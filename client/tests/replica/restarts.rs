@@ -82,6 +82,10 @@ async fn c7_a_restart_does_not_forget_what_was_revoked_lately() {
     stream.bookmark("resumed", 12).await;
     stage.until(2, |access| access.is_allowed()).await;
     assert_eq!(stage.denied(1), Some(DenialReason::RevocationLost));
+    // Which is reported at once, so that the operator hears of it and it of the operator.
+    let (mut reports, begun) = (stage.script.reported.subscribe(), tokio::time::Instant::now());
+    reports.wait_for(|calls| !calls.is_empty()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
