@@ -5,14 +5,21 @@
 use std::{env, time::Duration};
 
 mod big_command;
+mod crew;
+mod cut_off;
 mod failover;
+mod frozen;
 mod killed_in_commit;
+mod kills;
 mod load;
 mod lost_notifications;
+mod lost_tail;
+mod network;
 mod never_reads;
 mod one_request;
 mod open_transaction;
 mod overload;
+mod partition;
 mod paused;
 mod pgbouncer;
 mod postgres;
@@ -21,6 +28,7 @@ mod reconnect_storm;
 mod restored;
 mod scene;
 mod slow_reader;
+mod storm;
 mod terminated;
 
 /// Whether to run at full size.

@@ -8,7 +8,6 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod conformance;
-mod demo;
 mod dependencies;
 mod durability;
 mod embedded;

@@ -8,7 +8,8 @@ use tonic::Code;
 
 use super::{
     load::Load,
-    postgres::{Postgres, Proxy, Way},
+    network::Way,
+    postgres::{Postgres, Proxy},
     scene::{Reader, soon, stream, to_snapshot_end, until, versions},
     size,
 };
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Waits until the standby has all that the primary has written.
-async fn level(primary: &Postgres, standby: &Postgres) {
+pub(super) async fn level(primary: &Postgres, standby: &Postgres) {
     let written = "SELECT pg_current_wal_lsn()::text";
     let written: String = primary.database().await.client.query_one(written, &[]).await.expect("it").get(0);
     let standby = standby.database().await;

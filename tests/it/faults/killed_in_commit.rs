@@ -10,7 +10,8 @@ use tokio::time::sleep;
 
 use super::{
     load::Load,
-    postgres::{Postgres, Proxy, Way},
+    network::Way,
+    postgres::{Postgres, Proxy},
     scene::{soon, until},
     size,
 };

@@ -11,14 +11,16 @@ use rollcall::embedded::{Cluster, Durability, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
     process::Command,
     sync::watch,
     task::JoinHandle,
 };
 
-use super::scene::{soon, until};
+use super::{
+    network::{Way, pass},
+    scene::{soon, until},
+};
 use crate::support::Database;
 
 /// Where a server in this directory is found.
@@ -145,17 +147,6 @@ async fn well(mut command: Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// What a proxy lets pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Everything.
-    Open,
-    /// What is said to the database, and nothing that it answers.
-    Deaf,
-    /// Nothing: connections end, and new ones are refused.
-    Closed,
-}
-
 #[derive(Clone)]
 struct Route {
     target: PathBuf,
@@ -226,25 +217,7 @@ async fn serve(from: UnixStream, routes: &mut watch::Receiver<Route>) {
     let (asks, answers) = (routes.clone(), routes.clone());
     // Whichever side ends, both connections do.
     tokio::select! {
-        () = pass(from_read, to_write, asks, |way| matches!(way, Way::Open | Way::Deaf)) => {}
-        () = pass(to_read, from_write, answers, |way| way == Way::Open) => {}
-    }
-}
-
-async fn pass(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut routes: watch::Receiver<Route>,
-    passes: fn(Way) -> bool,
-) {
-    let mut bytes = vec![0; 16 << 10];
-    loop {
-        let Ok(length @ 1..) = from.read(&mut bytes).await else { return };
-        if routes.wait_for(|route| passes(route.way)).await.is_err() {
-            return;
-        }
-        if to.write_all(&bytes[..length]).await.is_err() {
-            return;
-        }
+        () = pass(from_read, to_write, asks, |route| route.way.there(), || {}) => {}
+        () = pass(to_read, from_write, answers, |route| route.way.back(), || {}) => {}
     }
 }

@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use super::{
-    postgres::{Postgres, Proxy, Way},
+    network::Way,
+    postgres::{Postgres, Proxy},
     scene::{soon, stream, to_snapshot_end, until},
 };
 use crate::{
