@@ -15,6 +15,7 @@ use super::{
 
 mod batch;
 mod depart;
+mod enforced;
 mod plan;
 mod sentences;
 mod terms;

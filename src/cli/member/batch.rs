@@ -60,9 +60,12 @@ pub(super) async fn deactivate(
     request.members = members.collect();
     request.validate_only = false;
     request.request_id = request_id();
-    let mut results = Vec::new();
+    request.await_enforcement = how.wait.wanted();
+    let (mut results, mut enforced) = (Vec::new(), None);
     if !request.members.is_empty() {
-        results = call!(service.client, members.batch_deactivate_members, request)?.results;
+        let answer = call!(service.client, members.batch_deactivate_members, request)?;
+        results = answer.results;
+        enforced = how.wait.told(answer.enforcement);
     }
     results.extend(refused);
     let refused = results.iter().any(|result| !result.refusal.is_empty());
@@ -77,7 +80,8 @@ pub(super) async fn deactivate(
         message: result.message,
     });
     Printer::new(service.format).print(&rows.collect::<Vec<_>>())?;
-    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let code = enforced.map_or(ExitCode::SUCCESS, |enforced| enforced.say(service.format));
+    Ok(if refused { ExitCode::FAILURE } else { code })
 }
 
 /// The plan of each, on a line of its own.

@@ -6,7 +6,13 @@ use clap::{Args, ValueEnum};
 use prost_types::Timestamp;
 use rollcall_client::v1;
 
-use super::{batch, plan::Departure, state, terms::TermsArgs};
+use super::{
+    batch,
+    enforced::{AwaitArgs, Enforced},
+    plan::Departure,
+    state,
+    terms::TermsArgs,
+};
 use crate::cli::{
     confirm::{ConfirmArgs, Unasked},
     output::{Format, Printer, row},
@@ -96,6 +102,8 @@ pub(super) struct HowArgs {
     #[arg(long)]
     pub(super) plan: bool,
     #[command(flatten)]
+    pub(super) wait: AwaitArgs,
+    #[command(flatten)]
     pub(super) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(super) act: ActArgs,
@@ -122,6 +130,7 @@ row! {
         account_deleted: bool,
         organization_deleted: bool,
         receipt: Option<String>,
+        enforcement: Option<Enforced>,
     }
 }
 
@@ -129,17 +138,25 @@ row! {
 struct Done {
     state: &'static str,
     receipt: Option<String>,
+    enforcement: Option<v1::Enforcement>,
 }
 
 impl Done {
-    fn member(member: Option<v1::Member>) -> Result<Self, CommandError> {
+    fn member(
+        member: Option<v1::Member>,
+        enforcement: Option<v1::Enforcement>,
+    ) -> Result<Self, CommandError> {
         let member = member.ok_or(CommandError::Incomplete("member"))?;
-        Ok(Self { state: state(&member), receipt: None })
+        Ok(Self { state: state(&member), receipt: None, enforcement })
     }
 
-    fn membership(membership: Option<v1::WorkspaceMember>) -> Result<Self, CommandError> {
+    fn membership(
+        membership: Option<v1::WorkspaceMember>,
+        enforcement: Option<v1::Enforcement>,
+    ) -> Result<Self, CommandError> {
         let membership = membership.ok_or(CommandError::Incomplete("membership"))?;
-        Ok(Self { state: short(membership.state().as_str_name(), "WORKSPACE_MEMBER_STATE_"), receipt: None })
+        let state = short(membership.state().as_str_name(), "WORKSPACE_MEMBER_STATE_");
+        Ok(Self { state, receipt: None, enforcement })
     }
 }
 
@@ -175,24 +192,27 @@ pub(super) async fn deactivate(args: DeactivateArgs) -> Result<ExitCode, Command
             member_id: member_id.clone(),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            await_enforcement: how.wait.wanted(),
             departure: Some(terms),
             ..Default::default()
         };
         let answer = call!(service.client, members.deactivate_workspace_member, request)?;
-        Done::membership(answer.workspace_member)?
+        Done::membership(answer.workspace_member, answer.enforcement)?
     } else {
         let request = v1::DeactivateMemberRequest {
             organization_id: organization_id.clone(),
             member_id: member_id.clone(),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            await_enforcement: how.wait.wanted(),
             return_time,
             departure: Some(terms),
             ..Default::default()
         };
-        Done::member(call!(service.client, members.deactivate_member, request)?.member)?
+        let answer = call!(service.client, members.deactivate_member, request)?;
+        Done::member(answer.member, answer.enforcement)?
     };
-    finish(departure, &text, &service, done)
+    finish(departure, &text, &service, how.wait, done)
 }
 
 pub(super) async fn remove(args: RemoveArgs) -> Result<ExitCode, CommandError> {
@@ -217,22 +237,26 @@ pub(super) async fn remove(args: RemoveArgs) -> Result<ExitCode, CommandError> {
             member_id: member_id.clone(),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            await_enforcement: how.wait.wanted(),
             departure: Some(terms),
             ..Default::default()
         };
-        Done::membership(call!(service.client, members.remove_workspace_member, request)?.workspace_member)?
+        let answer = call!(service.client, members.remove_workspace_member, request)?;
+        Done::membership(answer.workspace_member, answer.enforcement)?
     } else {
         let request = v1::RemoveMemberRequest {
             organization_id: organization_id.clone(),
             member_id: member_id.clone(),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            await_enforcement: how.wait.wanted(),
             departure: Some(terms),
             ..Default::default()
         };
-        Done::member(call!(service.client, members.remove_member, request)?.member)?
+        let answer = call!(service.client, members.remove_member, request)?;
+        Done::member(answer.member, answer.enforcement)?
     };
-    finish(departure, &text, &service, done)
+    finish(departure, &text, &service, how.wait, done)
 }
 
 pub(super) async fn erase(args: EraseArgs) -> Result<ExitCode, CommandError> {
@@ -263,12 +287,13 @@ pub(super) async fn erase(args: EraseArgs) -> Result<ExitCode, CommandError> {
         departure: Some(terms),
         acting_account_id: service.acting.clone(),
         request_id: request_id(),
+        await_enforcement: how.wait.wanted(),
         ..Default::default()
     };
     let answer = call!(service.client, members.erase_member, request)?;
     let receipt = Some(answer.receipt).filter(|receipt| !receipt.is_empty());
-    let done = Done { receipt, ..Done::member(answer.member)? };
-    finish(departure, &text, &service, done)
+    let done = Done { receipt, ..Done::member(answer.member, answer.enforcement)? };
+    finish(departure, &text, &service, how.wait, done)
 }
 
 pub(super) async fn leave(args: LeaveArgs) -> Result<ExitCode, CommandError> {
@@ -292,9 +317,11 @@ pub(super) async fn leave(args: LeaveArgs) -> Result<ExitCode, CommandError> {
             departure: Some(terms),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            await_enforcement: how.wait.wanted(),
             ..Default::default()
         };
-        Done::membership(call!(service.client, members.leave_workspace, request)?.workspace_member)?
+        let answer = call!(service.client, members.leave_workspace, request)?;
+        Done::membership(answer.workspace_member, answer.enforcement)?
     } else {
         let request = v1::LeaveOrganizationRequest {
             organization_id: departure.organization.clone(),
@@ -302,11 +329,13 @@ pub(super) async fn leave(args: LeaveArgs) -> Result<ExitCode, CommandError> {
             departure: Some(terms),
             acting_account_id: service.acting.clone(),
             request_id: request_id(),
+            await_enforcement: how.wait.wanted(),
             ..Default::default()
         };
-        Done::member(call!(service.client, members.leave_organization, request)?.member)?
+        let answer = call!(service.client, members.leave_organization, request)?;
+        Done::member(answer.member, answer.enforcement)?
     };
-    finish(departure, &text, &service, done)
+    finish(departure, &text, &service, how.wait, done)
 }
 
 /// What a plan is about besides the terms, of the kinds that have it.
@@ -415,32 +444,36 @@ fn stop(
     Ok(None)
 }
 
-/// Says what was done: it was done as planned, or refused.
+/// Says what was done: it was done as planned, or refused. Where it was waited for, how far it is enforced.
 fn finish(
     departure: Departure,
     text: &[String],
     service: &Service,
+    wait: AwaitArgs,
     done: Done,
 ) -> Result<ExitCode, CommandError> {
+    let Done { state, receipt, enforcement } = done;
+    let enforcement = wait.told(enforcement);
     if service.format == Format::Table {
         say(&text.join(" "));
-        if let Some(receipt) = done.receipt {
+        if let Some(receipt) = receipt {
             say(&format!("Receipt: {receipt}"));
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(enforcement.map_or(ExitCode::SUCCESS, |enforced| enforced.say(service.format)));
     }
     let workspace_ids = departure.workspaces().into_iter().map(str::to_owned).collect();
     let row = DepartedRow {
-        state: done.state,
+        state,
         workspace_ids,
         organization_left: departure.leaves_organization(),
         seats_freed: departure.plan.seats_freed,
         account_deleted: departure.plan.account_deleted,
         organization_deleted: departure.plan.organization_deleted,
-        receipt: done.receipt,
+        receipt,
         member_id: departure.member,
         other_organization_ids: departure.plan.other_organization_ids,
+        enforcement,
     };
-    Printer::new(service.format).print(&[row])?;
-    Ok(ExitCode::SUCCESS)
+    Printer::new(service.format).print(std::slice::from_ref(&row))?;
+    Ok(row.enforcement.map_or(ExitCode::SUCCESS, |enforced| enforced.say(service.format)))
 }

@@ -1,6 +1,7 @@
 //! The commands that make, change and end things, through one life: asked in, made an admin, sent away, brought back,
 //! removed, erased.
 
+use rollcall_client::{NothingToEnd, Replica, ReplicaOptions, connect};
 use serde_json::Value;
 
 use super::written;
@@ -188,6 +189,36 @@ async fn several_members_are_deactivated_with_a_line_for_each() {
     let outcomes: Vec<&Value> = rows.iter().map(|row| &row["outcome"]).collect();
     assert_eq!(outcomes, ["DEACTIVATED", "REFUSED", "DEACTIVATED"], "{rows:?}");
     assert_eq!(rows[1]["refusal"], "LAST_OWNER");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_departure_that_is_waited_for_says_whether_anybody_still_lets_them_in() {
+    let mut desk = Desk { world: World::start().await, organization: String::new() };
+    let org = desk.world.organization("ada").await;
+    let [bob, eve] = [
+        desk.world.member_in(&org, "bob", &[&org.general]).await,
+        desk.world.member_in(&org, "eve", &[&org.general]).await,
+    ];
+    desk.organization.clone_from(&org.id);
+    let client = connect(&desk.world.server().endpoint()).unwrap();
+    let chat = Replica::start(client, ReplicaOptions::new("chat", "chat-1"), NothingToEnd);
+    chat.ready().await;
+    let deactivate = desk.here(&["member", "deactivate", &bob.member, "--await", "20"]);
+    let said = desk.say(&deactivate).await;
+    let wanted = "ENFORCED: no app lets them in any more.\n  chat: ENFORCED, 1 of 1 instances deny\n";
+    assert!(said.ends_with(wanted), "{said}");
+    // Nobody follows any more: who is away cannot be said to have followed.
+    chat.shutdown().await;
+    let deactivate = desk.here(&["member", "deactivate", &eve.member, "--await", "20", "-o", "json"]);
+    let output = run(desk.words(&deactivate)).await;
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("not known to be enforced"), "{errors}");
+    let rows = lines(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(
+        (&rows[0]["state"], &rows[0]["enforcement"]["state"]),
+        (&"DEACTIVATED".into(), &"NO_INSTANCES".into())
+    );
 }
 
 /// At a terminal everything that ends somebody's access is shown first, and done only after a yes.
