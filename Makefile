@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races model faults conformance bench lint mutants
+.PHONY: help demo test replay-check import-check chaos races model faults prober conformance bench lint mutants
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,13 +38,18 @@ faults: ## Run the faults at full size, one after the other, and print the figur
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_FAULTS=full cargo test --release --test it faults:: -- --nocapture --test-threads 1
 
+prober: ## Measure from outside for how long anybody is let in after they are out, ROUNDS times with a fault (SEED=1 ROUNDS=210)
+	@sh scripts/postgres.sh >/dev/null
+	cargo build -p rollcall-client --example chat
+	ROLLCALL_PROBER_ROUNDS="$(or $(ROUNDS),210)" ROLLCALL_PROBER_SEED="$(or $(SEED),1)" cargo test --test it faults::prober -- --nocapture
+
 conformance: ## Try every broken instance against every clause of docs/consumer-contract.md, some minutes
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_CONFORMANCE=full cargo test --test it conformance:: -- --nocapture --test-threads 1
 
-bench: ## Measure the speed beside yardsticks of the same run, about ten minutes (docs/performance.md)
+bench: ## Measure the speed beside yardsticks of the same run, about eleven minutes (docs/performance.md)
 	@sh scripts/postgres.sh >/dev/null
-	cargo bench --bench feed --bench writes --bench streams --bench replay
+	cargo bench --bench feed --bench writes --bench streams --bench replay --bench enforcement
 
 mutants: ## Change the rules in one place at a time, and count which changes their tests notice (about an hour)
 	sh scripts/mutants.sh

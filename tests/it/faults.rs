@@ -24,6 +24,7 @@ mod paused;
 mod pgbouncer;
 mod postgres;
 mod postgres_crash;
+mod prober;
 mod reconnect_storm;
 mod restored;
 mod scene;
