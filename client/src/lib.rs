@@ -5,8 +5,11 @@
 //!   and [`describe`] read what a refusal says.
 //! - [`Replica`] is what most apps want: it follows the feed and answers access checks from memory, for as long as it
 //!   can know.
+//! - [`Shadow`] compares it with what an app decides today, before anything depends on it.
 //! - [`Watch`] follows the feed and hides cut connections; [`Tables`] keeps what it tells, for other uses than access
 //!   checks.
+//!
+//! `docs/adopt.md` leads through adopting it; `client/examples/` has apps to copy from.
 //!
 //! ```no_run
 //! # async fn run(account_id: uuid::Uuid, workspace_id: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
@@ -34,6 +37,7 @@ mod connection;
 mod credentials;
 mod replica;
 mod retry;
+mod shadow;
 mod status;
 mod tables;
 mod watch;
@@ -46,6 +50,7 @@ pub use replica::{
     SystemClock, View,
 };
 pub use retry::{RetryPolicy, retry};
+pub use shadow::{Difference, Shadow, ShadowCounts, ShadowOutcome};
 pub use status::{describe, metadata, reason, retry_delay};
 pub use tables::Tables;
 pub use tonic::transport::ClientTlsConfig;
@@ -56,3 +61,8 @@ pub use watch::{Event, Gap, Interruption, Watch, WatchError, WatchOptions};
 pub mod v1 {
     tonic::include_proto!("rollcall.v1");
 }
+
+// So that what the guide shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/adopt.md")]
+struct Adopt;

@@ -215,6 +215,11 @@ impl Replica {
         }
     }
 
+    /// The app that it follows for.
+    pub(crate) fn app(&self) -> &str {
+        &self.shared.app
+    }
+
     async fn wait_for(&self, condition: impl FnMut(&ReplicaStatus) -> bool) {
         // The sender lives as long as this replica.
         let _ = self.shared.status.subscribe().wait_for(condition).await;

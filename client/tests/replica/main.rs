@@ -19,6 +19,7 @@ mod restarts;
 // What the examples' tests need besides.
 #[allow(dead_code)]
 mod script;
+mod shadow;
 mod snapshots;
 mod things;
 
