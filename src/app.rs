@@ -7,11 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::feed::Limits;
 use crate::{
+    access::{self, Access},
     durability::{self, Durability},
     enforcement::{self, Enforcement},
     engine::Engine,
     feed::{Ending, Marks, Registry, Window, tail},
-    grpc::{Services, encode_change},
+    grpc::{Services, channel_within, encode_change},
     mail::{self, Delivery},
     retention,
     seal::Seal,
@@ -68,6 +69,8 @@ pub struct Options {
     pub sweep_every: Duration,
     /// How mail is delivered. None: it is not.
     pub mail: Option<Delivery>,
+    /// Whether access checks are answered.
+    pub access: bool,
 }
 
 /// A service that listens, and not yet serves.
@@ -82,8 +85,17 @@ pub struct App {
 impl App {
     /// Migrates the database, connects, binds the address.
     pub async fn start(options: &Options) -> Result<Self, AppError> {
-        let Options { connections, listen, drain, window_bytes, limits, retention: keep, sweep_every, mail } =
-            options;
+        let Options {
+            connections,
+            listen,
+            drain,
+            window_bytes,
+            limits,
+            retention: keep,
+            sweep_every,
+            mail,
+            access,
+        } = options;
         let (listen, pool_size) = (*listen, connections.pool_size);
         for migration in migrate(connections.direct_url()).await? {
             tracing::info!(migration, "migrated");
@@ -122,6 +134,9 @@ impl App {
         tasks.extend(enforcing);
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
         let limits = *limits;
+        // What it calls waits until the handlers are there.
+        let (channel, within) = channel_within();
+        let access = access.then(|| Access::start(channel, access::instance_name(address)));
         let services = Services {
             engine,
             enforcement,
@@ -133,8 +148,15 @@ impl App {
             seal,
             registry,
             durability,
+            access,
+            is_within: false,
             shutdown,
         };
+        if let Some(access) = services.access.clone() {
+            let closed = CancellationToken::new();
+            tasks.push(tokio::spawn(services.clone().serve_within(within, closed.clone())));
+            tasks.push(tokio::spawn(end_access(access, services.shutdown.clone(), closed)));
+        }
         tracing::info!(store.id = %store_id, address = %address, "started");
         Ok(Self { services, listener: socket, address, drain: *drain, tasks })
     }
@@ -159,6 +181,14 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Closes the subscription of the service's own replica first thing when the service ends: whoever waits for a departure is
+/// not to wait for its lease too.
+async fn end_access(access: Access, shutdown: CancellationToken, closed: CancellationToken) {
+    shutdown.cancelled().await;
+    access.end().await;
+    closed.cancel();
 }
 
 /// Turns hints of other replicas into marks of this one.

@@ -77,6 +77,9 @@ pub struct ServeArgs {
     /// Seconds between two looks for inactive guests and planned returns [default: 60]
     #[arg(long, env = "ROLLCALL_SWEEP_INTERVAL_SECONDS", value_name = "SECONDS")]
     pub sweep_interval_seconds: Option<NonZeroU64>,
+    /// Whether to answer access checks, from a replica of everything in memory [default: true]
+    #[arg(long, env = "ROLLCALL_ACCESS_SERVICE", value_name = "BOOL")]
+    pub access_service: Option<bool>,
     /// How long to keep what.
     #[command(flatten)]
     pub retention: RetentionArgs,
@@ -175,6 +178,7 @@ struct File {
     slow_consumer_seconds: Option<NonZeroU64>,
     stream_max_age_seconds: Option<NonZeroU64>,
     sweep_interval_seconds: Option<NonZeroU64>,
+    access_service: Option<bool>,
     log_retention_days: Option<u16>,
     log_retention_max_days: Option<u16>,
     subscription_retention_hours: Option<u16>,
@@ -223,6 +227,8 @@ pub struct ServeConfig {
     pub stream_max_age: Duration,
     /// How often to look for what time brings.
     pub sweep_every: Duration,
+    /// Whether to answer access checks.
+    pub access: bool,
     /// How long to keep what.
     pub retention: RetentionConfig,
     /// Mail.
@@ -330,6 +336,7 @@ impl ServeArgs {
                 STREAM_MAX_AGE,
             ),
             sweep_every: seconds(self.sweep_interval_seconds.or(file.sweep_interval_seconds), SWEEP),
+            access: self.access_service.or(file.access_service).unwrap_or(true),
             retention,
             mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
             log: LogConfig {

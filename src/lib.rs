@@ -23,6 +23,7 @@
 //! - [`feed`] uses [`rules`] and [`seal`]. It knows neither SQL nor gRPC, so its tests can pause time.
 //! - [`store_log`] joins the two: the database as [`feed`] reads it.
 //! - [`enforcement`] grants leases and finds verdicts. It uses [`feed`], [`rules`] and [`storage`].
+//! - [`access`] is the service's own replica, which follows it as an app's does. Access checks are answered from it.
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
 //! - [`retention`] is the task that trims the log, in `app`.
 //! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
@@ -35,6 +36,7 @@
 //! The crate is the service and its program, not a library for others: apps use the crate `rollcall-client` in
 //! `client/`. `ARCHITECTURE.md` has the map with a write, a watch and a restart as walks.
 
+pub mod access;
 pub mod agent;
 pub mod app;
 pub mod cli;

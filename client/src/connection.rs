@@ -15,9 +15,10 @@ use tonic::{
 
 use crate::Credentials;
 use crate::v1::{
-    account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
-    feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
-    member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient,
+    access_service_client::AccessServiceClient, account_service_client::AccountServiceClient,
+    app_service_client::AppServiceClient, feed_service_client::FeedServiceClient,
+    invitation_service_client::InvitationServiceClient, member_service_client::MemberServiceClient,
+    organization_service_client::OrganizationServiceClient,
 };
 
 /// A TCP connection takes a round trip; five seconds allow for two lost SYNs.
@@ -138,6 +139,12 @@ impl Client {
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channels[self.turn() % self.channels.len()].clone()
+    }
+
+    /// Access checks that the service answers.
+    #[must_use]
+    pub fn access(&self) -> AccessServiceClient<Transport> {
+        AccessServiceClient::new(self.transport())
     }
 
     /// Accounts.

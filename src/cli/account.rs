@@ -130,7 +130,7 @@ row! {
     DeletedRow { account_id: String, state: &'static str, receipt: String }
 }
 
-fn parse_external_id(text: &str) -> Result<v1::ExternalId, String> {
+pub(super) fn parse_external_id(text: &str) -> Result<v1::ExternalId, String> {
     let (issuer, subject) = parse_pair(text)?;
     Ok(v1::ExternalId { issuer, subject })
 }

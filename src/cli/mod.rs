@@ -11,6 +11,7 @@ mod account;
 mod agent;
 mod app;
 mod calls;
+mod check;
 mod completions;
 mod confirm;
 mod conformance;
@@ -121,6 +122,8 @@ enum Command {
     /// Be an instance of the Rust client, for `conformance`
     #[command(hide = true)]
     ConformanceInstance(conformance::InstanceArgs),
+    /// Ask whether a person may use a workspace, and as what
+    Check(check::CheckArgs),
     /// Ask a service whether it is serving
     Health(health::HealthArgs),
     /// Print a script that completes commands and options in your shell
@@ -163,6 +166,7 @@ impl Cli {
             Command::Agent(args) => agent::run(args),
             Command::Conformance(args) => conformance::run(args),
             Command::ConformanceInstance(args) => conformance::run_instance(args),
+            Command::Check(args) => check::run(args),
             Command::Health(args) => health::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(args),

@@ -99,6 +99,7 @@ async fn serve_on(
         retention: Retention { log, log_max, subscriptions, history },
         sweep_every: config.sweep_every,
         mail,
+        access: config.access,
     };
     let starting = App::start(&options);
     let app = tokio::select! {

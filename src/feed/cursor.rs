@@ -14,6 +14,8 @@ use crate::{
 pub struct Scope {
     app: AppName,
     organizations: Vec<OrganizationId>,
+    /// Whether it is the service's own app, in whose scope is what is of any app or of none.
+    everything: bool,
     /// What a cursor remembers of the scope. Kept, since each message has a cursor.
     digest: Uuid,
 }
@@ -24,12 +26,13 @@ impl Scope {
         organizations.sort();
         organizations.dedup();
         let digest = digest(&app, &organizations);
-        Self { app, organizations, digest }
+        let everything = app.is_of_the_service();
+        Self { app, organizations, everything, digest }
     }
 
     /// Whether a change in these apps and this organization belongs to it.
     pub fn has(&self, apps: &[AppName], organization: OrganizationId) -> bool {
-        apps.contains(&self.app)
+        (self.everything || apps.contains(&self.app))
             && (self.organizations.is_empty() || self.organizations.binary_search(&organization).is_ok())
     }
 

@@ -45,6 +45,10 @@ impl Services {
     /// The scope that a request names: a registered app, in organizations that exist.
     async fn scope(&self, message: &WatchRequest) -> Result<Scope, Status> {
         let app: AppName = parse::required("app", &message.app)?;
+        // It sees what is of any app.
+        if app.is_of_the_service() && !self.is_within {
+            return Err(status::invalid_field("app", "must not be the service's own app"));
+        }
         if message.organization_ids.len() > MAX_ORGANIZATIONS {
             return Err(status::invalid_field(
                 "organization_ids",

@@ -130,7 +130,7 @@ impl Services {
 }
 
 /// Until when a call waits.
-fn patience(deadline: Option<&Deadline>) -> Instant {
+pub(super) fn patience(deadline: Option<&Deadline>) -> Instant {
     let longest = Instant::now() + WAIT;
     match deadline {
         Some(Deadline(deadline)) => longest.min(deadline.checked_sub(MARGIN).unwrap_or(*deadline)),

@@ -1,13 +1,14 @@
-//! Health: SERVING while the log is reached, for each service and overall.
+//! Health: SERVING while the log is reached, for each service and overall. Access checks have a status of their own, on which
+//! the whole does not depend: everything else works while they cannot be answered.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::feed::Marks;
+use crate::{access::Access, feed::Marks};
 
-/// Every service, and "" for the whole.
+/// Every other service, and "" for the whole.
 const SERVICES: [&str; 7] = [
     "",
     "rollcall.v1.AccountService",
@@ -17,40 +18,71 @@ const SERVICES: [&str; 7] = [
     "rollcall.v1.MemberService",
     "rollcall.v1.OrganizationService",
 ];
+/// Serving while its replica knows who has access.
+const ACCESS: &str = "rollcall.v1.AccessService";
 /// A mark older than this means that the database does not answer. Marks come every 50 ms; two seconds ride out a pause.
 const STALE: Duration = Duration::from_secs(2);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Sets one status for all.
-pub(super) async fn set(reporter: &HealthReporter, status: ServingStatus) {
+/// Sets one status for all but access checks.
+async fn set(reporter: &HealthReporter, status: ServingStatus) {
     for service in SERVICES {
         reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Sets what is so at the start, before the first answer can be asked for: a service that is not known yet is NOT_FOUND.
+pub(super) async fn begin(reporter: &HealthReporter, marks: &Marks, access: bool) {
+    set(reporter, now(marks)).await;
+    if access {
+        reporter.set_service_status(ACCESS, ServingStatus::NotServing).await;
+    }
+}
+
+/// Sets what is so at the end.
+pub(super) async fn end(reporter: &HealthReporter, access: bool) {
+    set(reporter, ServingStatus::NotServing).await;
+    if access {
+        reporter.set_service_status(ACCESS, ServingStatus::NotServing).await;
     }
 }
 
 /// Ends the open `Health.Watch` streams, which would hold the drain up.
 pub(super) async fn clear(reporter: &HealthReporter) {
     let mut reporter = reporter.clone();
-    for service in SERVICES {
+    for service in SERVICES.into_iter().chain([ACCESS]) {
         reporter.clear_service_status(service).await;
     }
 }
 
 /// What the newest mark says.
-pub(super) fn now(marks: &Marks) -> ServingStatus {
+fn now(marks: &Marks) -> ServingStatus {
     let fresh = marks.newest().is_some_and(|mark| mark.at.elapsed() < STALE);
     if fresh { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
 /// Keeps the status true until `shutdown`.
-pub(super) async fn follow(reporter: HealthReporter, marks: Marks, shutdown: CancellationToken) {
-    let mut before = None;
+pub(super) async fn follow(
+    reporter: HealthReporter,
+    marks: Marks,
+    access: Option<Access>,
+    shutdown: CancellationToken,
+) {
+    let (mut before, mut access_before) = (None, None);
     loop {
         let now = now(&marks);
         if before != Some(now) {
             set(&reporter, now).await;
             before = Some(now);
+        }
+        let access_now = access.as_ref().map(|access| match access.is_answering() {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        });
+        if let Some(status) = access_now.filter(|_| access_before != access_now) {
+            reporter.set_service_status(ACCESS, status).await;
+            access_before = access_now;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

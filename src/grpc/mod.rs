@@ -1,5 +1,6 @@
 //! gRPC: parse, one call, convert. Rules live elsewhere; errors become statuses in `status` alone.
 
+mod access;
 mod account;
 mod activity;
 mod answer;
@@ -25,8 +26,12 @@ mod page;
 mod parse;
 mod settings;
 mod status;
+mod within;
 
-pub use convert::encode_change;
+pub use self::{
+    convert::encode_change,
+    within::{Within, channel as channel_within},
+};
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,15 +41,17 @@ use tonic::{
     Status,
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::{ServingStatus, server::health_reporter};
+use tonic_health::server::health_reporter;
 
 use crate::{
+    access::Access,
     durability::Durability,
     enforcement::Enforcement,
     engine::Engine,
     feed::{Limits, Marks, Registry, Window},
     proto::{
-        DESCRIPTORS, account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
+        DESCRIPTORS, access_service_server::AccessServiceServer,
+        account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
         feed_service_server::FeedServiceServer, invitation_service_server::InvitationServiceServer,
         member_service_server::MemberServiceServer, organization_service_server::OrganizationServiceServer,
     },
@@ -97,6 +104,10 @@ pub struct Services {
     pub registry: Registry,
     /// Whether what is written survives the loss of the database server.
     pub durability: Durability,
+    /// The service's own replica. None: access checks are not served.
+    pub access: Option<Access>,
+    /// Whether the caller is the service's own replica.
+    pub is_within: bool,
     /// Ends every stream.
     pub shutdown: CancellationToken,
 }
@@ -112,9 +123,14 @@ impl Services {
     pub async fn serve(self, listener: TcpListener, drain: Duration) -> Result<(), tonic::transport::Error> {
         let shutdown = self.shutdown.clone();
         let (reporter, health) = health_reporter();
-        // Before the first answer can be asked for: a service that is not known yet is NOT_FOUND.
-        health::set(&reporter, health::now(&self.marks)).await;
-        let healthy = tokio::spawn(health::follow(reporter.clone(), self.marks.clone(), shutdown.clone()));
+        let checking = self.access.is_some();
+        health::begin(&reporter, &self.marks, checking).await;
+        let healthy = tokio::spawn(health::follow(
+            reporter.clone(),
+            self.marks.clone(),
+            self.access.clone(),
+            shutdown.clone(),
+        ));
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -135,12 +151,16 @@ impl Services {
             .add_service(OrganizationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(MemberServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(InvitationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_optional_service(
+                checking
+                    .then(|| AccessServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST)),
+            )
             .add_service(FeedServiceServer::new(self).max_decoding_message_size(MAX_REQUEST));
         let drained: JoinHandle<()> = tokio::spawn({
             let shutdown = shutdown.clone();
             async move {
                 shutdown.cancelled().await;
-                health::set(&reporter, ServingStatus::NotServing).await;
+                health::end(&reporter, checking).await;
                 tokio::time::sleep(HEALTH_GRACE).await;
                 health::clear(&reporter).await;
             }

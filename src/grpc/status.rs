@@ -326,6 +326,12 @@ pub(super) fn shutting_down() -> Status {
         .status()
 }
 
+/// It is not known at present who has access.
+pub(super) fn access_stale() -> Status {
+    let message = "it is not known at present who has access";
+    Problem::new(Code::Unavailable, ErrorReason::AccessStale, message).retry().status()
+}
+
 /// The database cannot be reached.
 pub(super) fn unavailable() -> Status {
     Problem::new(Code::Unavailable, ErrorReason::DatabaseUnavailable, "the database cannot be reached")

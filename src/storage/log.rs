@@ -270,22 +270,39 @@ macro_rules! change_columns {
     };
 }
 
-/// Reads an app's changes in a range of positions, and whether the log has the change $7 at $8. Needs the primary key of `changes`:
+/// Reads changes in a range of positions, and whether the log has the change $7 at $8. Needs the primary key of `changes`:
 /// the scope is filtered on the way, so callers bound the range.
-struct ReadScope;
+macro_rules! read_scope {
+    ($(#[$doc:meta])* $kind:ident, $of_scope:literal) => {
+        $(#[$doc])*
+        struct $kind;
 
-impl Text for ReadScope {
-    const SQL: &'static str = concat!(
-        "SELECT f.position AS floor, ($8 <= f.position OR EXISTS (
-            SELECT FROM changes k WHERE k.position = $8 AND k.change_id = $7)) AS same_history, page.*
-     FROM log_floor f LEFT JOIN LATERAL (",
-        change_columns!("$6"),
-        "WHERE c.position > $1 AND c.position <= $2 AND c.apps @> ARRAY[$3]
-       AND (cardinality($4) = 0 OR c.organization_id = ANY ($4))
-     ORDER BY c.position
-     LIMIT $5) AS page ON true"
-    );
+        impl Text for $kind {
+            const SQL: &'static str = concat!(
+                "SELECT f.position AS floor, ($8 <= f.position OR EXISTS (
+                    SELECT FROM changes k WHERE k.position = $8 AND k.change_id = $7)) AS same_history, page.*
+                 FROM log_floor f LEFT JOIN LATERAL (",
+                change_columns!("$6"),
+                "WHERE c.position > $1 AND c.position <= $2 AND ",
+                $of_scope,
+                " AND (cardinality($4) = 0 OR c.organization_id = ANY ($4))
+                 ORDER BY c.position
+                 LIMIT $5) AS page ON true"
+            );
+        }
+    };
 }
+
+read_scope!(
+    /// Of an app.
+    ReadScope,
+    "c.apps @> ARRAY[$3]"
+);
+read_scope!(
+    /// Of all, for the service's own replica. $3 is its app.
+    ReadEverything,
+    "$3::text IS NOT NULL"
+);
 
 /// Reads all changes after $1, and whether the log has $2 there.
 struct ReadTail;
@@ -308,7 +325,7 @@ impl Text for SequenceChanges {
 }
 
 impl Database {
-    /// Reads at most `limit` changes of an app's scope at positions after `after` and up to `until`.
+    /// Reads at most `limit` changes of an app's scope, of the service's own of all, at positions after `after` and up to `until`.
     pub async fn read_changes(
         &self,
         app: &AppName,
@@ -318,18 +335,26 @@ impl Database {
         (after, until): (i64, i64),
         limit: i64,
     ) -> Result<ReadChanges, StorageError> {
-        let query = prepared::<ReadScope, _>(|query| {
-            query
-                .bind::<sql_types::BigInt, _>(after)
-                .bind::<sql_types::BigInt, _>(until)
-                .bind::<sql_types::Text, _>(app.as_str())
-                .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
-                .bind::<sql_types::BigInt, _>(limit)
-                .bind::<sql_types::Bool, _>(profiles)
-                .bind::<sql_types::Uuid, _>(known.change_id)
-                .bind::<sql_types::BigInt, _>(known.position)
-        });
-        let read: Vec<CheckedRow> = query.load(&mut self.read().await?).await?;
+        let mut connection = self.read().await?;
+        macro_rules! load {
+            ($kind:ident) => {
+                prepared::<$kind, _>(|query| {
+                    query
+                        .bind::<sql_types::BigInt, _>(after)
+                        .bind::<sql_types::BigInt, _>(until)
+                        .bind::<sql_types::Text, _>(app.as_str())
+                        .bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
+                        .bind::<sql_types::BigInt, _>(limit)
+                        .bind::<sql_types::Bool, _>(profiles)
+                        .bind::<sql_types::Uuid, _>(known.change_id)
+                        .bind::<sql_types::BigInt, _>(known.position)
+                })
+                .load(&mut connection)
+                .await?
+            };
+        }
+        let read: Vec<CheckedRow> =
+            if app.is_of_the_service() { load!(ReadEverything) } else { load!(ReadScope) };
         let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
         let same_history = read.iter().all(|row| row.same_history);
         Ok(ReadChanges { rows: read.into_iter().filter_map(|row| row.row).collect(), floor, same_history })

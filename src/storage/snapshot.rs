@@ -75,10 +75,15 @@ pub struct SnapshotPage {
 /// A page begins at its key in every table that it reads, and looks profiles up: a join that begins anew at the first key
 /// takes longer with each page, and tens of seconds in a store of ten thousand organizations.
 ///
-/// A page of one kind of thing with the check of its history. $1 app, $2 organizations, $3 to $5 the key, $6 limit,
+/// A page of one kind of thing with the check of its history, of an app and of all. $1 app, $2 organizations, $3 to $5 the key, $6 limit,
 /// $7 profiles, $8 and $9 the noted head. The external ids of a member cost one look at an index, some 5 µs.
 macro_rules! page_of {
-    ($kind:ident, $things:literal) => {
+    ($of_app:ident where $in_scope:literal, $of_all:ident, $things:literal, $rest:literal) => {
+        page_of!($of_app, $things, $in_scope, $rest);
+        // $1 is bound there too.
+        page_of!($of_all, $things, "$1::text IS NOT NULL", $rest);
+    };
+    ($kind:ident, $things:literal, $in_scope:literal, $rest:literal) => {
         struct $kind;
 
         impl Text for $kind {
@@ -89,6 +94,9 @@ macro_rules! page_of {
                         page.*
                  FROM (SELECT) AS check_only LEFT JOIN (",
                 $things,
+                " WHERE ",
+                $in_scope,
+                $rest,
                 ") AS page ON true"
             );
         }
@@ -96,26 +104,29 @@ macro_rules! page_of {
 }
 
 page_of!(
-    Organizations,
+    Organizations where "o.apps @> ARRAY[$1]",
+    AllOrganizations,
     "SELECT o.organization_id, NULL::uuid AS workspace_id, NULL::uuid AS member_id, o.state, NULL::text AS role,
             o.version, NULL::text AS app, o.display_name AS name, NULL::uuid AS account_id, NULL::text[] AS external_ids, NULL::text AS email,
             NULL::boolean AS leaving, NULL::uuid AS tombstone_id
-     FROM organizations o
-     WHERE o.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR o.organization_id = ANY ($2)) AND o.organization_id > $3
+     FROM organizations o",
+    " AND (cardinality($2) = 0 OR o.organization_id = ANY ($2)) AND o.organization_id > $3
      ORDER BY o.organization_id LIMIT $6"
 );
 page_of!(
-    Workspaces,
+    Workspaces where "w.app = $1",
+    AllWorkspaces,
     "SELECT w.organization_id, w.workspace_id, NULL::uuid AS member_id, w.state, NULL::text AS role, w.version, w.app,
             w.display_name AS name, NULL::uuid AS account_id, NULL::text[] AS external_ids, NULL::text AS email,
             NULL::boolean AS leaving, NULL::uuid AS tombstone_id
-     FROM workspaces w
-     WHERE w.app = $1 AND (cardinality($2) = 0 OR w.organization_id = ANY ($2))
+     FROM workspaces w",
+    " AND (cardinality($2) = 0 OR w.organization_id = ANY ($2))
        AND (w.organization_id, w.workspace_id) > ($3, $4)
      ORDER BY w.organization_id, w.workspace_id LIMIT $6"
 );
 page_of!(
-    Members,
+    Members where "m.apps @> ARRAY[$1]",
+    AllMembers,
     "SELECT m.organization_id, NULL::uuid AS workspace_id, m.member_id, m.state, m.role, m.version, NULL::text AS app,
             CASE WHEN $7 THEN (SELECT p.display_name FROM profiles p WHERE p.organization_id = m.organization_id
                 AND p.member_id = m.member_id) END AS name,
@@ -124,18 +135,19 @@ page_of!(
                 ORDER BY i.issuer, i.subject) AS external_ids,
             CASE WHEN $7 THEN (SELECT a.email FROM accounts a WHERE a.account_id = m.account_id) END AS email,
             m.leaving, m.tombstone_id
-     FROM members m
-     WHERE m.apps @> ARRAY[$1] AND (cardinality($2) = 0 OR m.organization_id = ANY ($2))
+     FROM members m",
+    " AND (cardinality($2) = 0 OR m.organization_id = ANY ($2))
        AND (m.organization_id, m.member_id) > ($3, $5)
      ORDER BY m.organization_id, m.member_id LIMIT $6"
 );
 page_of!(
-    WorkspaceMembers,
+    WorkspaceMembers where "w.app = $1",
+    AllWorkspaceMembers,
     "SELECT x.organization_id, x.workspace_id, x.member_id, x.state, x.role, x.version, NULL::text AS app,
             NULL::text AS name, NULL::uuid AS account_id, NULL::text[] AS external_ids, NULL::text AS email,
             NULL::boolean AS leaving, NULL::uuid AS tombstone_id
-     FROM workspace_members x JOIN workspaces w USING (organization_id, workspace_id)
-     WHERE w.app = $1 AND (cardinality($2) = 0 OR x.organization_id = ANY ($2))
+     FROM workspace_members x JOIN workspaces w USING (organization_id, workspace_id)",
+    " AND (cardinality($2) = 0 OR x.organization_id = ANY ($2))
        AND (w.organization_id, w.workspace_id) >= ($3, $4) AND (x.organization_id, x.workspace_id, x.member_id) > ($3, $4, $5)
      ORDER BY x.organization_id, x.workspace_id, x.member_id LIMIT $6"
 );
@@ -144,9 +156,9 @@ page_of!(
 /// a row refers to came before it.
 const KINDS: usize = 4;
 impl Database {
-    /// Reads a page of an app's scope. The statement checks, on the server that answers it, that its log still has
-    /// `noted`, the head that the snapshot began on. Where that was trimmed meanwhile it cannot be told: then the first
-    /// read of the log after the snapshot finds the floor above it.
+    /// Reads a page of an app's scope; of the service's own app, of everything. The statement checks, on the server that
+    /// answers it, that its log still has `noted`, the head that the snapshot began on. Where that was trimmed meanwhile
+    /// it cannot be told: then the first read of the log after the snapshot finds the floor above it.
     pub async fn snapshot_page(
         &self,
         app: &AppName,
@@ -178,11 +190,15 @@ impl Database {
                 .await?
             };
         }
-        let mut rows: Vec<SnapshotRow> = match kind {
-            0 => load!(Organizations),
-            1 => load!(Workspaces),
-            2 => load!(Members),
-            _ => load!(WorkspaceMembers),
+        let mut rows: Vec<SnapshotRow> = match (kind, app.is_of_the_service()) {
+            (0, false) => load!(Organizations),
+            (1, false) => load!(Workspaces),
+            (2, false) => load!(Members),
+            (_, false) => load!(WorkspaceMembers),
+            (0, true) => load!(AllOrganizations),
+            (1, true) => load!(AllWorkspaces),
+            (2, true) => load!(AllMembers),
+            (_, true) => load!(AllWorkspaceMembers),
         };
         let same_history = rows.iter().all(|row| row.same_history);
         rows.retain(|row| row.organization_id.is_some());

@@ -35,7 +35,7 @@ struct Picture {
 
 impl Scene {
     async fn begin() -> Self {
-        let world = World::start().await;
+        let world = World::checking().await;
         let org = world.organization("ada").await;
         let bob = world.member_in(&org, "bob", &[&org.general]).await;
         let mut scene = Self {

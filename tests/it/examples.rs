@@ -26,12 +26,13 @@ use crate::{
 };
 
 /// The order in which a newcomer reads.
-const ORDER: [&str; 6] = [
+const ORDER: [&str; 7] = [
     "rollcall.v1.AppService",
     "rollcall.v1.AccountService",
     "rollcall.v1.OrganizationService",
     "rollcall.v1.MemberService",
     "rollcall.v1.InvitationService",
+    "rollcall.v1.AccessService",
     "rollcall.v1.FeedService",
 ];
 const HEALTH: &str = "grpc.health.v1.Health/Check";
@@ -227,7 +228,7 @@ impl Run<'_> {
 #[tokio::test]
 async fn the_examples_run() {
     let Some(buf) = buf().await else { return };
-    let server = Server::start().await;
+    let server = Server::checking().await;
     let mut run = Run { curl: Curl { buf, server: &server }, saved: BTreeMap::new(), open: Vec::new() };
     let mut listed = ORDER.map(str::to_owned);
     listed.sort();
@@ -246,7 +247,7 @@ async fn the_examples_run() {
 #[tokio::test]
 async fn health_answers_without_definitions() {
     let Some(buf) = buf().await else { return };
-    let server = Server::start().await;
+    let server = Server::checking().await;
     let curl = Curl { buf, server: &server };
     let mut asked = services();
     asked.push(String::new());

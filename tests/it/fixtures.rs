@@ -4,9 +4,10 @@
 //! Everything here expects success, except the commands of a [`Caller`], which answer with the result.
 
 use rollcall_client::v1::{
-    account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
-    feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
-    member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient, *,
+    access_service_client::AccessServiceClient, account_service_client::AccountServiceClient,
+    app_service_client::AppServiceClient, feed_service_client::FeedServiceClient,
+    invitation_service_client::InvitationServiceClient, member_service_client::MemberServiceClient,
+    organization_service_client::OrganizationServiceClient, *,
 };
 
 use crate::support::{Channel, Database, Server};
@@ -20,7 +21,9 @@ pub(crate) mod requests;
 pub(crate) use caller::{Caller, mask, regardless};
 pub(crate) use follow::{Follower, told};
 pub(crate) use invitations::{Invited, inviting};
-pub(crate) use refusals::{blockers, declared_reasons, invalid, invalid_within, reason, refused, unknown};
+pub(crate) use refusals::{
+    blockers, declared_reasons, field_at_fault, invalid, invalid_within, reason, refused, unknown,
+};
 
 /// The apps that every world has. Organizations begin in `chat`; nothing happens in `track` unless a test says so.
 pub(crate) const APPS: [&str; 3] = ["chat", "boards", "track"];
@@ -49,6 +52,11 @@ pub(crate) struct Person {
 impl World {
     pub(crate) async fn start() -> Self {
         Self::on(Server::start().await).await
+    }
+
+    /// The same, with access checks answered.
+    pub(crate) async fn checking() -> Self {
+        Self::on(Server::checking().await).await
     }
 
     /// A world on a service.
@@ -103,6 +111,10 @@ impl World {
 
     pub(crate) fn feed(&self) -> FeedServiceClient<Channel> {
         FeedServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.channel())
     }
 
     pub(crate) fn apps(&self) -> AppServiceClient<Channel> {

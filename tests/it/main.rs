@@ -1,5 +1,6 @@
 //! The tests of Rollcall through its public API, on a real Postgres, each test with a database of its own.
 
+mod access;
 mod accounts;
 mod agent;
 mod apps;

@@ -35,7 +35,8 @@ const WRITES: [&str; 18] = [
     "Resolve",
 ];
 /// The rest reads, or is about the caller's own subscription.
-const OTHERS: [&str; 8] = ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge", "Await"];
+const OTHERS: [&str; 10] =
+    ["Get", "BatchGet", "List", "Lookup", "Plan", "Watch", "Acknowledge", "Await", "Check", "BatchCheck"];
 /// Ends a subscription: no change of the log, and harmless to repeat.
 const CLOSE: &str = "CloseSubscription";
 /// Reports activity: no change of the log, so nothing to wait for, and the latest time counts, however often it is said.
@@ -104,7 +105,7 @@ pub(crate) fn services() -> Vec<String> {
     let services = pool();
     let services = services.services().map(|service| service.full_name().to_owned());
     let services: Vec<String> = services.filter(|name| name.starts_with("rollcall.")).collect();
-    assert_eq!(services.len(), 6, "{services:?}");
+    assert_eq!(services.len(), 7, "{services:?}");
     services
 }
 
@@ -197,7 +198,7 @@ fn every_write_can_be_repeated_and_waited_for() {
 /// Whoever has written can read at it, by the same words everywhere (C13).
 #[test]
 fn c13_every_read_takes_a_token() {
-    let reads = ["Get", "BatchGet", "List", "Lookup"];
+    let reads = ["Get", "BatchGet", "List", "Lookup", "Check", "BatchCheck"];
     let mut reading = 0;
     for method in methods().iter().filter(|method| reads.iter().any(|read| method.name().starts_with(read))) {
         reading += 1;

@@ -29,6 +29,8 @@ AccountService/LookupAccount email=bob@example.com
 AccountService/UpdateAccount account.account_id=$ACCOUNT account.email=new@example.com update_mask.paths[]=email
 AccountService/DeleteAccount account_id=$ACCOUNT confirm=true
 AccountService/ListAccountOrganizations account_id=$ACCOUNT
+AccessService/CheckAccess check.account_id=$ACCOUNT check.workspace_id=$WORKSPACE
+AccessService/BatchCheckAccess checks[].account_id=$ACCOUNT checks[].workspace_id=$WORKSPACE
 AppService/RegisterApp app=other
 AppService/UpdateApp app.name=chat app.min_instances=2 update_mask.paths[]=min_instances
 AppService/UnregisterApp app=boards
@@ -98,7 +100,12 @@ OrganizationService/DeleteContract contract_id=$CONTRACT
 const RESOURCES: [&str; 8] =
     ["Account", "App", "Organization", "Workspace", "Member", "WorkspaceMember", "Contract", "Erasure"];
 /// Answer about each thing by itself, or change nothing where it is unknown.
-const LENIENT: [&str; 2] = ["MemberService/ReportActivity", "MemberService/ReapplyErasure"];
+const LENIENT: [&str; 4] = [
+    "AccessService/CheckAccess",
+    "AccessService/BatchCheckAccess",
+    "MemberService/ReportActivity",
+    "MemberService/ReapplyErasure",
+];
 /// Texts that only the service makes. Damaged ones have reasons of their own.
 const SEALED: [&str; 7] =
     ["at_least_as_fresh", "page_token", "cursor", "applied_cursor", "receipt", "secret", "token"];

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "serve",
     "demo",
     "migrate",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 23] = [
     "departures",
     "lost",
     "agent",
+    "check",
     "conformance",
     "health",
     "completions",

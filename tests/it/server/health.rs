@@ -10,7 +10,7 @@ use crate::{proto::services, support::Server};
 
 #[tokio::test]
 async fn health_is_told_overall_and_of_every_service() {
-    let server = Server::start().await;
+    let server = Server::checking().await;
     let mut health = HealthClient::new(server.channel());
     let mut names = services();
     names.push(String::new());

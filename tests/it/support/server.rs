@@ -10,6 +10,9 @@ use rollcall::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{
     Channel,
@@ -65,6 +68,42 @@ impl Server {
         Self::with(database, |_| {}).await
     }
 
+    /// Starts on a fresh database, and answers access checks.
+    pub(crate) async fn checking() -> Self {
+        Self::checking_on(create_database().await).await
+    }
+
+    /// Starts on a database, and answers access checks: returns when it does.
+    pub(crate) async fn checking_on(database: Database) -> Self {
+        Self::checking_with(database, |_| {}).await
+    }
+
+    /// The same, with streams served from the database alone.
+    pub(crate) async fn checking_without_window(database: Database) -> Self {
+        Self::checking_with(database, |options| options.window_bytes = 0).await
+    }
+
+    async fn checking_with(database: Database, change: impl FnOnce(&mut Options)) -> Self {
+        let with_access = |options: &mut Options| {
+            options.access = true;
+            change(options);
+        };
+        let server = Self::with(database, with_access).await;
+        server.access_is(ServingStatus::Serving).await;
+        server
+    }
+
+    /// Waits until health says this of access checks.
+    pub(crate) async fn access_is(&self, wanted: ServingStatus) {
+        let request = HealthCheckRequest { service: "rollcall.v1.AccessService".to_owned() };
+        let told = async {
+            let watch = HealthClient::new(self.channel()).watch(request).await;
+            let mut told = watch.expect("health").into_inner();
+            while told.message().await.expect("health").expect("without end").status() != wanted {}
+        };
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("in time");
+    }
+
     async fn with(database: Database, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
@@ -75,6 +114,8 @@ impl Server {
             retention: RETENTION,
             sweep_every: Duration::from_secs(60),
             mail: None,
+            // Each would be an instance that every departure waits for.
+            access: false,
         };
         change(&mut options);
         let app = App::start(&options).await.expect("the service starts");

@@ -1,0 +1,130 @@
+//! The service's own replica of the log, from which it answers access checks.
+//!
+//! It is the replica of the client crate, as any app has one, which follows this very process under the service's own app
+//! in everything. So what it promises is what that promises: it answers under a lease, and counts in every verdict.
+
+use std::time::Duration;
+
+use rollcall_client::{
+    Access as Checked, Allowed, Client, NothingToEnd, Person, Replica, ReplicaOptions, View,
+};
+use uuid::Uuid;
+
+use crate::rules::ids::{AccountId, AppName, ExternalId, MemberId, WorkspaceId};
+
+/// The replica. Cheap to clone; the clones share it.
+#[derive(Clone)]
+pub struct Access(Replica);
+
+/// Whose access is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// The person with this account.
+    Account(AccountId),
+    /// The person whom an identity provider knows by this id.
+    External(ExternalId),
+}
+
+/// Whether a person may use a workspace. Roles and reasons are numbers of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The person may, as this member.
+    Allowed {
+        /// The member.
+        member: MemberId,
+        /// What the member may do in the organization.
+        organization_role: i32,
+        /// What the member may do in the workspace.
+        workspace_role: i32,
+        /// Whether the right to delete entries is withdrawn (R59).
+        leaving: bool,
+    },
+    /// The person may not, for this reason.
+    Denied(i32),
+}
+
+/// One moment of the replica, to ask several things of it.
+pub struct Moment<'a> {
+    view: View<'a>,
+    stale: bool,
+}
+
+impl Access {
+    /// Begins to follow a service, under a name that no other process has.
+    pub fn start(service: impl Into<Client>, instance: String) -> Self {
+        Self(Replica::start(service.into(), ReplicaOptions::new(AppName::SERVICE, instance), NothingToEnd))
+    }
+
+    /// A moment in which it is known who has access, or was known so long ago at most. None: it is not known.
+    pub fn moment(&self, max_staleness: Option<Duration>) -> Option<Moment<'_>> {
+        let view = self.0.view();
+        let stale = view.is_stale();
+        if stale && max_staleness.zip(view.age()).is_none_or(|(max, age)| age > max) {
+            return None;
+        }
+        Some(Moment { view, stale })
+    }
+
+    /// Waits until everything at or before a position is in the answers.
+    pub async fn passed(&self, position: i64) {
+        self.0.passed(position).await;
+    }
+
+    /// Whether it is known who has access.
+    pub fn is_answering(&self) -> bool {
+        self.0.status().borrow().is_answering()
+    }
+
+    /// Answers nothing from here on, and tells the service that nobody has to wait for it.
+    pub async fn end(&self) {
+        self.0.shutdown().await;
+    }
+}
+
+impl Moment<'_> {
+    /// Whether a person may use a workspace. None: it is not known after all.
+    pub fn check(&self, who: &Who, workspace: WorkspaceId) -> Option<Answer> {
+        let person = match who {
+            Who::Account(account) => Person::Account(account.0),
+            Who::External(id) => Person::External { issuer: id.issuer(), subject: id.subject() },
+        };
+        let checked = if self.stale {
+            self.view.check_however_old(person, workspace.0)
+        } else {
+            self.view.check(person, workspace.0)
+        };
+        match checked {
+            Checked::Allowed(allowed) => Some(allowed.into()),
+            Checked::Denied(reason) => Some(Answer::Denied(reason.into())),
+            Checked::Stale => None,
+        }
+    }
+
+    /// Everything at or before this position is in the answers.
+    pub fn position(&self) -> i64 {
+        self.view.position()
+    }
+
+    /// Whether it was known, and is not any more.
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+}
+
+impl From<Allowed> for Answer {
+    fn from(allowed: Allowed) -> Self {
+        let Allowed { organization_id: _, member_id, organization_role, workspace_role, leaving, stamp: _ } =
+            allowed;
+        Self::Allowed {
+            member: MemberId(member_id),
+            organization_role: organization_role.into(),
+            workspace_role: workspace_role.into(),
+            leaving,
+        }
+    }
+}
+
+/// A name for the replica of a process that listens at an address: like no other, and telling where to look.
+pub fn instance_name(address: std::net::SocketAddr) -> String {
+    format!("{address}/{}", Uuid::now_v7())
+}
