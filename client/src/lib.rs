@@ -45,9 +45,9 @@ mod watch;
 pub use connection::{Client, ClientOptions, ConnectError, Transport, connect, connect_with};
 pub use credentials::Credentials;
 pub use replica::{
-    Access, Allowed, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd, Outcome,
-    Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard, Stamp,
-    SystemClock, View,
+    Access, Allowed, Answer, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd,
+    Outcome, Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard,
+    Stamp, SystemClock, View,
 };
 pub use retry::{RetryPolicy, retry};
 pub use shadow::{Difference, Shadow, ShadowCounts, ShadowOutcome};

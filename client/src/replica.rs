@@ -35,7 +35,7 @@ mod shared;
 mod status;
 mod store;
 
-pub use access::{Access, Allowed, MalformedStamp, Person, SessionAccess, Stamp};
+pub use access::{Access, Allowed, Answer, MalformedStamp, Person, SessionAccess, Stamp};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use guard::{Ended, SessionGuard};
 pub use handler::{ChangeRef, Handler, NothingToEnd, Outcome, Revocation};
@@ -46,6 +46,7 @@ use crate::{Client, Watch, WatchOptions, v1::CloseSubscriptionRequest};
 use acknowledge::Progress;
 use endings::Endings;
 use follow::{Follow, Held};
+use lease::Standing;
 use lost::Lost;
 use shared::{Ending, Shared};
 use store::Scope;
@@ -131,6 +132,18 @@ impl Replica {
         self.view().check(person, workspace_id)
     }
 
+    /// As [`Replica::check`], but also without a lease, while the answer is no older than this: for who takes a stale answer
+    /// knowingly. See [`View::check_within`].
+    #[must_use]
+    pub fn check_within<'a>(
+        &self,
+        person: impl Into<Person<'a>>,
+        workspace_id: Uuid,
+        max_staleness: Duration,
+    ) -> Answer {
+        self.view().check_within(person, workspace_id, max_staleness)
+    }
+
     /// As [`Replica::check`], for a session that was stamped with [`Allowed::stamp`] when it was made: one that was
     /// made before the person last lost access is refused, also where they have access again.
     #[must_use]
@@ -147,8 +160,8 @@ impl Replica {
     #[must_use]
     pub fn view(&self) -> View<'_> {
         // The lease before the state: what is read then is at least what the lease was granted for.
-        let answering = self.shared.lease.allows(&*self.shared.clock);
-        View { answering, scope: self.shared.scope.load(), shared: &self.shared }
+        let lease = self.shared.lease.read(&*self.shared.clock);
+        View { lease, scope: self.shared.scope.load(), shared: &self.shared }
     }
 
     /// Watches over a connection: make one for each that is opened, and close the connection when it resolves. It
@@ -236,8 +249,8 @@ async fn until(end: impl Future<Output = ()>, work: impl Future<Output = ()>) {
 /// One moment of a replica.
 #[derive(Debug)]
 pub struct View<'r> {
-    /// Whether there was a lease when the view was taken.
-    answering: bool,
+    /// How the lease stood when the view was taken.
+    lease: Standing,
     scope: arc_swap::Guard<Arc<Scope>>,
     shared: &'r Shared,
 }
@@ -246,7 +259,7 @@ impl View<'_> {
     /// Whether the person may use the workspace, and as what.
     #[must_use]
     pub fn check<'a>(&self, person: impl Into<Person<'a>>, workspace_id: Uuid) -> Access {
-        if self.answering { self.ask(person.into(), workspace_id) } else { Access::Stale }
+        if self.lease.answers { self.ask(person.into(), workspace_id) } else { Access::Stale }
     }
 
     /// As [`View::check`], but also where the replica does not know any more: for who takes a stale answer knowingly, after
@@ -259,6 +272,27 @@ impl View<'_> {
         self.ask(person.into(), workspace_id)
     }
 
+    /// As [`View::check`] while there is a lease; without one also, while [`View::age`] is at most `max_staleness`.
+    /// Beyond it, before the first lease and after a shutdown the answer is [`Access::Stale`], however the app is
+    /// registered.
+    #[must_use]
+    pub fn check_within<'a>(
+        &self,
+        person: impl Into<Person<'a>>,
+        workspace_id: Uuid,
+        max_staleness: Duration,
+    ) -> Answer {
+        let stale = !self.lease.leased;
+        let access = if !stale {
+            self.ask(person.into(), workspace_id)
+        } else if self.age().is_some_and(|age| age <= max_staleness) {
+            self.check_however_old(person, workspace_id)
+        } else {
+            Access::Stale
+        };
+        Answer { access, position: self.position(), stale: stale && access != Access::Stale }
+    }
+
     /// As [`Replica::check_session`].
     #[must_use]
     pub fn check_session<'a>(
@@ -267,7 +301,7 @@ impl View<'_> {
         workspace_id: Uuid,
         stamp: &Stamp,
     ) -> SessionAccess {
-        if !self.answering {
+        if !self.lease.answers {
             return SessionAccess::Stale;
         }
         match self.scope.check(person.into(), workspace_id) {
@@ -286,13 +320,21 @@ impl View<'_> {
     /// Whether the replica did not know any more when the view was taken: [`View::check`] answers STALE.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        !self.answering
+        !self.lease.answers
     }
 
-    /// How long ago the state was known to be the newest, at most. `None`: it never was in this process.
+    /// How long ago the state was known to be the newest, at most, as of when the view was taken. `None`: it never was in
+    /// this process.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        self.shared.lease.age(&*self.shared.clock)
+        self.lease.age()
+    }
+
+    /// The digest of everything in this state (C16), as bookmarks carry it. Of a command that came in part, that part is
+    /// in it, and [`View::position`] is still before it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 16] {
+        self.scope.digest.to_be_bytes()
     }
 
     fn ask(&self, person: Person<'_>, workspace_id: Uuid) -> Access {

@@ -1,6 +1,7 @@
 //! `rollcall demo`: the thirty-second proof. A service with its own Postgres and one instance of each of three apps, all
 //! separate processes of this very binary; people leave, return and are removed, and the terminal shows what each app
-//! was told and how soon; then a trace is replayed, and at the end every replica must equal the service's own lists.
+//! was told and how soon; then a trace is replayed, and every replica must equal the service's own lists. At the end
+//! people with open sessions are deactivated, and it shows when no app lets them in any more, also with one frozen.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,9 @@ use tonic::Status;
 
 mod check;
 mod company;
+mod departures;
 mod inbox;
+mod instance;
 mod screen;
 mod stage;
 
@@ -29,6 +32,7 @@ use super::{
     watch::StateError,
 };
 use company::Company;
+pub(super) use instance::{InstanceArgs, run as run_instance};
 use screen::Screen;
 use stage::Stage;
 
@@ -43,7 +47,7 @@ const CATCHING_UP: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\
 Needs nothing but Postgres binaries on this machine; leaves nothing behind. Exits with 0 only if every replica
-equals the service's own lists at the end.
+equals the service's own lists, and nobody was let in who was out.
 
 Examples:
   rollcall demo
@@ -91,6 +95,12 @@ enum DemoError {
     Replay(#[from] ReplayError),
     #[error("a replica differs from the service's lists")]
     Different,
+    #[error("the service did not find the departure enforced in time")]
+    NotEnforced,
+    #[error("{app} let somebody in who was out")]
+    LetIn { app: &'static str },
+    #[error("the instance of {app} said nothing{}", said(.log))]
+    Silent { app: &'static str, log: String },
     #[error("interrupted")]
     Interrupted,
 }
@@ -151,7 +161,8 @@ async fn play(stage: &mut Stage, screen: &Screen, (name, trace): &(String, Trace
         screen.step(title, answered, &stage.take_told(), &company);
     }
     replay_trace(stage, screen, &client, name, trace).await?;
-    check_all(stage, screen, &client).await
+    check_all(stage, screen, &client).await?;
+    departures::play(stage, screen, &client, &mut company).await
 }
 
 async fn start(stage: &mut Stage, screen: &Screen) -> Result<(), DemoError> {

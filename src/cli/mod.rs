@@ -83,6 +83,9 @@ enum Command {
     Serve(ServeArgs),
     /// Show everything at work: a service, three apps, people who leave and return
     Demo(demo::DemoArgs),
+    /// Be an instance of an app, for `demo`
+    #[command(hide = true)]
+    DemoInstance(demo::InstanceArgs),
     /// Bring a database to the schema of this version, and exit
     Migrate(MigrateArgs),
     /// Follow an app's stream, and print it
@@ -147,6 +150,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::DemoInstance(args) => demo::run_instance(args),
             Command::Migrate(args) => migrate::run(&args),
             Command::Watch(args) => watch::run(args),
             Command::Replay(args) => replay::run(args),

@@ -253,13 +253,30 @@ impl Engine {
                 Err(Violation::TooLarge { changes: effects.changes.len(), limit: MAX_CHANGES }.into())
             }
             Ok(Outcome::Done(effects)) => return Ok(Decided::Write(Box::new(transaction), effects)),
-            Ok(Outcome::Repeated) => repeated(&transaction, attempt).await,
+            Ok(Outcome::Repeated) => {
+                // What was sent behind the claim may have failed, and nobody needs its answer: the earlier write is looked up
+                // outside of this transaction.
+                transaction.rollback().await;
+                return self.repeated(attempt).await;
+            }
             Ok(Outcome::Firmer(firmness)) => Ok(Decided::Firmer(firmness)),
             // Refusals are not stored: the same request may succeed later.
             Err(error) => Err(error),
         };
         transaction.rollback().await;
         decided
+    }
+
+    /// Whether the earlier write under the request id was this same one.
+    async fn repeated(&self, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
+        let (Some(claim), Some(request)) = (attempt.claim(), &attempt.context.request) else {
+            return Err(EngineError::Panicked);
+        };
+        let earlier = self.database.request(claim).await?;
+        if earlier.payload_mac != request.payload_mac {
+            return Err(EngineError::RequestIdReused);
+        }
+        Ok(Decided::Repeated(earlier.subject))
     }
 }
 
@@ -292,16 +309,4 @@ async fn write(
         tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
     Ok(Done { subject, last, committed, validated: false })
-}
-
-/// Whether the earlier write under the request id was this same one.
-async fn repeated(transaction: &Transaction, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
-    let (Some(claim), Some(request)) = (attempt.claim(), &attempt.context.request) else {
-        return Err(EngineError::Panicked);
-    };
-    let earlier = transaction.request(claim).await?;
-    if earlier.payload_mac != request.payload_mac {
-        return Err(EngineError::RequestIdReused);
-    }
-    Ok(Decided::Repeated(earlier.subject))
 }

@@ -58,12 +58,12 @@ impl Services {
         message: Option<&proto::DepartureTerms>,
     ) -> Result<Decided, Status> {
         let decided = parsed(message)?;
-        for workspace in decided.departure.workspace_successors.keys() {
-            let found = self.engine.database().workspace(organization, *workspace).await;
-            if found.map_err(status::storage)?.is_none() {
-                let field = "departure.workspace_successors.workspace_id";
-                return Err(status::invalid_field(field, "must be a workspace of the organization"));
-            }
+        let named: Vec<Uuid> = decided.departure.workspace_successors.keys().map(|id| id.0).collect();
+        if !named.is_empty()
+            && self.engine.database().misses_workspace(organization, &named).await.map_err(status::storage)?
+        {
+            let field = "departure.workspace_successors.workspace_id";
+            return Err(status::invalid_field(field, "must be a workspace of the organization"));
         }
         Ok(decided)
     }
@@ -149,8 +149,11 @@ fn plan(planned: Planned) -> DeparturePlan {
 }
 
 /// What a plan is about: the command without its commander.
-fn planned_command(message: &PlanDepartureRequest, decided: Decided) -> Result<Order, Status> {
-    let organization = parse::required("organization_id", &message.organization_id)?;
+fn planned_command(
+    message: &PlanDepartureRequest,
+    organization: OrganizationId,
+    decided: Decided,
+) -> Result<Order, Status> {
     let member = parse::required("member_id", &message.member_id)?;
     let kind = DepartureKind::try_from(message.kind);
     let about_workspace =
@@ -218,7 +221,7 @@ impl Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let decided = self.decided(organization, message.departure.as_ref()).await?;
-        let order = planned_command(message, decided)?;
+        let order = planned_command(message, organization, decided)?;
         let context = self.context("PlanDeparture", request, &message.acting_account_id, "")?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.plan_of(context, order).await

@@ -39,9 +39,7 @@ pub enum StorageError {
 
 // diesel-async keeps the SQLSTATE of few classes; the others are known by their English message, which is what a
 // server with lc_messages = C or en sends. An unknown language makes a retriable failure a defect, never the reverse.
-// The last stands for the failure of an earlier statement of the same pipeline whose answer nobody needed.
-const CONFLICTS: &[&str] =
-    &["deadlock detected", "lock timeout", "could not serialize", "current transaction is aborted"];
+const CONFLICTS: &[&str] = &["deadlock detected", "lock timeout", "could not serialize"];
 const UNAVAILABLE: &[&str] = &[
     "terminating connection",
     "the database system is",

@@ -186,6 +186,19 @@ impl Database {
         Ok(ids.iter().find(|id| !found.contains(id)).copied())
     }
 
+    /// Whether one of some workspaces is not in the organization; a DELETED one is.
+    pub async fn misses_workspace(
+        &self,
+        organization: OrganizationId,
+        ids: &[Uuid],
+    ) -> Result<bool, StorageError> {
+        let query = workspaces::table
+            .filter(workspaces::organization_id.eq(organization.0))
+            .filter(workspaces::workspace_id.eq_any(ids));
+        let found: i64 = query.count().get_result(&mut self.read().await?).await?;
+        Ok(usize::try_from(found).unwrap_or_default() < ids.len())
+    }
+
     /// Reads a workspace, also a DELETED one.
     pub async fn workspace(
         &self,

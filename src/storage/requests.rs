@@ -6,6 +6,7 @@ use futures_util::{future::OptionFuture, join};
 use uuid::Uuid;
 
 use super::{
+    Database,
     error::StorageError,
     prepared::{Text, prepared},
     schema::requests,
@@ -193,16 +194,6 @@ impl Transaction {
         Ok(query.execute(&mut self.connection()).await? == 1)
     }
 
-    /// The write that has a request id.
-    pub async fn request(&self, claim: Claim<'_>) -> Result<RequestRow, StorageError> {
-        let (payload_mac, row): (Vec<u8>, SubjectRow) = requests::table
-            .find((claim.caller.as_str(), claim.request_id.0))
-            .select((requests::payload_mac, SubjectRow::as_select()))
-            .first(&mut self.connection())
-            .await?;
-        Ok(RequestRow { payload_mac, subject: row.into() })
-    }
-
     /// Records what a claimed request did.
     pub(super) async fn complete_request(
         &self,
@@ -213,5 +204,17 @@ impl Transaction {
             prepared::<CompleteRequest, _>(|sql| bind_write!(sql, claim.caller, claim.request_id, subject));
         query.execute(&mut self.connection()).await?;
         Ok(())
+    }
+}
+
+impl Database {
+    /// The write that has a request id.
+    pub async fn request(&self, claim: Claim<'_>) -> Result<RequestRow, StorageError> {
+        let (payload_mac, row): (Vec<u8>, SubjectRow) = requests::table
+            .find((claim.caller.as_str(), claim.request_id.0))
+            .select((requests::payload_mac, SubjectRow::as_select()))
+            .first(&mut self.read().await?)
+            .await?;
+        Ok(RequestRow { payload_mac, subject: row.into() })
     }
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod conformance;
+mod demo;
 mod dependencies;
 mod durability;
 mod embedded;

@@ -56,6 +56,17 @@ impl Access {
     }
 }
 
+/// The answer of a check that may be stale, and how it was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The answer. [`Access::Stale`] where it would be older than the caller takes.
+    pub access: Access,
+    /// Everything at or before this position is in the answer.
+    pub position: i64,
+    /// Whether it was given without a lease. `false` where there is no answer.
+    pub stale: bool,
+}
+
 /// As what a person may use a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {

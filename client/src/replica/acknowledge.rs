@@ -80,7 +80,7 @@ pub(super) async fn acknowledge(
                     if changed.is_err() {
                         return;
                     }
-                    let leased = !shared.lease.remaining(&*shared.clock).is_zero();
+                    let leased = shared.lease.read(&*shared.clock).leased;
                     if leased && !progress.borrow_and_update().is_urgent(&last) {
                         continue;
                     }

@@ -23,6 +23,31 @@ impl Sent {
     }
 }
 
+/// How the lease stood at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// Whether it held.
+    pub(super) leased: bool,
+    /// Whether checks may be answered: it held, or the app may answer without.
+    pub(super) answers: bool,
+    /// How long it still went on, or since when it was over (negative). `None`: there was none yet.
+    left_ns: Option<i64>,
+    ttl_ns: u64,
+}
+
+impl Standing {
+    pub(super) fn remaining(&self) -> Duration {
+        Duration::from_nanos(self.left_ns.and_then(|left| u64::try_from(left).ok()).unwrap_or_default())
+    }
+
+    /// How long ago the state was surely the newest there was, at most: a full lease would begin now. `None`: there was
+    /// no lease.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let age = self.ttl_ns.cast_signed().saturating_sub(self.left_ns?);
+        Some(Duration::from_nanos(u64::try_from(age).unwrap_or_default()))
+    }
+}
+
 /// Read by every check, written by who acknowledges.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
@@ -61,37 +86,22 @@ impl Lease {
         self.wall_end.store(wall_end, Ordering::Release);
     }
 
-    /// Whether checks may be answered. A check reads this before the state: then what it reads is at least what the lease
-    /// was granted for.
-    pub(super) fn allows(&self, clock: &dyn Clock) -> bool {
-        if self.stopped.load(Ordering::Acquire) {
-            return false;
-        }
-        self.remaining(clock) > Duration::ZERO || (self.serve_stale() && self.filled.load(Ordering::Acquire))
-    }
-
-    /// How long it still goes on.
-    pub(super) fn remaining(&self, clock: &dyn Clock) -> Duration {
+    /// How it stands. A check reads this before the state: then what it reads is at least what the lease was granted for.
+    pub(super) fn read(&self, clock: &dyn Clock) -> Standing {
         // The ends before the clocks: read the other way round, a thread that slept in between would compare an old time
         // with a new end.
         let (boot_end, wall_end) =
             (self.boot_end.load(Ordering::Acquire), self.wall_end.load(Ordering::Acquire));
-        let boot = boot_end.saturating_sub(nanos(clock.boot()));
-        let wall = wall_end.saturating_sub(nanos(clock.wall()));
-        Duration::from_nanos(boot.min(wall))
-    }
-
-    /// How long ago the state was surely the newest there was, at most: a full lease would begin now. `None`: there was
-    /// no lease.
-    pub(super) fn age(&self, clock: &dyn Clock) -> Option<Duration> {
-        let end = self.boot_end.load(Ordering::Acquire);
-        let wall_end = self.wall_end.load(Ordering::Acquire);
-        if end == 0 {
-            return None;
+        let left = |end: u64, now: Duration| end.cast_signed().saturating_sub(nanos(now).cast_signed());
+        let left_ns = left(boot_end, clock.boot()).min(left(wall_end, clock.wall()));
+        let stopped = self.is_stopped();
+        let leased = !stopped && left_ns > 0;
+        Standing {
+            leased,
+            answers: leased || (!stopped && self.serve_stale() && self.filled.load(Ordering::Acquire)),
+            left_ns: (boot_end != 0).then_some(left_ns),
+            ttl_ns: self.ttl.load(Ordering::Acquire),
         }
-        let ttl = self.ttl.load(Ordering::Acquire);
-        let since = |now: u64, end: u64| now.saturating_add(ttl).saturating_sub(end);
-        Some(Duration::from_nanos(since(nanos(clock.boot()), end).max(since(nanos(clock.wall()), wall_end))))
     }
 
     pub(super) fn serve_stale(&self) -> bool {
@@ -128,7 +138,7 @@ mod tests {
         let lease = Lease::default();
         lease.agree(TTL, false);
         lease.take(Sent::now(clock), TTL);
-        assert!(lease.allows(clock));
+        assert!(lease.read(clock).answers);
         lease
     }
 
@@ -140,9 +150,9 @@ mod tests {
             let clock = ManualClock::default();
             let lease = lease(&clock);
             pass(&clock, TTL - 2 * WALL_GRAIN);
-            assert!(lease.allows(&clock));
+            assert!(lease.read(&clock).answers);
             pass(&clock, 2 * WALL_GRAIN);
-            assert!(!lease.allows(&clock));
+            assert!(!lease.read(&clock).answers);
         }
     }
 
@@ -152,13 +162,13 @@ mod tests {
         let lease = lease(&clock);
         clock.set_wall_back(Duration::from_secs(600));
         clock.advance(TTL);
-        assert!(!lease.allows(&clock));
+        assert!(!lease.read(&clock).answers);
         // Nor does a lease that was asked for before.
         let sent = Sent::now(&clock);
         clock.advance_boot(TTL);
         clock.set_wall_back(TTL);
         lease.take(sent, TTL);
-        assert!(!lease.allows(&clock));
+        assert!(!lease.read(&clock).answers);
     }
 
     #[test]
@@ -170,9 +180,12 @@ mod tests {
         // An answer that took long, and one that grants less than what is held.
         lease.take(sent, TTL);
         lease.take(Sent::now(&clock), TTL / 4);
-        assert!(lease.remaining(&clock) <= TTL / 2 && lease.remaining(&clock) >= TTL / 2 - WALL_GRAIN);
+        assert!(
+            lease.read(&clock).remaining() <= TTL / 2
+                && lease.read(&clock).remaining() >= TTL / 2 - WALL_GRAIN
+        );
         lease.take(Sent::now(&clock), 100 * TTL);
-        assert!(lease.remaining(&clock) <= TTL, "more than the app was registered with");
+        assert!(lease.read(&clock).remaining() <= TTL, "more than the app was registered with");
     }
 
     #[test]
@@ -180,14 +193,14 @@ mod tests {
         let clock = ManualClock::default();
         let lease = lease(&clock);
         clock.advance(2 * TTL);
-        assert!(!lease.allows(&clock));
-        assert!(lease.age(&clock).unwrap() >= 2 * TTL);
+        assert!(!lease.read(&clock).answers);
+        assert!(lease.read(&clock).age().unwrap() >= 2 * TTL);
         lease.agree(TTL, true);
-        assert!(!lease.allows(&clock), "there is no state to answer from");
+        assert!(!lease.read(&clock).answers, "there is no state to answer from");
         lease.fill();
-        assert!(lease.allows(&clock));
+        assert!(lease.read(&clock).answers);
         lease.stop();
-        assert!(!lease.allows(&clock));
-        assert_eq!(Lease::default().age(&clock), None);
+        assert!(!lease.read(&clock).answers);
+        assert_eq!(Lease::default().read(&clock).age(), None);
     }
 }

@@ -136,9 +136,9 @@ impl Shared {
     pub(super) async fn keep(&self) {
         let mut ending = self.ending.subscribe();
         loop {
-            let remaining = self.lease.remaining(&*self.clock);
-            let answering = self.lease.allows(&*self.clock);
-            let had_one = self.lease.age(&*self.clock).is_some();
+            let standing = self.lease.read(&*self.clock);
+            let (remaining, answering) = (standing.remaining(), standing.answers);
+            let had_one = standing.age().is_some();
             if !answering {
                 self.guards.review_all(|_, _| Some(Ended::Stale));
             }

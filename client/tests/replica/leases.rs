@@ -32,6 +32,42 @@ async fn t12_checks_and_guards_are_stale_at_the_end_of_the_lease_and_live_again_
 }
 
 #[tokio::test(start_paused = true)]
+async fn c14_a_stale_answer_is_given_to_who_takes_it_and_only_so_old() {
+    let mut stage = Stage::begin(|_| {});
+    let hour = Duration::from_secs(3600);
+    let within =
+        |stage: &Stage, staleness| stage.replica.check_within(account_id(1), workspace_id(), staleness);
+    let nothing = Answer { access: Access::Stale, position: 0, stale: false };
+    assert_eq!(within(&stage, hour), nothing, "before the first state");
+    let mut stream = stage.fill("s1").await;
+    stage.replica.ready().await;
+    // With a lease the answer is no stale one, also to who takes none.
+    let answer = within(&stage, Duration::ZERO);
+    assert!(answer.access.is_allowed() && !answer.stale && answer.position == 10, "{answer:?}");
+    stage.script.on_acknowledge(|_| Err(Status::unavailable("no mark can be made")));
+    let view = stage.replica.view();
+    let digest = view.digest();
+    stage.clock.advance(TTL + Duration::from_secs(5));
+    // A view stands where it was taken.
+    assert!(!view.check_within(account_id(1), workspace_id(), Duration::ZERO).stale);
+    drop(view);
+    let answer = within(&stage, TTL + Duration::from_secs(6));
+    assert!(answer.access.is_allowed() && answer.stale && answer.position == 10, "{answer:?}");
+    let refused = Answer { access: Access::Stale, position: 10, stale: false };
+    assert_eq!(within(&stage, TTL + Duration::from_secs(4)), refused);
+    assert_eq!(within(&stage, Duration::ZERO), refused);
+    // What came meanwhile is in the stale answer too.
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.replica.passed(11).await;
+    let answer = within(&stage, hour);
+    assert_eq!(answer.access, Access::Denied(DenialReason::MemberDeactivated));
+    assert!(answer.stale && answer.position == 11);
+    assert_ne!(stage.replica.view().digest(), digest);
+    stage.replica.shutdown().await;
+    assert_eq!(within(&stage, hour).access, Access::Stale);
+}
+
+#[tokio::test(start_paused = true)]
 async fn t18_a_lease_ends_by_either_clock() {
     for wall in [true, false] {
         let (stage, _stream) = Stage::live().await;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rollcall_client::{
-    Access, Handler, ManualClock, Outcome, Replica, ReplicaOptions, Revocation, v1::DenialReason,
+    Access, Answer, Handler, ManualClock, Outcome, Replica, ReplicaOptions, Revocation, v1::DenialReason,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;

@@ -108,7 +108,9 @@ impl Company {
             Step::Found => self.found().await?,
             Step::LeaveWorkspace => self.deactivate_in("roadmap", "tobias").await?,
             Step::LeaveOnlyWorkspace => self.deactivate_in("roadmap", "juri").await?,
-            Step::LeaveOrganization => self.deactivate("tobias").await?,
+            Step::LeaveOrganization => {
+                self.deactivate("tobias").await?;
+            }
             Step::Return => self.reactivate("tobias").await?,
             Step::Remove => self.remove("ines").await?,
         }
@@ -175,10 +177,31 @@ impl Company {
         self.know_workspace(name, created.workspace)
     }
 
-    async fn add(&mut self, name: &'static str, person: &'static str) -> Result<(), DemoError> {
+    /// Adds somebody, in every workspace. Gives the account.
+    pub(super) async fn hire(
+        &mut self,
+        name: &'static str,
+        person: &'static str,
+    ) -> Result<String, DemoError> {
+        let account_id = self.add(name, person).await?;
+        for (workspace, _) in WORKSPACES {
+            self.add_to(workspace, person).await?;
+        }
+        Ok(account_id)
+    }
+
+    /// The workspace of an app.
+    pub(super) fn workspace_of(&self, app: &str) -> Result<String, DemoError> {
+        let (name, _) =
+            WORKSPACES.iter().find(|(_, of)| *of == app).ok_or(DemoError::Incomplete("workspace"))?;
+        self.workspace(name)
+    }
+
+    async fn add(&mut self, name: &'static str, person: &'static str) -> Result<String, DemoError> {
+        let account_id = self.account(person).await?;
         let request = v1::AddMemberRequest {
             organization_id: self.organization_id.clone(),
-            account_id: self.account(person).await?,
+            account_id: account_id.clone(),
             role: v1::OrganizationRole::Member.into(),
             display_name: name.to_owned(),
             acting_account_id: self.owner_account_id.clone(),
@@ -186,7 +209,8 @@ impl Company {
             ..Default::default()
         };
         let added = self.client.members().add_member(request).await?.into_inner();
-        self.know_member(name, person, added.member)
+        self.know_member(name, person, added.member)?;
+        Ok(account_id)
     }
 
     async fn add_to(&self, workspace: &str, person: &str) -> Result<(), DemoError> {
@@ -217,7 +241,8 @@ impl Company {
         Ok(())
     }
 
-    async fn deactivate(&self, person: &str) -> Result<(), DemoError> {
+    /// Deactivates somebody in the organization. Gives the token of that, by which it can be waited for.
+    pub(super) async fn deactivate(&self, person: &str) -> Result<String, DemoError> {
         let request = v1::DeactivateMemberRequest {
             organization_id: self.organization_id.clone(),
             member_id: self.member(person)?,
@@ -225,8 +250,7 @@ impl Company {
             request_id: request_id(),
             ..v1::DeactivateMemberRequest::default()
         };
-        self.client.members().deactivate_member(request).await?;
-        Ok(())
+        Ok(self.client.members().deactivate_member(request).await?.into_inner().token)
     }
 
     async fn reactivate(&self, person: &str) -> Result<(), DemoError> {

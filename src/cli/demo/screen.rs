@@ -8,6 +8,7 @@ use std::{
 use super::{
     check::Comparison,
     company::{Company, milliseconds},
+    departures::{Enforced, Followed, LEASE},
     inbox::Told,
 };
 use crate::cli::run::say;
@@ -50,15 +51,32 @@ impl Screen {
         company: &Company,
     ) {
         self.title(&format!("{title} ({:.1} ms)", milliseconds(answered)));
-        self.heading();
+        self.told_heading();
         for (app, told) in told {
             self.told(app, told, company);
         }
     }
 
+    /// A departure, and how each app followed it.
+    pub(super) fn departure(&self, title: &str, answered: Duration, enforced: &Enforced) {
+        self.title(&format!("{title} ({:.1} ms)", milliseconds(answered)));
+        self.heading("what its process did", "ms after answer");
+        for (app, followed) in &enforced.apps {
+            let said = deeds(followed);
+            for (index, (what, at)) in said.iter().enumerate() {
+                let name = if index == 0 { app } else { "" };
+                self.row(name, what, &format!("{:.1}", milliseconds(*at)));
+            }
+        }
+        if let Some(after) = enforced.after {
+            let line = format!("ENFORCED after {:.1} ms: no app lets them in any more", milliseconds(after));
+            self.line(&self.paint(GREEN, &line));
+        }
+    }
+
     /// The delays of many changes, per app.
     pub(super) fn delays<'a>(&self, apps: impl Iterator<Item = (&'a str, &'a [Told])>) {
-        self.heading();
+        self.told_heading();
         for (app, told) in apps {
             let delays = sorted_delays(told);
             let (p50, p99) = (percentile(&delays, 0.50), percentile(&delays, 0.99));
@@ -84,8 +102,12 @@ impl Screen {
         say(&if well { self.paint(GREEN, "demo: OK") } else { self.paint(RED, "demo: FAILED") });
     }
 
-    fn heading(&self) {
-        let heading = format!("  {:<14} {:<WIDTH$} {:>15}", "app", "what it was told", "ms after commit");
+    fn told_heading(&self) {
+        self.heading("what it was told", "ms after commit");
+    }
+
+    fn heading(&self, what: &str, when: &str) {
+        let heading = format!("  {:<14} {what:<WIDTH$} {when:>15}", "app");
         say(&self.paint(DIM, &heading));
     }
 
@@ -132,6 +154,21 @@ fn sentence(told: &Told, company: &Company) -> String {
         _ => "",
     };
     format!("{what}: {}{why}", told.state)
+}
+
+/// What an app did because of a departure, in words, and when.
+fn deeds(followed: &Followed) -> Vec<(String, Duration)> {
+    let Followed { denies, ended, sessions, lapsed } = followed;
+    let lease = LEASE.as_secs();
+    let waited = format!("does not answer; its lease of {lease} s is over, so it lets nobody in");
+    [
+        denies.map(|at| ("denies".to_owned(), at)),
+        ended.map(|at| (format!("has ended {sessions} sessions"), at)),
+        lapsed.map(|at| (waited, at)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Many changes in numbers.

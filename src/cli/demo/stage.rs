@@ -14,8 +14,8 @@ use std::{
 use rollcall_client::{Client, Tables, v1};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
     sync::watch,
 };
 use uuid::Uuid;
@@ -42,6 +42,23 @@ pub(super) struct Stage {
     endpoint: String,
     service: Option<Child>,
     followers: Vec<Follower>,
+    instances: Vec<Instance>,
+}
+
+/// A process that answers access checks for an app.
+struct Instance {
+    app: &'static str,
+    child: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// What an instance answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Allowed,
+    Denied,
+    Stale,
 }
 
 struct Follower {
@@ -56,7 +73,13 @@ impl Stage {
         let made = fs::create_dir(&directory)
             .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)));
         made.map_err(|source| DemoError::System { what: "make a directory under /tmp", source })?;
-        Ok(Self { directory, endpoint: String::new(), service: None, followers: Vec::new() })
+        Ok(Self {
+            directory,
+            endpoint: String::new(),
+            service: None,
+            followers: Vec::new(),
+            instances: Vec::new(),
+        })
     }
 
     pub(super) fn endpoint(&self) -> &str {
@@ -66,7 +89,7 @@ impl Stage {
     /// Starts the service and waits until it says where it listens.
     pub(super) async fn start_service(&mut self) -> Result<(), DemoError> {
         let data = self.path("data");
-        let mut command = self.command("serve")?;
+        let mut command = self.command("serve", "serve")?;
         command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
         let mut child = spawn(&mut command)?;
         let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
@@ -83,9 +106,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts an instance of an app.
+    /// Starts a process that follows an app's stream and says what it is told.
     pub(super) fn start_follower(&mut self, app: &'static str) -> Result<(), DemoError> {
-        let mut command = self.command(app)?;
+        let mut command = self.command("watch", app)?;
         command.args(["--endpoint", &self.endpoint, "--app", app, "--instance", &instance(app)]);
         command.args(["--output", "jsonl", "--state-file"]).arg(self.path(&format!("{app}.state")));
         command.arg("--replica-out").arg(self.path(&format!("{app}.csv")));
@@ -170,8 +193,88 @@ impl Stage {
         Ok(replicas)
     }
 
+    /// Starts a process that answers access checks for an app.
+    pub(super) fn start_instance(&mut self, app: &'static str) -> Result<(), DemoError> {
+        let mut command = self.command("demo-instance", app)?;
+        command.args(["--endpoint", &self.endpoint, "--app", app, "--instance", &instance(app)]);
+        let mut child = spawn(command.stdin(Stdio::piped()))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
+            return Err(DemoError::Silent { app, log: self.log_of(app) });
+        };
+        self.instances.push(Instance { app, child, stdin, lines: BufReader::new(stdout).lines() });
+        Ok(())
+    }
+
+    /// Asks the instance of an app something; [`Stage::said`] is its answer.
+    pub(super) async fn ask(
+        &mut self,
+        app: &'static str,
+        what: &str,
+        account_id: &str,
+        workspace_id: &str,
+    ) -> Result<(), DemoError> {
+        let line = format!("{what} {account_id} {workspace_id}\n");
+        let written = self.instance(app)?.stdin.write_all(line.as_bytes()).await;
+        written.map_err(|source| DemoError::System { what: "ask an instance", source })
+    }
+
+    /// Its next answer.
+    pub(super) async fn said(&mut self, app: &'static str) -> Result<Said, DemoError> {
+        let line = tokio::time::timeout(ENDING, self.instance(app)?.lines.next_line()).await;
+        match line.ok().and_then(Result::ok).flatten().as_deref() {
+            Some("allowed") => Ok(Said::Allowed),
+            Some("denied") => Ok(Said::Denied),
+            Some("stale") => Ok(Said::Stale),
+            _ => Err(DemoError::Silent { app, log: self.log_of(app) }),
+        }
+    }
+
+    /// Whether the instance of an app lets a person in.
+    pub(super) async fn check(
+        &mut self,
+        app: &'static str,
+        account_id: &str,
+        workspace_id: &str,
+    ) -> Result<Said, DemoError> {
+        self.ask(app, "check", account_id, workspace_id).await?;
+        self.said(app).await
+    }
+
+    /// Stops the process of an app in its tracks.
+    pub(super) fn freeze(&mut self, app: &'static str) -> Result<(), DemoError> {
+        signal(&self.instance(app)?.child, Signal::STOP)
+            .map_err(|source| DemoError::System { what: "stop a process", source })
+    }
+
+    /// Lets it go on.
+    pub(super) fn wake(&mut self, app: &'static str) -> Result<(), DemoError> {
+        signal(&self.instance(app)?.child, Signal::CONT)
+            .map_err(|source| DemoError::System { what: "continue a process", source })
+    }
+
+    /// Ends the instances.
+    pub(super) async fn end_instances(&mut self) {
+        for mut instance in std::mem::take(&mut self.instances) {
+            end(&mut instance.child).await;
+        }
+    }
+
+    /// What the process of an app said last on its stderr.
+    pub(super) fn log_of(&self, app: &str) -> String {
+        self.last_words(app)
+    }
+
+    fn instance(&mut self, app: &'static str) -> Result<&mut Instance, DemoError> {
+        match self.instances.iter().position(|instance| instance.app == app) {
+            Some(at) => Ok(&mut self.instances[at]),
+            None => Err(DemoError::Silent { app, log: self.last_words(app) }),
+        }
+    }
+
     /// Ends everything and removes the directory.
     pub(super) async fn clear(mut self) {
+        self.end_instances().await;
         for mut follower in std::mem::take(&mut self.followers) {
             end(&mut follower.child).await;
         }
@@ -180,12 +283,13 @@ impl Stage {
         }
     }
 
-    fn command(&self, name: &str) -> Result<Command, DemoError> {
+    /// This program with a command, whose log gets a name.
+    fn command(&self, what: &str, name: &str) -> Result<Command, DemoError> {
         let system = |what| move |source| DemoError::System { what, source };
         let program = env::current_exe().map_err(system("find this program"))?;
         let log = fs::File::create(self.path(&format!("{name}.log"))).map_err(system("write a log"))?;
         let mut command = Command::new(program);
-        command.arg(if name == "serve" { "serve" } else { "watch" });
+        command.arg(what);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         // Out of the terminal's group: Ctrl-C reaches the demo alone, which then ends the others in their order.
         command.process_group(0);
@@ -207,6 +311,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         // The processes first: what is still running writes into the directory.
         self.followers.clear();
+        self.instances.clear();
         self.service = None;
         // A killed Postgres may still be removing its own files for a moment.
         let removed = (0..20).any(|_| match fs::remove_dir_all(&self.directory) {
@@ -243,13 +348,16 @@ async fn address(
     None
 }
 
+fn signal(child: &Child, signal: Signal) -> io::Result<()> {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    pid.map_or(Ok(()), |pid| kill_process(pid, signal).map_err(io::Error::from))
+}
+
 /// Asks a process to end, then makes it; says whether it ended well by itself.
 async fn end(child: &mut Child) -> bool {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may have ended just now: then waiting tells.
-        let _ = kill_process(pid, Signal::TERM);
-    }
+    // It may have ended just now: then waiting tells. One that is frozen hears of it only when it goes on.
+    let _ = signal(child, Signal::TERM);
+    let _ = signal(child, Signal::CONT);
     match tokio::time::timeout(ENDING, child.wait()).await {
         Ok(status) => status.is_ok_and(|status| status.success()),
         Err(_) => {

@@ -1,7 +1,7 @@
 //! What an app is told of a world, and the replica that it makes of it.
 
 use rollcall_client::{
-    Event, Tables, Watch, WatchOptions,
+    Event, Interruption, Tables, Watch, WatchOptions,
     v1::{Change, Subject, subject::Subject as Thing},
 };
 use tokio::task::JoinHandle;
@@ -32,6 +32,8 @@ impl Listener {
                 match watch.next().await.expect("a stream") {
                     Event::Batch(batch) => changes.extend(batch.changes),
                     Event::Opened(_) | Event::Bookmark(_) => {}
+                    // A machine that stands still for seconds, in a run of an hour: the stream goes on where it was.
+                    Event::Disconnected { cause, .. } if !matches!(cause, Interruption::Gap(_)) => {}
                     other => panic!("told {other:?}"),
                 }
             }

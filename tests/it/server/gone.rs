@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rollcall_client::v1::{
-    CreateWorkspaceRequest, GetOrganizationRequest, ListAppsRequest, app_service_client::AppServiceClient,
+    CreateWorkspaceRequest, GetOrganizationRequest, ListContractsRequest,
     organization_service_client::OrganizationServiceClient,
 };
 use tonic::Code;
@@ -132,16 +132,16 @@ async fn a_write_whose_commit_was_sent_is_done_without_its_caller() {
 async fn a_read_that_nobody_waits_for_delays_no_other() {
     let server = Server::start().await;
     let small = Small::make(server.channel(), "ada@example.com").await;
-    // A table that no change refers to: the tail of the log does not wait for it.
-    server.database().batch_execute("BEGIN; LOCK TABLE apps").await.expect("held");
+    // A table that neither the log nor a task of the service's own reads.
+    server.database().batch_execute("BEGIN; LOCK TABLE contracts").await.expect("held");
     let organization_id = small.organization.clone();
     // As many as the pool has connections, twice.
     for _ in 0..2 {
         let calls = (0..8).map(|_| {
-            let mut request = tonic::Request::new(ListAppsRequest::default());
+            let mut request = tonic::Request::new(ListContractsRequest::default());
             request.metadata_mut().insert("grpc-timeout", "400m".parse().expect("a header"));
-            let mut apps = AppServiceClient::new(server.channel());
-            async move { apps.list_apps(request).await }
+            let mut client = OrganizationServiceClient::new(server.channel());
+            async move { client.list_contracts(request).await }
         });
         for answer in futures_util::future::join_all(calls).await {
             // The client's own time-out, which reads the same header, may be the first.
@@ -161,7 +161,9 @@ async fn a_read_that_nobody_waits_for_delays_no_other() {
         nothing_is_left(&server).await;
     }
     server.database().batch_execute("COMMIT").await.expect("released");
-    let apps = AppServiceClient::new(server.channel()).list_apps(ListAppsRequest::default()).await;
-    apps.expect("reads go on");
+    let contracts = OrganizationServiceClient::new(server.channel())
+        .list_contracts(ListContractsRequest::default())
+        .await;
+    contracts.expect("reads go on");
     server.stop().await;
 }

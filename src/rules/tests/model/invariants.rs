@@ -69,8 +69,11 @@ pub(in crate::rules::tests) fn check_change(
             assert_eq!(change.reason == Reason::ScopeEntered, !new.is_empty(), "{change:?}");
             assert!(after.apps.is_superset(&knew), "no scope shrinks: {change:?}");
             assert_eq!(change.apps, if new.is_empty() { after.apps.clone() } else { new }, "{change:?}");
+            check_reason(before.members.get(&after.id).map(|found| found.state), after.state, change);
         }
         Subject::WorkspaceMember(own) => {
+            let was = before.workspace_members.get(&(own.workspace_id, own.member_id));
+            check_reason(was.map(|found| found.state), own.state, change);
             assert_eq!(change.apps, only(&before.workspaces[&own.workspace_id].app), "{change:?}");
         }
         Subject::Workspace(room) => assert_eq!(change.apps, only(&room.app), "{change:?}"),
@@ -81,6 +84,15 @@ pub(in crate::rules::tests) fn check_change(
             assert_eq!(change.apps, if new.is_empty() { after.apps.clone() } else { new }, "{change:?}");
         }
     }
+}
+
+/// Who loses access is told for a reason that says so, and nobody else is.
+fn check_reason(before: Option<MembershipState>, after: MembershipState, change: &Change) {
+    let is_active = after == MembershipState::Active;
+    if before == Some(MembershipState::Active) && !is_active {
+        assert!(change.reason.ends_access(), "{change:?}");
+    }
+    assert!(!(is_active && change.reason.ends_access()), "{change:?}");
 }
 
 /// R24: what was done is done; the same once more, by the same actor, changes nothing.
