@@ -11,7 +11,7 @@ use crate::{
     durability::{self, Durability},
     enforcement::{self, Enforcement},
     engine::Engine,
-    feed::{Ending, Marks, Registry, Window, tail},
+    feed::{Digests, Ending, Listener as TailListener, Marks, Registry, Window, digest, tail},
     grpc::{Services, channel_within, encode_change},
     mail::{self, Delivery},
     retention,
@@ -113,6 +113,9 @@ impl App {
         let sequence = StoreSequence(database.sequencer());
         let window = Arc::new(Window::new(encode_change, *window_bytes));
         let (listener, revocations) = enforcement::listener();
+        // They are kept by who holds everything anyway.
+        let digests = access.then(Arc::<Digests>::default);
+        let listener = with_digests(listener, digests.clone());
         let (marks, sequencing) = tail::start(sequence, Arc::clone(&window), listener, shutdown.clone());
         // Whoever is told the address can watch at once.
         let first = tokio::time::timeout(FIRST_MARK, marks.since(tokio::time::Instant::now())).await;
@@ -132,6 +135,10 @@ impl App {
             tokio::spawn(mail::run(database, Arc::clone(&seal), mail.clone(), shutdown.clone())),
         ];
         tasks.extend(enforcing);
+        if let Some(digests) = &digests {
+            let (digests, source) = (Arc::clone(digests), Arc::clone(&source));
+            tasks.push(tokio::spawn(digest::keep(digests, source, marks.clone(), shutdown.clone())));
+        }
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
         let limits = *limits;
         // What it calls waits until the handlers are there.
@@ -149,6 +156,7 @@ impl App {
             registry,
             durability,
             access,
+            digests,
             is_within: false,
             shutdown,
         };
@@ -181,6 +189,15 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Lets digests follow what the tail tells.
+fn with_digests(mut listener: TailListener, digests: Option<Arc<Digests>>) -> TailListener {
+    let Some(digests) = digests else { return listener };
+    Box::new(move |heard| {
+        digests.hear(heard);
+        listener(heard);
+    })
 }
 
 /// Closes the subscription of the service's own replica first thing when the service ends: whoever waits for a departure is

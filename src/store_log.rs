@@ -5,17 +5,19 @@ use uuid::Uuid;
 
 use crate::{
     feed::{
-        Changes, Entry, LogSource, Page, Point, Range, Scope, Sequence, Sequenced, SourceError, Standing,
-        Thing,
+        Changes, Counted, Entry, Inventory, LogSource, Page, Point, Range, Scope, Sequence, Sequenced,
+        SourceError, Standing, Thing,
     },
     rules::{
         Reason,
-        ids::{AccountId, ChangeId, CommandId, ExternalId, MemberId, OrganizationId, WorkspaceId},
+        ids::{AccountId, AppName, ChangeId, CommandId, ExternalId, MemberId, OrganizationId, WorkspaceId},
         roles::{
             Assignments, MembershipState, OrganizationRole, OrganizationState, WorkspaceRole, WorkspaceState,
         },
     },
-    storage::{Database, Head, LogRow, ReadChanges, Sequencer, SnapshotCursor, SnapshotRow},
+    storage::{
+        Database, Head, InventoryCursor, LiveRow, LogRow, ReadChanges, Sequencer, SnapshotCursor, SnapshotRow,
+    },
 };
 
 /// The log in the database.
@@ -127,6 +129,47 @@ impl LogSource for StoreLog {
     }
 }
 
+impl Inventory for StoreLog {
+    type Cursor = InventoryCursor;
+
+    async fn live(
+        &self,
+        cursor: Option<InventoryCursor>,
+        limit: usize,
+    ) -> Result<(Vec<Counted>, Option<InventoryCursor>), SourceError> {
+        let _permit = self.permit().await;
+        let read = self.database.live(cursor.unwrap_or(InventoryCursor::START), limit).await;
+        let (rows, next) = read.map_err(failed)?;
+        Ok((rows.into_iter().map(counted).collect::<Result<_, _>>()?, next))
+    }
+}
+
+/// What a row is shows in the ids that it has.
+fn counted(row: LiveRow) -> Result<Counted, SourceError> {
+    let LiveRow { organization_id, workspace_id, member_id, state, version, apps } = row;
+    let organization = OrganizationId(organization_id);
+    let apps = self::apps(&apps)?;
+    let membership = || MembershipState::from_word(&state).ok_or_else(|| corrupt("state"));
+    Ok(match (workspace_id, member_id) {
+        (None, None) => {
+            let state = OrganizationState::from_word(&state).ok_or_else(|| corrupt("state"))?;
+            Counted::organization(organization, state, version, apps)
+        }
+        (Some(id), None) => {
+            let state = WorkspaceState::from_word(&state).ok_or_else(|| corrupt("state"))?;
+            Counted::workspace(organization, id, state, version, apps)
+        }
+        (None, Some(id)) => Counted::member(organization, id, membership()?, version, apps),
+        (Some(workspace), Some(member)) => {
+            Counted::workspace_member(organization, (workspace, member), membership()?, version, apps)
+        }
+    })
+}
+
+fn apps(names: &[String]) -> Result<Vec<AppName>, SourceError> {
+    names.iter().map(|app| app.parse()).collect::<Result<_, _>>().map_err(|_| corrupt("app"))
+}
+
 fn organizations(scope: &Scope) -> Vec<Uuid> {
     scope.organizations().iter().map(|organization| organization.0).collect()
 }
@@ -182,7 +225,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
         point,
         command_id: CommandId(row.command_id),
         command_end,
-        apps: apps.iter().map(|app| app.parse()).collect::<Result<_, _>>().map_err(|_| corrupt("app"))?,
+        apps: self::apps(&apps)?,
         reason,
         thing,
         record_time: row.record_time.into(),

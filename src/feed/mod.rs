@@ -4,6 +4,7 @@
 //! - [`marks`]: how far the log is known to reach, and has been for some minutes (the trail).
 //! - [`window`]: the newest changes, encoded once.
 //! - [`cursor`]: where a stream resumes.
+//! - [`digest`]: what a follower must hold, in 16 bytes.
 //! - [`message`]: what a stream says.
 //! - [`stream`]: one follower: snapshot, then changes, then bookmarks, in one queue.
 //! - [`mod@queue`]: what lies between a stream and its reader.
@@ -12,6 +13,7 @@
 //! It reads through [`LogSource`] and knows neither SQL nor gRPC, so that time can be paused in its tests.
 
 pub mod cursor;
+pub mod digest;
 pub mod marks;
 pub mod message;
 pub mod queue;
@@ -26,6 +28,7 @@ pub mod window;
 
 pub use self::{
     cursor::{Cursor, CursorRefusal, Scope},
+    digest::{Counted, Digest, Digests, Inventory},
     marks::{Known, Mark, Marks},
     message::{Body, Encoded, Message, Start, StreamEnd},
     queue::{Messages, queue},

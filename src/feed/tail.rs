@@ -36,7 +36,7 @@ const BACKOFF: Duration = Duration::from_millis(250);
 pub const READ: usize = 1_000;
 
 /// What the tail reads, for whoever listens.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Heard<'a> {
     /// It reads on from this position; what stands before it was not told.
     From(i64),

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     engine::{app_etag, etag},
-    feed::{Body, Encoded, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
+    feed::{Body, Digest, Encoded, Entry, Message, Thing, stream::BOOKMARK_INTERVAL},
     grpc::{feed::Subscribed, status},
     proto::{self, Frame, subject::Subject},
     rules::{
@@ -336,8 +336,13 @@ pub(super) fn invitation(row: InvitationRead) -> proto::Invitation {
     }
 }
 
-/// A message of a stream.
-pub(super) fn watch_response(message: Message, store_id: StoreId, subscribed: Option<Subscribed>) -> Frame {
+/// A message of a stream. `digest` says what its follower must hold at a position.
+pub(super) fn watch_response(
+    message: Message,
+    store_id: StoreId,
+    subscribed: Option<Subscribed>,
+    digest: impl FnOnce(i64) -> Option<Digest>,
+) -> Frame {
     let Message { previous_cursor: previous, cursor, body } = message;
     match body {
         Body::Opened { head, snapshot_follows, refusal } => {
@@ -365,8 +370,10 @@ pub(super) fn watch_response(message: Message, store_id: StoreId, subscribed: Op
             Frame::batch(&previous, &cursor, runs, part, more_parts)
         }
         Body::Bookmark { position } => {
-            // No digest: nothing in the service computes it yet.
-            let bookmark = proto::Bookmark { position, digest: Default::default(), digest_position: 0 };
+            let (digest, digest_position) = digest(position)
+                .map(|Digest { bytes, position }| (bytes.to_vec(), position))
+                .unwrap_or_default();
+            let bookmark = proto::Bookmark { position, digest, digest_position };
             Frame::bookmark(&previous, &cursor, &bookmark)
         }
     }

@@ -201,6 +201,7 @@ impl FeedService for Services {
         let subscribed = self.subscribe(&message, &scope, stream).await?;
         let subscription = subscribed.map(|subscribed| subscribed.id);
         let registered = self.registry.register(scope.app().clone(), subscription, stream);
+        let (digests, digested) = (self.digests.clone(), scope.clone());
         let follow = Follow {
             source: Arc::clone(&self.source),
             marks: self.marks.clone(),
@@ -219,7 +220,10 @@ impl FeedService for Services {
         let store_id = self.seal.store_id();
         let messages = futures_util::stream::poll_fn(move |context| messages.poll_next(context));
         let stream = messages.map(move |message| match message {
-            Ok(message) => Ok(convert::watch_response(message, store_id, subscribed)),
+            Ok(message) => {
+                let digest = |until| digests.as_ref().and_then(|digests| digests.of(&digested, until));
+                Ok(convert::watch_response(message, store_id, subscribed, digest))
+            }
             Err(end) => Err(status::stream_end(end, subscription)),
         });
         let mut response = Response::new(futures_util::stream::empty());

@@ -48,7 +48,7 @@ use crate::{
     durability::Durability,
     enforcement::Enforcement,
     engine::Engine,
-    feed::{Limits, Marks, Registry, Window},
+    feed::{Digests, Limits, Marks, Registry, Window},
     proto::{
         DESCRIPTORS, access_service_server::AccessServiceServer,
         account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
@@ -106,6 +106,8 @@ pub struct Services {
     pub durability: Durability,
     /// The service's own replica. None: access checks are not served.
     pub access: Option<Access>,
+    /// What bookmarks compare followers with. None: nothing.
+    pub digests: Option<Arc<Digests>>,
     /// Whether the caller is the service's own replica.
     pub is_within: bool,
     /// Ends every stream.

@@ -142,7 +142,9 @@ fn create_workspace(
     let apps = BTreeSet::from([app.clone()]);
     if organization.apps.insert(app.clone()) {
         organization.version += 1;
-        draft.push(Subject::Organization(organization), Reason::ScopeEntered, apps.clone());
+        // Those that knew it before are told too, since its version goes up.
+        let known_in = organization.apps.clone();
+        draft.push(Subject::Organization(organization), Reason::ScopeEntered, known_in);
     }
     let workspace = Workspace {
         organization_id,

@@ -102,7 +102,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Records that a member is in a workspace from now on. A member enters the app's scope by a change, so that no scope
-    /// ever grows silently.
+    /// ever grows silently. The apps that knew the member before are told too: whoever follows one holds the same version,
+    /// however they came by it (C16).
     pub(super) fn join_workspace(
         &mut self,
         mut member: Member,
@@ -112,9 +113,10 @@ impl<'a> Draft<'a> {
     ) -> Result<(), Violation> {
         let app = self.workspace(workspace)?.app;
         let (organization_id, member_id) = (member.organization_id, member.id);
-        if member.apps.insert(app.clone()) {
+        if member.apps.insert(app) {
             member.version += 1;
-            self.push(Subject::Member(member), Reason::ScopeEntered, BTreeSet::from([app]));
+            let apps = member.apps.clone();
+            self.push(Subject::Member(member), Reason::ScopeEntered, apps);
         }
         let (version, reason) = match before {
             None => (0, Reason::Created),

@@ -16,6 +16,7 @@ mod erase;
 mod error;
 mod filters;
 mod history;
+mod inventory;
 mod invitation_reads;
 mod invitation_writes;
 mod invitations;
@@ -59,6 +60,7 @@ pub use self::{
     error::StorageError,
     filters::{MemberFilter, OrganizationFilter, WorkspaceFilter, WorkspaceMemberFilter},
     history::{Between, HistoryFilter, HistoryPage, Past, StandingRow, When},
+    inventory::{InventoryCursor, LiveRow},
     invitation_reads::{INVITED, InvitationRead},
     invitation_writes::{InvitationChange, InvitationWrite, NewInvitation},
     invitations::WhichInvitation,

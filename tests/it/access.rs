@@ -2,6 +2,7 @@
 
 mod answers;
 mod command;
+mod digests;
 mod instance;
 mod stale;
 

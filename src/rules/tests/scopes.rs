@@ -57,8 +57,9 @@ fn a_scope_grows_only_by_a_change() {
     assert_eq!(steps[0], [(Reason::ScopeEntered, vec!["chat"]), (Reason::Created, vec!["chat"])]);
     assert_eq!(steps[1], [(Reason::Removed, vec!["chat"])]);
     assert_eq!(steps[2], [(Reason::Returned, vec!["chat"])], "who was once in the scope stays in it");
-    assert_eq!(steps[3], [(Reason::ScopeEntered, vec!["boards"]), (Reason::Created, vec!["boards"])]);
-    assert_eq!(steps[4], [(Reason::ScopeEntered, vec!["track"]), (Reason::Created, vec!["track"])]);
+    assert_eq!(steps[3], [(Reason::ScopeEntered, vec!["boards", "chat"]), (Reason::Created, vec!["boards"])]);
+    let all = vec!["boards", "chat", "track"];
+    assert_eq!(steps[4], [(Reason::ScopeEntered, all), (Reason::Created, vec!["track"])]);
     assert_eq!(steps[5], [(Reason::Renamed, vec!["boards", "chat", "track"])]);
 }
 

@@ -68,7 +68,7 @@ pub(in crate::rules::tests) fn check_change(
             let new: BTreeSet<AppName> = after.apps.difference(&knew).cloned().collect();
             assert_eq!(change.reason == Reason::ScopeEntered, !new.is_empty(), "{change:?}");
             assert!(after.apps.is_superset(&knew), "no scope shrinks: {change:?}");
-            assert_eq!(change.apps, if new.is_empty() { after.apps.clone() } else { new }, "{change:?}");
+            assert_eq!(change.apps, after.apps, "every app that knows it, or comes to: {change:?}");
             check_reason(before.members.get(&after.id).map(|found| found.state), after.state, change);
         }
         Subject::WorkspaceMember(own) => {
@@ -81,7 +81,7 @@ pub(in crate::rules::tests) fn check_change(
             let knew = &before.organization.as_ref().expect("it was founded").apps;
             let new: BTreeSet<AppName> = after.apps.difference(knew).cloned().collect();
             assert_eq!(change.reason == Reason::ScopeEntered, !new.is_empty(), "{change:?}");
-            assert_eq!(change.apps, if new.is_empty() { after.apps.clone() } else { new }, "{change:?}");
+            assert_eq!(change.apps, after.apps, "every app that knows it, or comes to: {change:?}");
         }
     }
 }
