@@ -47,9 +47,10 @@ conformance: ## Try every broken instance against every clause of docs/consumer-
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_CONFORMANCE=full cargo test --test it conformance:: -- --nocapture --test-threads 1
 
-bench: ## Measure the speed beside yardsticks of the same run, about twelve minutes (docs/performance.md)
+bench: ## Measure the speed beside yardsticks of the same run, about thirteen minutes (docs/performance.md)
 	@sh scripts/postgres.sh >/dev/null
 	cargo bench --bench feed --bench writes --bench streams --bench replay --bench enforcement --bench access
+	cargo bench -p rollcall-client --bench access
 
 mutants: ## Change the rules in one place at a time, and count which changes their tests notice (about an hour)
 	sh scripts/mutants.sh

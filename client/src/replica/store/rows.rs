@@ -125,7 +125,7 @@ impl Entry for Place {
     }
 }
 
-/// Which member an account is in an organization. Hashed by the account alone, so that all its members are in one bucket.
+/// Which member an account is in an organization. Hashed by the account alone, so that all its members stand together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccountMember {
     pub(super) hash: u32,

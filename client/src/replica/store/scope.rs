@@ -40,7 +40,7 @@ pub(crate) trait Row: Copy + Default {
 impl<T: Row> Rows<T> {
     pub(crate) fn place(&self, id: Uuid) -> Option<u32> {
         let hash = hash_id(id);
-        let found = self.places.find(hash, |place| place.hash == hash && self.rows.get(place.row).id() == id);
+        let found = self.places.find(hash, |place| self.rows.get(place.row).id() == id);
         found.map(|place| place.row)
     }
 
@@ -78,6 +78,12 @@ impl Scope {
         person: Person<'_>,
         workspace_id: Uuid,
     ) -> Result<(Allowed, Revoked), DenialReason> {
+        // Before the workspace is looked up: the processor waits for memory for both at once.
+        let account = match person {
+            Person::Account(account) => Some(account),
+            Person::External { issuer, subject } => self.externals.account(issuer, subject),
+        };
+        let members = account.map(|account| (account, self.accounts.run(hash_id(account))));
         let place = self.workspaces.place(workspace_id).ok_or(DenialReason::WorkspaceUnknown)?;
         let workspace = self.workspaces.rows.get(place);
         if !workspace.word.is_known() {
@@ -87,13 +93,8 @@ impl Scope {
         if workspace.word.is(WORKSPACE_DELETED) || organization.word.is(ORGANIZATION_DELETED) {
             return Err(DenialReason::WorkspaceDeleted);
         }
-        let account = match person {
-            Person::Account(account) => account,
-            Person::External { issuer, subject } => {
-                self.externals.account(issuer, subject).ok_or(DenialReason::NotAMember)?
-            }
-        };
-        let member = self.member_of(account, workspace.organization).ok_or(DenialReason::NotAMember)?;
+        let (account, members) = members.ok_or(DenialReason::NotAMember)?;
+        let member = self.among(members, account, workspace.organization).ok_or(DenialReason::NotAMember)?;
         self.check_member(place, member)
     }
 
@@ -153,22 +154,23 @@ impl Scope {
         self.memberships.find(Membership::hash_of(workspace, member), is)
     }
 
+    #[cfg(test)]
     pub(super) fn member_of(&self, account: Uuid, organization: u32) -> Option<u32> {
-        let hash = hash_id(account);
-        let is = |entry: &AccountMember| {
-            entry.hash == hash
-                && entry.organization == organization
-                && self.members.rows.get(entry.member).account == account
+        self.among(self.accounts.run(hash_id(account)), account, organization)
+    }
+
+    /// Which of these members, whose accounts have one hash, is this account's in this organization.
+    fn among(&self, members: &[AccountMember], account: Uuid, organization: u32) -> Option<u32> {
+        let is = |entry: &&AccountMember| {
+            entry.organization == organization && self.members.rows.get(entry.member).account == account
         };
-        self.accounts.find(hash, is).map(|entry| entry.member)
+        members.iter().find(is).map(|entry| entry.member)
     }
 
     /// Whether the account has a member, in whichever organization.
     pub(super) fn has_member(&self, account: Uuid) -> bool {
         let hash = hash_id(account);
-        self.accounts
-            .find(hash, |entry| entry.hash == hash && self.members.rows.get(entry.member).account == account)
-            .is_some()
+        self.accounts.find(hash, |entry| self.members.rows.get(entry.member).account == account).is_some()
     }
 
     fn is_lost(&self, member: Uuid, workspace: Uuid) -> bool {

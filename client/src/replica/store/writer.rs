@@ -167,7 +167,7 @@ impl Store {
         if old.account != account {
             if !old.account.is_nil() {
                 let hash = hash_id(old.account);
-                self.scope.accounts.remove(hash, |entry| entry.hash == hash && entry.member == place);
+                self.scope.accounts.remove(hash, |entry| entry.member == place);
                 if !self.scope.has_member(old.account) {
                     self.identify(old.account, &[]);
                 }
