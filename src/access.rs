@@ -55,6 +55,11 @@ impl Access {
         Self(Replica::start(service.into(), ReplicaOptions::new(AppName::SERVICE, instance), NothingToEnd))
     }
 
+    /// That of an app, which somebody else started and ends.
+    pub fn of(replica: Replica) -> Self {
+        Self(replica)
+    }
+
     /// A moment in which it is known who has access, or was known so long ago at most. None: it is not known.
     pub fn moment(&self, max_staleness: Option<Duration>) -> Option<Moment<'_>> {
         let view = self.0.view();

@@ -28,7 +28,8 @@
 //! - [`retention`] is the task that trims the log, in `app`.
 //! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
 //! - [`mail`] is the task that sends mail, in `app`. It uses [`rules`], [`seal`] and [`storage`].
-//! - [`agent`] is the replica of the client crate as a process beside an app. It uses [`rules`] for what an id may be.
+//! - [`agent`] is the replica of the client crate as a process beside an app. It answers with
+//!   [`access`] and [`grpc`], and uses [`rules`] for what an id may be.
 //! - [`app`] wires a service and starts and ends it.
 //! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
 //! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.

@@ -1,5 +1,5 @@
-//! The live replica of the client crate as a process beside an app, for apps in any language: access checks, revocations
-//! and receipts over HTTP/JSON on one port, for whoever is on the same machine.
+//! The live replica of the client crate as a process beside an app, for apps in any language: access checks over
+//! gRPC and HTTP/JSON, revocations and receipts, on one port, for whoever is on the same machine.
 //!
 //! What it promises:
 //! 1. A check is answered as [`Replica::check`] answers it: from memory, and with 503 where nobody can know.
@@ -13,7 +13,7 @@
 
 mod answer;
 mod events;
-
+mod grpc;
 mod patient;
 mod receipt;
 mod refusal;
@@ -26,10 +26,7 @@ use futures_util::StreamExt as _;
 use rollcall_client::{Client, Phase, Replica, ReplicaOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::transport::{Server, server::TcpIncoming};
 
 use patient::Patient;
 use relay::Relay;
@@ -76,6 +73,7 @@ pub struct Agent {
     listener: TcpListener,
     address: SocketAddr,
     write_patience: Duration,
+    client: Client,
     shared: Shared,
 }
 
@@ -113,8 +111,8 @@ impl Agent {
             handler_attempts: WAITS,
             ..replica
         };
-        let replica = Replica::start(client, replica, receipt::Asking(Arc::clone(&relay)));
-        Ok(Self { listener, address, write_patience, shared: Shared { replica, relay, stop } })
+        let replica = Replica::start(client.clone(), replica, receipt::Asking(Arc::clone(&relay)));
+        Ok(Self { listener, address, write_patience, client, shared: Shared { replica, relay, stop } })
     }
 
     /// Where it answers.
@@ -130,13 +128,13 @@ impl Agent {
     ///
     /// Where it ends by itself.
     pub async fn serve(self) -> Result<(), AgentError> {
-        let Self { listener, address: _, write_patience, shared } = self;
+        let Self { listener, address: _, write_patience, client, shared } = self;
         let drained = CancellationToken::new();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let incoming = incoming.map(move |accepted| accepted.map(|io| Patient::new(io, write_patience)));
         let server = Server::builder().accept_http1(true).max_concurrent_streams(MAX_STREAMS);
         let serving = server.serve_with_incoming_shutdown(
-            Routes::from(routes::router(shared.clone())),
+            grpc::routes(routes::router(shared.clone()), &shared, client).await,
             incoming,
             drained.clone().cancelled_owned(),
         );

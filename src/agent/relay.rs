@@ -217,7 +217,10 @@ impl Relay {
         let mut inner = self.lock();
         let Some(told) = inner.told(change_id) else { return Taken::Unknown };
         let over = told.over;
-        let Some(place) = told.readers.get_mut(&reader) else { return Taken::NotTold };
+        let Some(place) = told.readers.get_mut(&reader) else {
+            // Who was told only after it was over is not at fault.
+            return if over { Taken::Late } else { Taken::NotTold };
+        };
         if over {
             // A repetition of what counted is no mistake.
             return if *place == Some(said) { Taken::Counted(true) } else { Taken::Late };

@@ -27,6 +27,7 @@ Answers on one port, to whoever is on this machine:
   GET  /v1/revocations  who is out, as server-sent events
   POST /v1/receipts     what was ended because of one
   GET  /healthz /readyz for probes
+  gRPC rollcall.v1.AccessService, grpc.health.v1 and reflection
 
 Examples:
   rollcall agent --app chat

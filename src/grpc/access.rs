@@ -1,6 +1,6 @@
 //! AccessService.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio::time::timeout_at;
 use tonic::{Extensions, Request, Response, Status, async_trait};
@@ -69,8 +69,18 @@ fn max_staleness(given: Option<prost_types::Duration>) -> Result<Option<Duration
     parsed.map(Some).ok_or_else(wrong)
 }
 
-impl Services {
+/// Where answers come from: the service's own replica, or that of an app.
+pub(super) trait Moments: Sync {
     /// A moment to answer from.
+    fn moment(
+        &self,
+        call: &Extensions,
+        at_least_as_fresh: &str,
+        max_staleness: Option<Duration>,
+    ) -> impl Future<Output = Result<Moment<'_>, Status>> + Send;
+}
+
+impl Moments for Services {
     async fn moment(
         &self,
         call: &Extensions,
@@ -87,42 +97,56 @@ impl Services {
     }
 }
 
+/// CheckAccess.
+pub(super) async fn check(
+    from: &impl Moments,
+    request: &Request<CheckAccessRequest>,
+) -> Result<Response<CheckAccessResponse>, Status> {
+    let CheckAccessRequest { check, at_least_as_fresh, max_staleness: staleness } = request.get_ref();
+    let check = check.as_ref().ok_or_else(|| status::invalid_field("check", "must be given"))?;
+    let asked = Asked::parse("check", check)?;
+    let staleness = max_staleness(*staleness)?;
+    let moment = from.moment(request.extensions(), at_least_as_fresh, staleness).await?;
+    Ok(Response::new(CheckAccessResponse {
+        access: Some(asked.of(&moment)?),
+        position: moment.position(),
+        stale: moment.is_stale(),
+    }))
+}
+
+/// BatchCheckAccess.
+pub(super) async fn check_all(
+    from: &impl Moments,
+    request: &Request<BatchCheckAccessRequest>,
+) -> Result<Response<BatchCheckAccessResponse>, Status> {
+    let BatchCheckAccessRequest { checks, at_least_as_fresh, max_staleness: staleness } = request.get_ref();
+    if checks.is_empty() || checks.len() > MAX_CHECKS {
+        return Err(status::invalid_field("checks", format!("must be 1 to {MAX_CHECKS}")));
+    }
+    let parsed = checks.iter().enumerate().map(|(at, check)| Asked::parse(&format!("checks[{at}]"), check));
+    let asked: Vec<Asked> = parsed.collect::<Result<_, _>>()?;
+    let staleness = max_staleness(*staleness)?;
+    let moment = from.moment(request.extensions(), at_least_as_fresh, staleness).await?;
+    Ok(Response::new(BatchCheckAccessResponse {
+        accesses: asked.iter().map(|asked| asked.of(&moment)).collect::<Result<_, _>>()?,
+        position: moment.position(),
+        stale: moment.is_stale(),
+    }))
+}
+
 #[async_trait]
 impl AccessService for Services {
     async fn check_access(
         &self,
         request: Request<CheckAccessRequest>,
     ) -> Result<Response<CheckAccessResponse>, Status> {
-        let CheckAccessRequest { check, at_least_as_fresh, max_staleness: staleness } = request.get_ref();
-        let check = check.as_ref().ok_or_else(|| status::invalid_field("check", "must be given"))?;
-        let asked = Asked::parse("check", check)?;
-        let staleness = max_staleness(*staleness)?;
-        let moment = self.moment(request.extensions(), at_least_as_fresh, staleness).await?;
-        Ok(Response::new(CheckAccessResponse {
-            access: Some(asked.of(&moment)?),
-            position: moment.position(),
-            stale: moment.is_stale(),
-        }))
+        check(self, &request).await
     }
 
     async fn batch_check_access(
         &self,
         request: Request<BatchCheckAccessRequest>,
     ) -> Result<Response<BatchCheckAccessResponse>, Status> {
-        let BatchCheckAccessRequest { checks, at_least_as_fresh, max_staleness: staleness } =
-            request.get_ref();
-        if checks.is_empty() || checks.len() > MAX_CHECKS {
-            return Err(status::invalid_field("checks", format!("must be 1 to {MAX_CHECKS}")));
-        }
-        let parsed =
-            checks.iter().enumerate().map(|(at, check)| Asked::parse(&format!("checks[{at}]"), check));
-        let asked: Vec<Asked> = parsed.collect::<Result<_, _>>()?;
-        let staleness = max_staleness(*staleness)?;
-        let moment = self.moment(request.extensions(), at_least_as_fresh, staleness).await?;
-        Ok(Response::new(BatchCheckAccessResponse {
-            accesses: asked.iter().map(|asked| asked.of(&moment)).collect::<Result<_, _>>()?,
-            position: moment.position(),
-            stale: moment.is_stale(),
-        }))
+        check_all(self, &request).await
     }
 }

@@ -23,7 +23,7 @@ const MARGIN: Duration = Duration::from_millis(100);
 
 /// Why a token cannot be read at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenRefusal {
+pub enum TokenRefusal {
     /// Damaged or made up.
     Invalid,
     /// Of another store.

@@ -5,6 +5,7 @@ mod account;
 mod activity;
 mod answer;
 mod app;
+mod beside;
 mod body;
 mod contract;
 mod convert;
@@ -29,7 +30,9 @@ mod status;
 mod within;
 
 pub use self::{
+    beside::{Tokens, beside},
     convert::encode_change,
+    fresh::TokenRefusal,
     within::{Within, channel as channel_within},
 };
 

@@ -2,6 +2,7 @@
 
 mod checks;
 mod ends;
+mod grpc;
 mod guide;
 mod process;
 mod receipts;

@@ -62,8 +62,9 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "sweeper",
         ],
     ),
-    // A process of its own, beside an app: `rules` for what an id may be, all else through the client crate.
-    ("agent", &["rules"]),
+    // A process of its own, beside an app: `grpc` for AccessService as the service answers it, `rules` for what an id may be,
+    // all else through the client crate.
+    ("agent", &["access", "grpc", "proto", "rules"]),
     // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
     // `conformance`; all else goes through the public API.
     ("cli", &["agent", "app", "config", "embedded", "mail", "proto", "rules", "storage", "telemetry"]),

@@ -51,6 +51,7 @@ fn it_is_ended_when_all_who_were_told_have_said_so() {
     assert_eq!(relay.outcome(change(1)), Some(Outcome::Ended { sessions: 7, handed_over: 2 }));
     assert_eq!(ended(&relay, 1, "two", 4), Taken::Counted(true), "a repetition");
     assert_eq!(ended(&relay, 1, "two", 5), Taken::Late, "another word");
+    assert_eq!(ended(&relay, 1, "three", 3), Taken::Late, "told after it was over");
 }
 
 #[test]
