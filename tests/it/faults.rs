@@ -5,8 +5,10 @@
 use std::{env, time::Duration};
 
 mod big_command;
+mod clocks;
 mod crew;
 mod cut_off;
+mod disk_full;
 mod failover;
 mod frozen;
 mod killed_in_commit;

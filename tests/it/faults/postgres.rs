@@ -44,6 +44,30 @@ impl Postgres {
         postgres
     }
 
+    /// A new one, somewhere in this directory.
+    pub(super) async fn start_in(parent: &Path) -> Self {
+        let directory = TempDir::new_in(parent).expect("a directory");
+        let mut postgres = Self { cluster: None, directory };
+        postgres.start_again().await;
+        postgres
+    }
+
+    /// Its first process.
+    pub(super) fn pid(&self) -> u32 {
+        self.cluster().pid()
+    }
+
+    /// Has its write-ahead log lie in another directory from its next start on.
+    pub(super) fn keep_log_in(&self, directory: &Path) {
+        let log = self.directory.path().join("pgdata/pg_wal");
+        let owner = fs::metadata(&log).expect("the log");
+        let moved = std::process::Command::new("cp").arg("-a").arg(&log).arg(directory).status();
+        assert!(moved.expect("cp").success(), "the log is copied");
+        fs::remove_dir_all(&log).expect("the log");
+        std::os::unix::fs::symlink(directory.join("pg_wal"), &log).expect("a link");
+        chown(directory, Some(owner.uid()), Some(owner.gid())).expect("an owner");
+    }
+
     /// Starts it on its data.
     pub(super) async fn start_again(&mut self) {
         let options = Options {
