@@ -127,7 +127,8 @@ fn the_window_is_bounded_and_who_falls_out_of_it_is_cut_off() {
     // Who waits for the receipt of what fell out hears of it.
     assert_eq!(relay.outcome(change(0)), Some(failed("overflow")));
     assert!(Arc::strong_count(&first.heard) == 1);
-    assert_eq!((relay.lock().window.len(), relay.lock().numbers.len()), (WINDOW, WINDOW));
+    let inner = relay.lock();
+    assert_eq!((inner.window.len(), inner.numbers.len()), (WINDOW, WINDOW));
 }
 
 #[test]
