@@ -36,7 +36,7 @@ const CHECKS: [&str; 20] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_in_python_knows_the_api_by_reflection() {
     let Some(python) = python().await else { return };
-    let server = Server::start().await;
+    let server = Server::checking().await;
     let address = server.endpoint().replace("http://", "");
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/client.py");
     // Without bytecode: it would be left beside the sources.
