@@ -157,6 +157,9 @@ impl Text for Expire {
             WHERE state = 'PENDING' AND expire_time <= now()
             ORDER BY expire_time LIMIT $1
             FOR NO KEY UPDATE SKIP LOCKED
+        ), mail AS (
+            DELETE FROM mails m USING due d
+            WHERE m.organization_id = d.organization_id AND m.invitation_id = d.invitation_id
         )
         UPDATE invitations i
         SET state = 'EXPIRED', email = NULL, email_key = NULL, version = i.version + 1, update_time = now()

@@ -18,14 +18,19 @@ use crate::rules::{
     roles::{InvitationState, Language, OrganizationRole, WorkspaceRole},
 };
 
-/// What is still there of an address although it has expired, makes room for a new invitation.
+/// What is still there of an address although it has expired, makes room for a new invitation. With an invitation goes the
+/// mail that would bring it: nowhere is its address left.
 struct ExpireOfAddress;
 
 impl Text for ExpireOfAddress {
     const SQL: &'static str = "
-        UPDATE invitations
-        SET state = 'EXPIRED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
-        WHERE organization_id = $1 AND email_key = $2 AND state = 'PENDING'";
+        WITH ended AS (
+            UPDATE invitations
+            SET state = 'EXPIRED', email = NULL, email_key = NULL, version = version + 1, update_time = now()
+            WHERE organization_id = $1 AND email_key = $2 AND state = 'PENDING'
+            RETURNING invitation_id
+        )
+        DELETE FROM mails WHERE organization_id = $1 AND invitation_id IN (SELECT e.invitation_id FROM ended e)";
 }
 
 struct InsertInvitation;
@@ -79,6 +84,7 @@ struct End;
 
 impl Text for End {
     const SQL: &'static str = "
+        WITH mail AS (DELETE FROM mails WHERE organization_id = $1 AND invitation_id = $2)
         UPDATE invitations
         SET state = $3, member_id = $4, email = NULL, email_key = NULL, version = version + 1, update_time = now()
         WHERE organization_id = $1 AND invitation_id = $2";
@@ -116,6 +122,10 @@ impl Text for RevokeDeleted {
                 WHERE o.organization_id = $1 AND o.invitation_id = r.invitation_id AND o.workspace_id <> $2
                   AND NOT o.revoked) AS others
             FROM revoked r
+        ), mail AS (
+            DELETE FROM mails
+            WHERE organization_id = $1
+              AND invitation_id IN (SELECT l.invitation_id FROM left_with l WHERE NOT l.others)
         )
         UPDATE invitations i
         SET state = CASE WHEN l.others THEN i.state ELSE 'REVOKED' END,

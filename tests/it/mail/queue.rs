@@ -1,5 +1,6 @@
 //! What is queued, where no mail server is set: it can be seen in the table.
 
+use rollcall::storage::{Connections, Database};
 use rollcall_client::v1::{
     DeleteAccountRequest, DeleteOrganizationRequest, EraseMemberRequest, OrganizationRole,
 };
@@ -136,4 +137,49 @@ async fn everybody_who_belongs_is_told_that_the_organization_is_gone() {
     world.organizations().delete_organization(request).await.expect("deleted");
     let row = |who: &str| (format!("{who}@example.com"), "ORGANIZATION_DELETED".to_owned(), true);
     assert_eq!(told(&world).await, [row("ada"), row("cleo")]);
+}
+
+#[tokio::test]
+async fn whatever_ends_an_invitation_drops_the_mail_that_would_bring_it() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let boards = world.workspace(&org, "boards", "boards").await;
+    let dan = world.account("dan").await;
+    let names = ["accepted", "declined", "revoked", "late", "again", "closed"];
+    let accepting = world.account("accepted").await;
+    let mut invited = Vec::new();
+    for name in names {
+        let workspaces: &[&String] = if name == "closed" { &[&boards] } else { &[] };
+        invited.push(world.invite(&org, name, workspaces).await);
+    }
+    let stays = world.invite(&org, "pending", &[&boards, &org.general]).await;
+    assert_eq!(addresses(&world).await.len(), names.len() + 1);
+
+    world.join(&accepting, &invited[0].secret).await;
+    world.operator().acting(&dan).decline(&invited[1].secret).await.expect_err("of another");
+    world.operator().decline(&invited[1].secret).await.expect("declined");
+    world.operator().revoke(&org, &invited[2].id).await.expect("revoked");
+    for late in &invited[3..5] {
+        let passed = format!(
+            "UPDATE invitations SET expire_time = now() - interval '1 hour', send_time = send_time - interval '8 days' \
+             WHERE invitation_id = '{}'",
+            late.id
+        );
+        sql(&world, &passed).await;
+    }
+    world.invite(&org, "again", &[]).await;
+    world.operator().delete_workspace(&org, &boards).await.expect("deleted");
+    let connections =
+        Connections { url: world.server().another_connection().await.url, direct_url: None, pool_size: 2 };
+    let database = Database::open(&connections).await.expect("the database");
+    assert_eq!(database.expire_invitations(100).await.expect("swept"), 1);
+    let left = ["again@example.com", "pending@example.com"];
+    assert_eq!(addresses(&world).await, left, "{}", stays.id);
+}
+
+/// To whom invitations wait to be sent.
+async fn addresses(world: &World) -> Vec<String> {
+    let query = "SELECT recipient FROM mails WHERE invitation_id IS NOT NULL ORDER BY recipient";
+    let rows = world.server().database().query(query, &[]).await.expect("the queue");
+    rows.iter().map(|row| row.get(0)).collect()
 }
