@@ -14,9 +14,10 @@ test: ## Run all tests, those against a private Postgres included
 	@sh scripts/postgres.sh >/dev/null
 	cargo test --workspace
 
-replay-check: ## Replay DATA/trace.csv, kill a follower on the way, compare all with DATA/roster.csv
+replay-check: ## Replay DATA/trace.csv, kill followers and apps on the way and cut them off, compare all with DATA/roster.csv
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_DATA="$(DATA)" cargo test --test it replay_real -- --nocapture
+	cargo build --workspace --examples
+	ROLLCALL_DATA="$(DATA)" cargo test --test it -- replay_real:: replay_apps:: --nocapture
 
 import-check: ## Import DATA/roster.csv, export it again and compare
 	@sh scripts/postgres.sh >/dev/null

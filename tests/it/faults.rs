@@ -34,6 +34,8 @@ mod slow_reader;
 mod storm;
 mod terminated;
 
+pub(crate) use network::{Way, Wire};
+
 /// Whether to run at full size.
 fn full() -> bool {
     env::var("ROLLCALL_FAULTS").is_ok_and(|size| size == "full")

@@ -34,6 +34,7 @@ mod processes;
 mod proto;
 mod python;
 mod races;
+mod replay_apps;
 mod replay_real;
 mod retention;
 mod rule_numbers;

@@ -17,7 +17,7 @@ use tokio::{
 
 /// What passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Everything.
     Open,
     /// What is said to the far side, and nothing that it answers.
@@ -70,7 +70,7 @@ pub(super) async fn pass<T>(
 }
 
 /// Stands before a service that listens on TCP.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     address: SocketAddr,
     way: watch::Sender<Way>,
     ended: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Before this endpoint.
-    pub(super) async fn before(endpoint: &str) -> Self {
+    pub(crate) async fn before(endpoint: &str) -> Self {
         let target = endpoint.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -96,12 +96,12 @@ impl Wire {
     }
 
     /// Where to connect to.
-    pub(super) fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// From here on this passes.
-    pub(super) fn let_pass(&self, way: Way) {
+    pub(crate) fn let_pass(&self, way: Way) {
         self.way.send_replace(way);
     }
 

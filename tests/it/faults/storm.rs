@@ -231,8 +231,7 @@ async fn t35_an_app_that_keeps_answers_is_found_out() {
         let (asked, kept) = (asked(instance, crew), Mutex::new(HashMap::new()));
         let gate: Gate = Arc::new(move |person| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let access = *kept.entry(person).or_insert_with(|| asked(person));
-            access
+            *kept.entry(person).or_insert_with(|| asked(person))
         });
         gate
     };
