@@ -6,6 +6,7 @@ use std::{fmt, io, str::FromStr};
 use clap::{Args, ValueEnum};
 use rollcall_client::{Client, ConnectError, connect, describe, reason, v1};
 use tonic::Status;
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use super::{
@@ -94,7 +95,7 @@ pub(super) fn request_id() -> String {
 pub(super) enum CommandError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("{}{}", describe(.0), Remedy(reason(.0)))]
+    #[error("{}{}{}", describe(.0), further(.0), Remedy(reason(.0)))]
     Call(Box<Status>),
     #[error("{}", .0.iter().map(blocker).collect::<Vec<_>>().join("\n"))]
     Blocked(Vec<v1::PlannedBlocker>),
@@ -121,6 +122,13 @@ fn blocker(blocker: &v1::PlannedBlocker) -> String {
     let known = v1::ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}"));
     let remedy = known.and_then(of_departure).map(|text| format!("\n{text}")).unwrap_or_default();
     format!("{reason} ({resource}): {description}{remedy}")
+}
+
+/// What else stands in the way, where several things do.
+fn further(status: &Status) -> String {
+    let violations = status.get_details_precondition_failure().map(|failure| failure.violations);
+    let further = violations.unwrap_or_default().into_iter().skip(1);
+    further.map(|one| format!("\n{} ({}): {}", one.r#type, one.subject, one.description)).collect()
 }
 
 /// Which option lifts a refusal, where one does.

@@ -261,10 +261,12 @@ impl Work for AccountDeletion {
                 },
             };
             let command = erasure(&member, ErasureCause::Account, departure.clone());
-            blockers.extend(rest.add(transaction, member, &actor, command).await?);
+            let organization = member.organization_id;
+            let own = rest.add(transaction, member, &actor, command).await?;
+            blockers.extend(own.into_iter().map(|blocker| (organization, blocker)));
         }
         if !blockers.is_empty() {
-            return Err(Violation::Blocked(blockers).into());
+            return Err(EngineError::BlockedIn(blockers));
         }
         rest.end_account(*account, ErasedBy::Account);
         let Rest { changes, erasures } = rest;

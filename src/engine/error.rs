@@ -2,7 +2,7 @@
 
 use crate::{
     rules::{
-        Violation,
+        Blocker, Violation,
         ids::{AccountId, AppName, ChangeId, ContractId, OrganizationId, WorkspaceId},
     },
     storage::StorageError,
@@ -29,6 +29,9 @@ pub enum EngineError {
     /// A rule refuses it.
     #[error(transparent)]
     Violation(#[from] Violation),
+    /// Something stands in the way of leaving these organizations.
+    #[error("something stands in the way of leaving an organization")]
+    BlockedIn(Vec<(OrganizationId, Blocker)>),
     /// Something that it names does not exist.
     #[error("{0:?} does not exist")]
     Missing(Missing),

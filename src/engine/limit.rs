@@ -103,9 +103,10 @@ impl Work for Batch {
         }
         let effects = Effects { subject: self.expected(attempt.command_id), ..Effects::default() };
         let acting = match attempt.context.acting.filter(|_| !exceed_limit) {
-            Some(account) => transaction.member_id(*organization, account).await?,
+            Some(account) => transaction.administrator_id(*organization, account).await?,
             None => None,
         };
+        // Nobody else could end anything here, which each member's refusal says.
         let Some(acting) = acting else { return Ok(Outcome::Done(Box::new(effects))) };
         let (recent, ending, active) = join!(
             transaction.recent_departures(*organization, acting),

@@ -355,6 +355,7 @@ impl Services {
         if decided.plan_etag.is_some() {
             return Err(status::invalid_field("departure.plan_etag", "stands beside each member of a batch"));
         }
+        ends_nothing(&decided.departure)?;
         stays(&decided.departure, &ids)?;
         let mut context =
             self.context("BatchDeactivateMembers", request, &message.acting_account_id, &message.request_id)?;
@@ -445,6 +446,18 @@ impl Services {
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(name).for_each(|(byte, of_name)| *byte = of_name);
         EngineRequest { id: RequestId(Uuid::from_bytes(bytes)), payload_mac: payload_mac.clone() }
+    }
+}
+
+/// What cannot be undone is acknowledged for one person, by that person: who is one of a batch has not read about it.
+fn ends_nothing(departure: &Departure) -> Result<(), Status> {
+    let acknowledged = [
+        ("departure.acknowledge_account_deletion", departure.acknowledge_account_deletion),
+        ("departure.acknowledge_organization_deletion", departure.acknowledge_organization_deletion),
+    ];
+    match acknowledged.into_iter().find(|(_, given)| *given) {
+        Some((field, _)) => Err(status::invalid_field(field, "must not be set for several members at once")),
+        None => Ok(()),
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use self::blockers::blocked;
 pub(super) use self::blockers::{Terms, blocker};
+use self::blockers::{blocked, blocked_in};
 use super::fresh::TokenRefusal;
 use crate::{
     enforcement::{Refused, Stopped},
@@ -388,6 +388,7 @@ pub(super) fn engine(error: EngineError) -> Status {
 pub(super) fn with_terms(error: EngineError, terms: Terms) -> Status {
     match error {
         EngineError::Violation(Violation::Blocked(blockers)) => blocked(&blockers, terms),
+        EngineError::BlockedIn(blockers) => blocked_in(&blockers, terms),
         EngineError::Violation(violation) => self::violation(violation),
         EngineError::Missing(Missing::Account(id)) => not_found(ErrorReason::AccountNotFound, "account", id),
         EngineError::Missing(Missing::Organization(id)) => {

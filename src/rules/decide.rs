@@ -48,7 +48,7 @@ pub struct Plan {
 /// The same as [`decide`], also where something stands in the way.
 pub fn plan(state: &State, actor: &Actor, command: &Command, id: CommandId) -> Result<Plan, Violation> {
     if let Some(organization) = state.organization.as_ref().filter(|organization| organization.is_deleted())
-        // Personal data ends there as well: with the account, or from the ledger.
+        // Personal data can be erased there as well.
         && !matches!(command, Command::DeleteOrganization { .. } | Command::EraseMember(_))
     {
         return Err(Violation::OrganizationDeleted(organization.id));

@@ -163,7 +163,7 @@ impl Draft<'_> {
     }
 
     fn leave_organization(&mut self, member: &Member, departure: &Departure) -> Result<(), Violation> {
-        let by_oneself = self.is_actor(member.id);
+        let by_oneself = self.of_account || self.is_actor(member.id);
         if self.is_last_owner(&[member.id]) && member.role == OrganizationRole::Owner {
             if let Some(successor) = departure.owner_successor.and_then(|id| self.state.members.get(&id)) {
                 let successor = successor.clone();

@@ -29,6 +29,8 @@ pub(super) struct Draft<'a> {
     pub(super) account_ends: bool,
     /// Whether the organization ends with this (R60).
     pub(super) organization_ends: bool,
+    /// Whether the account is what is given up: whoever commands that, the person leaves by themselves (R45).
+    pub(super) of_account: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -43,6 +45,7 @@ impl<'a> Draft<'a> {
             assignments: None,
             account_ends: false,
             organization_ends: false,
+            of_account: false,
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) fn erase_member(draft: &mut Draft<'_>, command: &EraseMember) -> Resu
         let closing = in_state(draft, *id, &[MembershipState::Active]);
         // The account is what is given up here, so that losing it with the organization needs no second word.
         let departure = Departure { acknowledge_account_deletion: true, ..departure.clone() };
+        draft.of_account = true;
         draft.depart(&member, &closing, Reach::Organization, &departure)?;
         draft.account_ends = false;
         if draft.organization_ends && draft.blockers.is_empty() {
@@ -53,16 +54,13 @@ pub(super) fn erase_member(draft: &mut Draft<'_>, command: &EraseMember) -> Resu
     erase(draft, *id, Tombstone { id: *tombstone, erased_by }, reason)
 }
 
-/// Carries out what a departure takes along: the organization (R60), the account (R36, R38, R39). True: there is nothing
-/// left to do.
+/// Carries out what a departure takes along: the organization (R60), the account (R36, R38, R39). Also where something else
+/// stands in the way, so that a plan says what is lost once that is decided (R18). True: there is nothing left to do.
 pub(super) fn ends_more(
     draft: &mut Draft<'_>,
     member: MemberId,
     departure: &Departure,
 ) -> Result<bool, Violation> {
-    if !draft.blockers.is_empty() {
-        return Ok(false);
-    }
     if draft.organization_ends {
         organizations::delete(draft);
     }

@@ -275,8 +275,11 @@ fn revoke_workspace(
 ) -> Result<InvitationStep, Violation> {
     let administers = slice.administered.contains(&workspace);
     permit(Action::RevokeInvitationWorkspace, actor, administers, invitation.role)?;
+    if invitation.accept(Action::RevokeInvitationWorkspace)? == Outcome::Nothing {
+        return Ok(InvitationStep::Nothing);
+    }
     let to = invitation.workspaces.get(&workspace).ok_or(Violation::NoWorkspace(workspace))?;
-    if invitation.accept(Action::RevokeInvitationWorkspace)? == Outcome::Nothing || to.revoked {
+    if to.revoked {
         return Ok(InvitationStep::Nothing);
     }
     let ends = !invitation.open().any(|(id, _)| id != workspace);

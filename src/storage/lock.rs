@@ -21,7 +21,7 @@ use super::{
 };
 use crate::rules::{
     ids::{AccountId, MemberId, OrganizationId, WorkspaceId},
-    roles::{AccountState, MembershipState, OrganizationState, WorkspaceState},
+    roles::{AccountState, MembershipState, OrganizationRole, OrganizationState, WorkspaceState},
     state::{Member, Organization, Workspace, WorkspaceMember},
 };
 
@@ -173,6 +173,23 @@ impl Transaction {
     ) -> Result<Option<MemberId>, StorageError> {
         let id: Option<Uuid> = members::table
             .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
+            .select(members::member_id)
+            .first(&mut self.connection())
+            .await
+            .optional()?;
+        Ok(id.map(MemberId))
+    }
+
+    /// The member id of an account that is an owner or admin in an organization, without a lock.
+    pub async fn administrator_id(
+        &self,
+        organization: OrganizationId,
+        account: AccountId,
+    ) -> Result<Option<MemberId>, StorageError> {
+        let roles = [OrganizationRole::Owner, OrganizationRole::Admin].map(OrganizationRole::as_str);
+        let id: Option<Uuid> = members::table
+            .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
+            .filter(members::role.eq_any(roles))
             .select(members::member_id)
             .first(&mut self.connection())
             .await

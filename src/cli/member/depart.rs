@@ -91,7 +91,7 @@ struct PlaceArgs {
     /// The organization
     #[arg(long, value_name = "ID")]
     organization: String,
-    /// This workspace alone; the last one takes the organization along where access is cut
+    /// This workspace alone; whoever is deactivated in the last one loses the organization too
     #[arg(long, value_name = "ID")]
     workspace: Option<String>,
 }
@@ -440,6 +440,8 @@ fn stop(
     if !departure.plan.blockers.is_empty() {
         return Err(CommandError::Blocked(departure.plan.blockers.clone()));
     }
+    let plan = &departure.plan;
+    let unasked = if plan.account_deleted || plan.organization_deleted { Unasked::Refused } else { unasked };
     how.confirm.confirm(&text.join(" "), unasked)?;
     Ok(None)
 }

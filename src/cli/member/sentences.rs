@@ -127,7 +127,7 @@ fn lost(departure: &Departure, names: &Names) -> String {
             format!("{who} no longer belongs to {organization}{from}, and is in no list any more.")
         }
         Kind::RemoveFromWorkspace => {
-            format!("{who} no longer belongs to {workspace}. They keep {organization}.")
+            format!("{who} no longer belongs to {workspace}. In {organization} nothing changes for them.")
         }
         Kind::DeactivateInWorkspace if departure.leaves_organization() => {
             format!("{who} loses access to {workspace}, their last workspace, and with it to {organization}.")
@@ -167,7 +167,12 @@ fn successors<'a>(departure: &'a Departure, names: &'a Names) -> impl Iterator<I
 fn end(departure: &Departure, names: &Names) -> String {
     use v1::DepartureKind as Kind;
     let organization = names.of(&departure.organization);
-    match (departure.plan.organization_deleted, departure.plan.account_deleted, departure.kind) {
+    let plan = &departure.plan;
+    // What is not acknowledged yet is lost all the same once it is.
+    let waits = |reason: &str| plan.blockers.iter().any(|blocker| blocker.reason == reason);
+    let organization_ends = plan.organization_deleted || waits("ORGANIZATION_ENDS");
+    let account_ends = plan.account_deleted || waits("ONLY_ORGANIZATION");
+    match (organization_ends, account_ends, departure.kind) {
         (true, true, _) => {
             format!("{organization} and their account are deleted, for good: nobody can undo that.")
         }
@@ -277,6 +282,19 @@ mod tests {
             "This cannot be done yet: Ada Lovelace is the last active admin of general. Name a successor \
              (--successor) or accept that it has none (--leave-without-admin)."
         );
+    }
+
+    #[test]
+    fn nobody_is_promised_that_nothing_is_deleted_where_it_would_be() {
+        for (reason, gone) in
+            [("ONLY_ORGANIZATION", "Their account is"), ("ORGANIZATION_ENDS", "Analytical Engines is")]
+        {
+            let blockers = vec![v1::PlannedBlocker { reason: reason.to_owned(), ..Default::default() }];
+            let effects = vec![member("m", v1::MemberState::Deactivated)];
+            let plan = v1::DeparturePlan { effects, blockers, ..Default::default() };
+            let said = said(&departure(v1::DepartureKind::Deactivate, plan));
+            assert!(said.ends_with(&format!("{gone} deleted, for good: nobody can undo that.")), "{said}");
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use tonic::{Code, Status};
 
 use super::{Problem, internal, reason_name};
-use crate::{proto::ErrorReason, rules::Blocker};
+use crate::{
+    proto::ErrorReason,
+    rules::{Blocker, ids::OrganizationId},
+};
 
 /// What of a departure's terms a request has: only that is named as what lifts a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,15 +85,30 @@ pub(in crate::grpc) fn blocker(blocker: &Blocker, terms: Terms) -> (ErrorReason,
 
 /// The first one gives the reason, all are listed.
 pub(super) fn blocked(blockers: &[Blocker], terms: Terms) -> Status {
-    let mut listed = blockers.iter().map(|one| blocker(one, terms));
-    let Some((reason, resource, message)) = listed.next() else {
-        return internal(&"blocked by nothing");
-    };
+    let listed = blockers.iter().map(|one| blocker(one, terms));
+    refused(listed.map(|(reason, resource, message)| (reason, resource, message.to_owned())))
+        .map_or_else(|| internal(&"blocked by nothing"), Problem::status)
+}
+
+/// The same in several organizations: each is named beside what it is about.
+pub(super) fn blocked_in(blockers: &[(OrganizationId, Blocker)], terms: Terms) -> Status {
+    let listed = blockers.iter().map(|(organization, one)| {
+        let (reason, resource, message) = blocker(one, terms);
+        (reason, resource, format!("in organization {organization}: {message}"))
+    });
+    match (refused(listed), blockers.first()) {
+        (Some(problem), Some((organization, _))) => problem.with("organization_id", organization).status(),
+        _ => internal(&"blocked by nothing"),
+    }
+}
+
+fn refused(mut listed: impl Iterator<Item = (ErrorReason, String, String)>) -> Option<Problem> {
+    let (reason, resource, message) = listed.next()?;
     let mut error = Problem::new(Code::FailedPrecondition, reason, message)
         .precondition([resource.clone()])
         .with("resource", resource);
     for (reason, resource, message) in listed {
         error.details.add_precondition_failure_violation(reason_name(reason), resource, message);
     }
-    error.status()
+    Some(error)
 }

@@ -49,13 +49,17 @@ impl Model {
         blockers: &mut Refusals,
     ) {
         let Departure { org, slot, way, terms } = *departure;
-        self.live(org, no);
+        // Personal data can be erased where nothing else happens any more.
+        if way != Way::Erase {
+            self.live(org, no);
+        }
         let by = self.actor(actor, org);
         let key = self.key(org, slot);
         self.may_depart(actor, key, by, way, no);
         let themselves = key.is_some_and(|key| self.is_self(actor, key));
         // Whoever leaves by themselves is a member.
         if matches!(way, Way::Leave | Way::LeaveIn(_)) && !themselves {
+            let _ = self.target(org, slot, no);
             return no.push("MEMBER_NOT_FOUND");
         }
         let Some(key) = self.target(org, slot, no) else { return };

@@ -94,10 +94,8 @@ impl Driver {
             }
         }
         // An organization in the scope of every app: renaming it tells a listener that it has heard everything.
-        let fence = driver.found(0, "chat").await.organization.expect("the organization").organization_id;
+        let fence = driver.found_fence().await;
         driver.workspace(&fence, "boards", 9).await;
-        // Person 0 must not belong to it.
-        driver.leave_fence(&fence).await;
         driver.names.fence = fence;
         let request = CreateContractRequest { display_name: "Group".to_owned(), ..Default::default() };
         let made = call!(driver, OrganizationServiceClient, create_contract, request).expect("a contract");
@@ -117,12 +115,26 @@ impl Driver {
     }
 
     async fn found(&self, owner: Slot, app: &str) -> CreateOrganizationResponse {
+        self.found_by(self.names.newest_account(owner), &name(owner), app).await
+    }
+
+    /// By somebody who is nobody in the sequence.
+    async fn found_fence(&self) -> String {
+        let email = format!("{}.fence@example.com", self.tag);
+        let request = CreateAccountRequest { email, ..Default::default() };
+        let made = call!(self, AccountServiceClient, create_account, request).expect("an account");
+        let account = made.account.expect("the account").account_id;
+        let founded = self.found_by(account, "the fence", "chat").await;
+        founded.organization.expect("the organization").organization_id
+    }
+
+    async fn found_by(&self, account: String, shown: &str, app: &str) -> CreateOrganizationResponse {
         let workspace = FirstWorkspace { app: app.to_owned(), display_name: "first".to_owned() };
         let request = CreateOrganizationRequest {
             display_name: "Engines".to_owned(),
-            owner_account_id: self.names.newest_account(owner),
+            owner_account_id: account,
             first_workspace: Some(workspace),
-            owner_display_name: name(owner),
+            owner_display_name: shown.to_owned(),
             ..Default::default()
         };
         call!(self, OrganizationServiceClient, create_organization, request).expect("an organization")
@@ -137,31 +149,6 @@ impl Driver {
         };
         let made = call!(self, OrganizationServiceClient, create_workspace, request).expect("a workspace");
         made.workspace.expect("the workspace").workspace_id
-    }
-
-    /// Hands the fence over to somebody who is nobody in the sequence.
-    async fn leave_fence(&self, fence: &str) {
-        let email = format!("{}.fence@example.com", self.tag);
-        let request = CreateAccountRequest { email, ..Default::default() };
-        let made = call!(self, AccountServiceClient, create_account, request).expect("an account");
-        let request = AddMemberRequest {
-            organization_id: fence.to_owned(),
-            account_id: made.account.expect("the account").account_id,
-            role: OrganizationRole::Owner.into(),
-            ..Default::default()
-        };
-        call!(self, MemberServiceClient, add_member, request).expect("an owner");
-        let request = ListMembersRequest { organization_id: fence.to_owned(), ..Default::default() };
-        let members = call!(self, MemberServiceClient, list_members, request).expect("the members").members;
-        let founder = self.names.newest_account(0);
-        let founder = members.into_iter().find(|member| member.account_id == founder).expect("the founder");
-        let request = RemoveMemberRequest {
-            organization_id: fence.to_owned(),
-            member_id: founder.member_id.clone(),
-            departure: Some(DepartureTerms { leave_without_admin: true, ..Default::default() }),
-            ..Default::default()
-        };
-        call!(self, MemberServiceClient, remove_member, request).expect("removed");
     }
 
     async fn rename_fence(&self) {

@@ -1,10 +1,12 @@
 //! Inviting, and what becomes of it, in the model.
 
+use std::collections::BTreeSet;
+
 use rollcall_client::v1::{MemberState, OrganizationRole, WorkspaceMemberState, WorkspaceRole};
 
 use super::{
     commands::{Org, Place, Slot},
-    rules::{Actor, Refusals},
+    rules::{ABOVE, Actor, INSUFFICIENT, Refusals},
     state::{Bug, Invitation, Model, Seat, Standing},
 };
 
@@ -46,6 +48,7 @@ impl Model {
             standing: Standing::Pending,
             role,
             places: places.iter().copied().collect(),
+            withdrawn: BTreeSet::new(),
             accepted_by: None,
         };
         self.invitations.insert((org, slot), invitation);
@@ -130,6 +133,10 @@ impl Model {
         if !in_own || matches!(by, Actor::Role(own) if invitation.role < own) {
             self.may_manage(by, invitation.role, no);
         }
+        // An admin of the workspace alone may, but for the role that the invitation gives.
+        if in_own && no.contains(&INSUFFICIENT) {
+            no.push(ABOVE);
+        }
         match invitation.standing {
             Standing::Pending => {}
             Standing::Accepted => no.push("INVITATION_ACCEPTED"),
@@ -137,9 +144,15 @@ impl Model {
         }
         let invitation = self.invitations.get_mut(&(org, slot)).expect("it is there");
         match place {
-            Some(place) if !invitation.places.remove(&place) => no.push("WORKSPACE_NOT_FOUND"),
-            Some(_) if !invitation.places.is_empty() => {}
-            _ => invitation.end(Standing::Revoked),
+            Some(place) if invitation.places.remove(&place) => {
+                invitation.withdrawn.insert(place);
+                if invitation.places.is_empty() {
+                    invitation.end(Standing::Revoked);
+                }
+            }
+            Some(place) if invitation.withdrawn.contains(&place) => {}
+            Some(_) => no.push("WORKSPACE_NOT_FOUND"),
+            None => invitation.end(Standing::Revoked),
         }
     }
 }

@@ -154,8 +154,12 @@ impl Judge {
     ) -> Result<(), String> {
         let world = self.model.told(None);
         let foretold = changed(&world, &planned.effects);
-        if foretold != *effects {
-            return Err(format!("the plan: {}", differences(effects, &foretold)));
+        // What goes with the account elsewhere is no matter of this organization: its plan names none of it.
+        let elsewhere = format!("member {}/", 1 - departure.org);
+        let mut here = effects.clone();
+        here.retain(|fact, _| !fact.starts_with(&elsewhere));
+        if foretold != here {
+            return Err(format!("the plan: {}", differences(&here, &foretold)));
         }
         let accounts = |model: &Model| model.accounts.iter().flatten().filter(|live| **live).count();
         let account = accounts(&self.model) > accounts(after);

@@ -463,7 +463,9 @@ impl Model {
         self.live_places[place] = false;
         for (_, invitation) in self.invitations.iter_mut().filter(|((of, _), _)| *of == org) {
             // R53: the last of its workspaces takes it along.
-            if invitation.places.remove(&place) && invitation.places.is_empty() {
+            let was_to = invitation.places.remove(&place);
+            invitation.withdrawn.extend(was_to.then_some(place));
+            if was_to && invitation.places.is_empty() {
                 invitation.end(Standing::Revoked);
             }
         }

@@ -97,6 +97,8 @@ pub(super) struct Invitation {
     pub(super) role: OrganizationRole,
     /// The workspaces that were not revoked.
     pub(super) places: BTreeSet<Place>,
+    /// Those that were.
+    pub(super) withdrawn: BTreeSet<Place>,
     /// Who accepted it.
     pub(super) accepted_by: Option<(Slot, usize)>,
 }

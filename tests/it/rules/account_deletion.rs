@@ -201,3 +201,48 @@ async fn c4_a_new_address_is_as_large_as_all_organizations_together() {
     };
     world.accounts().update_account(request).await.expect("a language");
 }
+
+/// Whoever has to decide finds what stands in the way: each is named with its organization.
+#[tokio::test]
+async fn r60_what_stands_in_the_way_is_named_with_its_organization() {
+    let world = World::start().await;
+    let (org, other) = (world.organization("ada").await, world.organization("eve").await);
+    world.member_as(&org, "bob", OrganizationRole::Member).await;
+    let there = world.add_account(&other, &org.owner.account, OrganizationRole::Member).await;
+    let boards = world.workspace(&other, "boards", "boards").await;
+    world.put_in(&other, &boards, &there, WorkspaceRole::Admin).await;
+    let message = DeleteAccountRequest { confirm: true, ..Default::default() };
+    let refusal = world.acting(&org.owner).delete_account_as_asked(&org.owner.account, message).await;
+    let status = refusal.expect_err("it is blocked");
+    let violations = status.get_details_precondition_failure().expect("a list").violations;
+    let listed: Vec<String> =
+        violations.iter().map(|one| format!("{} {}", one.r#type, one.description)).collect();
+    for (reason, named) in [("LAST_OWNER", &org), ("LAST_WORKSPACE_ADMIN", &other)] {
+        let beginning = format!("{reason} in organization {}: ", named.id);
+        assert!(listed.iter().any(|one| one.starts_with(&beginning)), "{listed:?}");
+    }
+    let first = status.get_details_error_info().expect("an ErrorInfo").metadata;
+    assert!([&org.id, &other.id].contains(&&first["organization_id"]), "{first:?}");
+    assert_eq!(world.get_account(&org.owner.account).await.state(), AccountState::Active);
+}
+
+/// Whoever commands it, the account is what is given up: the same is asked, and the same is acknowledged.
+#[tokio::test]
+async fn r60_a_workload_deletes_the_account_of_an_only_member_as_the_person_would() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let message = |acknowledge_organization_deletion| DeleteAccountRequest {
+        confirm: true,
+        acknowledge_organization_deletion,
+        ..Default::default()
+    };
+    for caller in [world.operator(), world.acting(&org.owner)] {
+        let refusal = caller.delete_account_as_asked(&org.owner.account, message(false)).await;
+        refused(refusal, FailedPrecondition, "ORGANIZATION_ENDS");
+    }
+    world.operator().delete_account_as_asked(&org.owner.account, message(true)).await.expect("deleted");
+    assert_eq!(world.get_account(&org.owner.account).await.state(), AccountState::Deleted);
+    let request = GetOrganizationRequest { organization_id: org.id.clone(), ..Default::default() };
+    let read = world.organizations().get_organization(request).await.expect("read").into_inner();
+    assert_eq!(read.organization.expect("it").state(), OrganizationState::Deleted);
+}

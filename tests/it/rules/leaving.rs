@@ -21,6 +21,32 @@ async fn r36_r38_nobody_loses_the_account_by_leaving_the_only_organization() {
     assert_eq!(world.get_account(&bob.account).await.state(), AccountState::Active);
 }
 
+/// R18: what is lost is said before everything is decided that has to be.
+#[tokio::test]
+async fn r18_r38_a_plan_says_what_is_lost_also_where_something_else_stands_in_the_way() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let boards = world.workspace(&org, "boards", "boards").await;
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    world.put_in(&org, &boards, &bob, WorkspaceRole::Admin).await;
+    let terms = |leave_without_admin| DepartureTerms {
+        acknowledge_account_deletion: true,
+        leave_without_admin,
+        ..Default::default()
+    };
+    let mark = world.mark().await;
+    for decided in [false, true] {
+        let asked = world.acting(&bob).leave(&org, false, terms(decided)).await.expect("a plan");
+        let plan = asked.plan.expect("the plan");
+        assert_eq!(plan.blockers.is_empty(), decided);
+        assert!(plan.account_deleted, "decided: {decided}");
+    }
+    assert_eq!(world.changes_since(mark).await, 0);
+    let undecided = world.acting(&bob).leave(&org, true, terms(false)).await;
+    refused(undecided, FailedPrecondition, "LAST_WORKSPACE_ADMIN");
+    assert_eq!(world.get_account(&bob.account).await.state(), AccountState::Active);
+}
+
 #[tokio::test]
 async fn r36_an_organization_that_one_was_removed_from_is_none_to_belong_to() {
     let world = World::start().await;

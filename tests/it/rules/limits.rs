@@ -1,7 +1,7 @@
 //! How many departures one person may command, and many departures at once.
 
 use rollcall_client::v1::*;
-use tonic::Code::{FailedPrecondition, PermissionDenied};
+use tonic::Code::{FailedPrecondition, InvalidArgument, PermissionDenied};
 
 use crate::fixtures::{Org, Person, World, made_up_id, refused, regardless};
 
@@ -80,6 +80,40 @@ async fn a_batch_above_the_limit_is_refused_before_its_first() {
     let deactivated: Vec<bool> = done.results.iter().map(|result| result.deactivated).collect();
     assert_eq!(deactivated, [vec![false; LIMIT], vec![true]].concat());
     assert_eq!(done.seats_freed, 1);
+}
+
+/// What cannot be undone is acknowledged one by one: in a batch nothing is deleted.
+#[tokio::test]
+async fn r36_r60_no_batch_ends_an_account_or_an_organization() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let owner = world.acting(&org.owner);
+    let mark = world.mark().await;
+    for terms in [
+        DepartureTerms { acknowledge_account_deletion: true, ..Default::default() },
+        DepartureTerms { acknowledge_organization_deletion: true, ..Default::default() },
+    ] {
+        let message = BatchDeactivateMembersRequest { departure: Some(terms), ..Default::default() };
+        refused(owner.batch(&org, &[&org.owner], message).await, InvalidArgument, "INVALID_FIELD");
+    }
+    let answer = owner.batch(&org, &[&org.owner], all()).await.expect("a result");
+    assert_eq!(answer.results[0].refusal, "ORGANIZATION_ENDS");
+    assert_eq!(world.changes_since(mark).await, 0);
+}
+
+#[tokio::test]
+async fn r05_who_may_deactivate_nobody_is_told_that_whatever_their_number() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.member_as(&org, "bob", OrganizationRole::Member).await;
+    let people = people(&world, &org, "eve", LIMIT + 1).await;
+    let everybody: Vec<&Person> = people.iter().collect();
+    let answer = world.acting(&bob).batch(&org, &everybody, all()).await.expect("a result for each");
+    assert!(
+        answer.results.iter().all(|result| result.refusal == "ROLE_INSUFFICIENT"),
+        "{:?}",
+        answer.results
+    );
 }
 
 #[tokio::test]

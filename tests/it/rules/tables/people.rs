@@ -296,5 +296,8 @@ fn r62_every_method_that_names_a_member_or_an_account_has_a_row() {
     let members = ["member_id", "member_ids", "handover_to_member_id", "successor_member_id"];
     // What the log lost may name whatever it may.
     covers(MEMBERS, &members, &["FeedService/ReportLostRevocations"]);
-    covers(ACCOUNTS, &["account_id", "owner_account_id"], &["MemberService/UpdateMember"]);
+    // Whoever is unknown may not: that is an answer, not a refusal.
+    let checks = ["AccessService/CheckAccess", "AccessService/BatchCheckAccess"];
+    let but = [checks[0], checks[1], "MemberService/UpdateMember"];
+    covers(ACCOUNTS, &["account_id", "owner_account_id"], &but);
 }

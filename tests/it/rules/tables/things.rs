@@ -267,7 +267,10 @@ async fn r62_every_method_about_an_invitation_in_every_state() {
 fn r62_every_method_that_names_a_thing_has_a_row() {
     // What the log lost may name whatever it may.
     let lost = ["FeedService/ReportLostRevocations"];
-    covers(WORKSPACES, &["workspace_id", "workspace_ids"], &lost);
+    let mut but = lost.to_vec();
+    // Nobody may use what is unknown: that is an answer, not a refusal.
+    but.extend(["AccessService/CheckAccess", "AccessService/BatchCheckAccess"]);
+    covers(WORKSPACES, &["workspace_id", "workspace_ids"], &but);
     covers(ORGANIZATIONS, &["organization_id", "organization_ids"], &lost);
     covers(INVITATIONS, &["invitation_id", "secret"], &[]);
 }
