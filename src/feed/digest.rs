@@ -96,6 +96,9 @@ struct Inner {
     /// How far the tail is.
     position: i64,
     things: HashMap<(Uuid, Uuid), Held>,
+    /// The versions at which things went that the tail told of, until everything is in: a page that was read before may
+    /// still have them.
+    gone: HashMap<(Uuid, Uuid), i64>,
     places: Places,
     sums: HashMap<AppName, OfApp>,
 }
@@ -244,7 +247,8 @@ impl Inner {
     fn apply(&mut self, thing: Counted, position: i64) {
         let Counted { kind, ids, organization, apps, state, version } = thing;
         let held = self.things.get(&ids).copied();
-        if held.is_some_and(|held| held.version >= version) {
+        let newest = held.map(|held| held.version).max(self.gone.get(&ids).copied());
+        if newest.is_some_and(|newest| newest >= version) {
             return;
         }
         if let Some(Held { version, place, kind, state }) = held {
@@ -253,11 +257,15 @@ impl Inner {
         let place = self.places.intern(organization, apps);
         match state {
             Some(state) => {
+                self.gone.remove(&ids);
                 self.things.insert(ids, Held { version, place, kind, state });
                 self.add(place, hash(kind, ids, state, version), position);
             }
             None => {
                 self.things.remove(&ids);
+                if !self.is_known {
+                    self.gone.insert(ids, version);
+                }
                 self.add(place, 0, position);
             }
         }
@@ -355,6 +363,7 @@ impl Digests {
             }
         }
         inner.is_known = true;
+        inner.gone = HashMap::new();
     }
 
     async fn fill(&self, epoch: u64, inventory: &impl Inventory, marks: &Marks) -> Result<(), SourceError> {
@@ -465,6 +474,22 @@ mod tests {
         assert_eq!(of(&digests, "rollcall", &[], 12), Some((everything, 12)));
         assert_eq!(of(&digests, "unknown", &[], 12), Some((0, 12)));
         assert_eq!(of(&digests, "chat", &[], 11), None, "what was read may be newer");
+    }
+
+    /// The page was read first, then it was removed and told, and then the page is taken in.
+    #[test]
+    fn c16_what_went_while_its_page_was_read_does_not_come_back() {
+        let digests = Digests::default();
+        digests.hear(Heard::From(10));
+        let page = vec![member(0, 1, Active, &["chat"]), member(1, 2, Active, &["chat"])];
+        tell(&digests, 11, member(1, 3, Removed, &["chat"]));
+        assert!(digests.take(1, page));
+        digests.complete(1, 11);
+        assert_eq!(of(&digests, "chat", &[], 11), Some((hash_of(0, 1, 1), 11)));
+        // Who returns counts again.
+        tell(&digests, 12, member(1, 4, Active, &["chat"]));
+        let both = hash_of(0, 1, 1).wrapping_add(hash_of(1, 4, 1));
+        assert_eq!(of(&digests, "chat", &[], 12), Some((both, 12)));
     }
 
     #[test]
