@@ -14,7 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use uuid::Uuid;
@@ -114,10 +114,25 @@ impl Replica {
             let shared = Arc::clone(&shared);
             async move { shared.keep().await }
         };
+        let (handled, all_handled) = oneshot::channel::<()>();
+        let handlers = async move {
+            handlers.await;
+            drop(handled);
+        };
+        // What handlers that still run end is told too.
+        let told = {
+            let shared = Arc::clone(&shared);
+            async move {
+                shared.ended().await;
+                if *shared.ending.borrow() == Some(Ending::Shutdown) {
+                    let _ = all_handled.await;
+                }
+            }
+        };
         let tasks = vec![
             tokio::spawn(follow.run()),
             tokio::spawn(handlers),
-            tokio::spawn(until(shared.ended(), acknowledge)),
+            tokio::spawn(until(told, acknowledge)),
             tokio::spawn(until(shared.ended(), report)),
             tokio::spawn(keep),
         ];
@@ -156,7 +171,8 @@ impl Replica {
         self.view().check_session(person, workspace_id, stamp)
     }
 
-    /// One moment of the replica, to ask several things of it. Hold it shortly: it keeps that moment in memory.
+    /// One moment of the replica, to ask several things of it. Hold it shortly, and never across an await: it goes by the
+    /// lease as it stood when it was taken, and keeps that moment in memory.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         // The lease before the state: what is read then is at least what the lease was granted for.
@@ -321,6 +337,13 @@ impl View<'_> {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         !self.lease.answers
+    }
+
+    /// Whether there was a lease when the view was taken. Without one only an app that is registered with `serve_stale`
+    /// answers.
+    #[must_use]
+    pub fn is_leased(&self) -> bool {
+        self.lease.leased
     }
 
     /// How long ago the state was known to be the newest, at most, as of when the view was taken. `None`: it never was in

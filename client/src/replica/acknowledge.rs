@@ -71,14 +71,17 @@ pub(super) async fn acknowledge(
     let mut retry_at: Option<Instant> = None;
     let mut renew_at = Instant::now();
     let mut last = Progress::default();
+    // Receipts come also when nothing is followed any more: a replica that ends waits for its handlers.
+    let mut following = true;
     loop {
         if let Some(at) = retry_at {
             tokio::time::sleep_until(at).await;
         } else {
             tokio::select! {
-                changed = progress.changed() => {
-                    if changed.is_err() {
-                        return;
+                changed = progress.changed(), if following => {
+                    following = changed.is_ok();
+                    if !following {
+                        continue;
                     }
                     let leased = shared.lease.read(&*shared.clock).leased;
                     if leased && !progress.borrow_and_update().is_urgent(&last) {

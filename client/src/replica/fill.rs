@@ -75,11 +75,9 @@ pub(super) async fn swap(fill: Fill, old: Store, lately: Lately) -> Swapped {
 fn compare(fill: Fill, old: Store, lately: Lately) -> Swapped {
     let Fill { mut store, refusal, ready: _, mut revocations } = fill;
     store.remember(&old.scope);
-    // In another history revocations may be missing; where the history is the same, access that returned was given back.
-    let lost = match refusal {
-        ErrorReason::CursorForked => lately.lost(&old.scope, &store.scope),
-        _ => Vec::new(),
-    };
+    // In another history revocations may be missing. Also where nobody noticed that it is another one: after a digest that
+    // differed there was no cursor to compare.
+    let lost = lately.lost(&old.scope, &store.scope, refusal == ErrorReason::CursorForked);
     let told: HashSet<(Uuid, Option<Uuid>)> =
         revocations.iter().map(|revocation| (revocation.member_id, revocation.workspace_id)).collect();
     let found =

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     shared::Shared,
-    store::{Scope, is_active},
+    store::{Scope, is_active, version},
 };
 use crate::{Client, v1};
 
@@ -95,12 +95,15 @@ impl Lately {
         self.revocations.iter()
     }
 
-    /// Those that denied something in the old state which the new one, of another history, allows. Whether somebody gave the access
-    /// back meanwhile, or the revocation is lost, cannot be told apart here: an operator can.
-    pub(super) fn lost(&self, old: &Scope, new: &Scope) -> Vec<Past> {
+    /// Those that denied something in the old state which the new one allows. With another history whether somebody gave the
+    /// access back meanwhile, or the revocation is lost, cannot be told apart here: an operator can. Where the history is
+    /// taken for the same, access that was given back has a higher version, and what has none is of another one after all.
+    pub(super) fn lost(&self, old: &Scope, new: &Scope, is_another: bool) -> Vec<Past> {
         let denied_and_allowed = |past: &&Past| {
             past.subject().is_some_and(|(member, workspace)| {
-                !is_active(old, member, workspace) && is_active(new, member, workspace)
+                !is_active(old, member, workspace)
+                    && is_active(new, member, workspace)
+                    && (is_another || version(new, member, workspace) <= version(old, member, workspace))
             })
         };
         self.revocations.iter().filter(denied_and_allowed).cloned().collect()

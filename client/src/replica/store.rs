@@ -19,7 +19,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(super) use compare::{Gone, gone, is_active};
+pub(super) use compare::{Gone, gone, is_active, version};
 pub(super) use scope::Scope;
 pub(super) use subject::{Body, Thing, parse};
 pub(super) use writer::{Applied, Source, Store, Touched};

@@ -113,6 +113,22 @@ async fn access_that_was_given_back_in_the_same_history_is_not_taken_for_a_loss(
     stage.until(1, |access| access.is_allowed()).await;
 }
 
+/// After a digest that differed there is no cursor that could tell that the history is another one.
+#[tokio::test(start_paused = true)]
+async fn c7_a_history_that_nobody_knew_to_be_another_re_admits_nobody() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.until(1, |access| !access.is_allowed()).await;
+    stream.digest("differs", 12, vec![7; 16]).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert_eq!(again.request.cursor, "");
+    again.open("s1", true).await;
+    again.page(people(2)).await;
+    again.end("other", 10, 10).await;
+    stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+    assert!(stage.check(2).is_allowed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn c16_a_state_that_differs_from_the_services_is_filled_anew_once() {
     let (mut stage, mut stream) = Stage::live().await;

@@ -53,6 +53,16 @@ fn tell(old: &Store, place: u32, workspace: Option<Uuid>, erased: bool) -> Gone 
     }
 }
 
+/// The version of the member, or with a workspace of the membership.
+pub(crate) fn version(scope: &Scope, member: Uuid, workspace: Option<Uuid>) -> Option<u64> {
+    let place = scope.members.place(member)?;
+    let word = match workspace {
+        None => scope.members.rows.get(place).word,
+        Some(workspace) => scope.membership(scope.workspaces.place(workspace)?, place)?.word,
+    };
+    Some(word.version())
+}
+
 /// Whether the member, or with a workspace the membership, is ACTIVE.
 pub(crate) fn is_active(scope: &Scope, member: Uuid, workspace: Option<Uuid>) -> bool {
     let Some(place) = scope.members.place(member) else { return false };

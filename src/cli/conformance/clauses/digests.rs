@@ -43,12 +43,20 @@ pub(super) async fn compared(stage: &mut Stage) -> Passed {
     line.digest(digest::of(&world.everyone()), line.position() - 4);
     let expected = "no Watch because of a digest of a position before the last change";
     stage.unwatched(expected, QUIET).await?;
-    // Something that this instance does not hold, or holds in another version.
-    line.digest(digest::of(&world.everyone()), line.position());
+    // Something that this instance does not hold, or holds in another version: Bob's return, of which nobody told it.
+    let returned = with(vec![
+        world.member(ada, MemberState::Active, 1),
+        world.membership(ada, WorkspaceMemberState::Deactivated, 2),
+        world.member(bob, MemberState::Active, 1),
+        world.membership(bob, WorkspaceMemberState::Active, 3),
+        world.member(carol, MemberState::Active, 300),
+        world.membership(carol, WorkspaceMemberState::Active, 1),
+    ]);
+    line.digest(digest::of(&returned), line.position());
     let expected = "a Watch without a cursor after a digest that differs";
     let call = stage.watched(expected, SOON).await?;
     ensure(call.request.cursor.is_empty(), expected, || "a Watch with a cursor".to_owned())?;
     let line = stage.open(call);
-    line.snapshot(world.everyone());
+    line.snapshot(returned);
     stage.becomes(bob, &Said::allowed(bob.role_word), SOON).await
 }
