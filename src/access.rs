@@ -63,11 +63,13 @@ impl Access {
     /// A moment in which it is known who has access, or was known so long ago at most. None: it is not known.
     pub fn moment(&self, max_staleness: Option<Duration>) -> Option<Moment<'_>> {
         let view = self.0.view();
-        let stale = view.is_stale();
-        if stale && max_staleness.zip(view.age()).is_none_or(|(max, age)| age > max) {
-            return None;
-        }
-        Some(Moment { view, stale })
+        let stale = !view.is_leased();
+        let is_taken = match max_staleness {
+            Some(max) => view.age().is_some_and(|age| age <= max),
+            // An app that is registered with `serve_stale` answers without a lease.
+            None => !view.is_stale(),
+        };
+        (!stale || is_taken).then_some(Moment { view, stale })
     }
 
     /// Waits until everything at or before a position is in the answers.

@@ -3,8 +3,9 @@
 //!
 //! What it promises:
 //! 1. A check is answered as [`Replica::check`] answers it: from memory, and with 503 where nobody can know.
-//! 2. Every revocation is told to every reader of `GET /v1/revocations`, in one order, after checks deny it. A reader that
-//!    comes back goes on where it was, or is told with `resync` that it has to ask again about all that it has open.
+//! 2. Every revocation is told to every reader of `GET /v1/revocations`, after checks deny it, in one order for all, which
+//!    is not that of the log. A reader that comes back goes on where it was, or is told with `resync` that it has to ask
+//!    again about all that it has open.
 //! 3. What the service hears as ended is what every reader said that was told of it. Where one of them said nothing in
 //!    time, or nobody was there, the service hears that it was not ended.
 //! 4. Nothing that a reader does or leaves undone holds up the replica, its lease, or another reader.

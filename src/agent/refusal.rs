@@ -58,9 +58,15 @@ pub(super) fn invalid(field: &str, problem: impl Display) -> Refusal {
     }
 }
 
-/// The body is no JSON, or has other fields than it may have.
-pub(super) fn malformed(problem: impl Display) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", format!("the body cannot be read: {problem}"))
+/// The body is no JSON, or has other fields than it may have. What was given is not repeated: it may be anything.
+pub(super) fn malformed(problem: &serde_json::Error) -> Refusal {
+    let (line, column) = (problem.line(), problem.column());
+    let what = match problem.classify() {
+        serde_json::error::Category::Data => "has other fields or values than it may have",
+        _ => "is no JSON",
+    };
+    let message = format!("the body {what}: line {line}, column {column}");
+    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", message)
 }
 
 /// The body is too large, or did not come whole.

@@ -172,5 +172,5 @@ async fn nothing(headers: HeaderMap) -> Response {
 
 fn read<T: serde::de::DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
     let body = body.map_err(|rejection| refusal::no_body(rejection.status()))?;
-    serde_json::from_slice(&body).map_err(refusal::malformed)
+    serde_json::from_slice(&body).map_err(|problem| refusal::malformed(&problem))
 }

@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 
 /// Longer than anything here takes.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 /// Together far more than what the kernel buffers, and fewer than the window has.
 const EVENTS: usize = 8_000;
 const BYTES: usize = 4_096;
@@ -44,7 +44,8 @@ async fn a_reader_that_takes_nothing_is_cut_off_and_costs_no_other_anything() {
         replica: ReplicaOptions::new("chat", "chat-1"),
         listen: "127.0.0.1:0".parse().expect("an address"),
         receipt_patience: BOUND,
-        write_patience: Duration::from_millis(200),
+        // The quick one takes all within it, also where it shares a busy machine.
+        write_patience: Duration::from_secs(3),
     };
     let stop = CancellationToken::new();
     let agent = Agent::start(options, stop.clone()).await.expect("a port");
