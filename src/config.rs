@@ -59,7 +59,7 @@ pub struct ServeArgs {
     /// Directory of Postgres' programs (initdb, postgres), for --data-dir [default: found]
     #[arg(long, env = "ROLLCALL_POSTGRES_BIN", value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
-    /// Connections to the database; three more are made besides, for sequencing, notifications and migrations [default: 16]
+    /// Connections to the database; four more are made besides, for sequencing, notifications and leases [default: 16]
     #[arg(long, env = "ROLLCALL_POOL_SIZE", value_name = "NUMBER")]
     pub pool_size: Option<NonZeroUsize>,
     /// Seconds that ending may take after SIGTERM before what is left is cut [default: 20]
