@@ -24,6 +24,7 @@
 //! - [`store_log`] joins the two: the database as [`feed`] reads it.
 //! - [`enforcement`] grants leases and finds verdicts. It uses [`feed`], [`rules`] and [`storage`].
 //! - [`access`] is the service's own replica, which follows it as an app's does. Access checks are answered from it.
+//! - [`identity`] says who calls. It uses [`rules`].
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
 //! - [`retention`] is the task that trims the log, in `app`.
 //! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
@@ -48,6 +49,7 @@ pub mod enforcement;
 pub mod engine;
 pub mod feed;
 pub mod grpc;
+pub mod identity;
 pub mod mail;
 pub mod proto;
 pub mod retention;

@@ -17,7 +17,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{body::WatchFrames, status};
+use super::{body::WatchFrames, parse, status};
 use crate::{durability::Durability, proto::DESCRIPTORS};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
@@ -36,6 +36,8 @@ pub(super) struct Deadline(pub(super) tokio::time::Instant);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientDeadline(pub(super) tokio::time::Instant);
 
+/// What the methods of Rollcall begin with.
+const OURS: &str = "rollcall.v1.";
 /// In which metadata the answer of a write says how durable it is (C15).
 const DURABILITY: &str = "rollcall-durability";
 
@@ -123,8 +125,16 @@ where
         if let Ok(deadline) = &deadline {
             request.extensions_mut().insert(Deadline(begun + *deadline));
         }
+        // Of our own methods alone: health and reflection answer everybody.
+        let caller = method.starts_with(OURS).then(|| parse::named(request.headers())).transpose();
+        let admitted = caller.and_then(|caller| {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            deadline
+        });
         let call = async move {
-            let mut response = match deadline {
+            let mut response = match admitted {
                 Err(status) => status.into_http(),
                 Ok(deadline) => match tokio::time::timeout_at(begun + deadline, inner.call(request)).await {
                     Ok(Ok(response)) => response,

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike as _, Utc};
+use http::HeaderMap;
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::{Request, Status};
@@ -10,6 +11,7 @@ use tonic::{Request, Status};
 use super::{Services, status};
 use crate::{
     engine::{Context, Request as EngineRequest},
+    identity::Caller,
     proto,
     rules::{
         Reason,
@@ -19,7 +21,7 @@ use crate::{
     },
 };
 
-/// Names the calling workload until callers are authenticated.
+/// Names the calling workload where callers are not told apart.
 const CALLER: &str = "rollcall-caller";
 /// External ids of an account at most: a login or two for each product, and room.
 const MAX_EXTERNAL_IDS: usize = 10;
@@ -187,12 +189,22 @@ impl Services {
 
 /// The calling workload.
 pub(super) fn caller<M>(request: &Request<M>) -> Result<CallerName, Status> {
-    let name = match request.metadata().get(CALLER) {
+    Ok(who(request)?.name.clone())
+}
+
+/// Who calls, as `layer` found out.
+pub(super) fn who<M>(request: &Request<M>) -> Result<&Caller, Status> {
+    request.extensions().get().ok_or_else(status::unknown_caller)
+}
+
+/// Who calls, where callers are not told apart: who they say they are.
+pub(super) fn named(headers: &HeaderMap) -> Result<Caller, Status> {
+    let name = match headers.get(CALLER) {
         None => "anonymous",
         Some(value) => value.to_str().map_err(|_| status::malformed(CALLER, Malformed::Name))?,
     };
     not_the_service(CALLER, name)?;
-    required(CALLER, name)
+    required(CALLER, name).map(Caller::anyone)
 }
 
 /// The name under which the service itself acts is nobody else's: a change with it would be taken for one that time

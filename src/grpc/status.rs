@@ -2,6 +2,7 @@
 //! take a snapshot, give up; `ErrorInfo` says why, as `errors.proto` promises. Driver text ends here, in the log.
 
 mod blockers;
+mod callers;
 mod invitations;
 
 use std::time::Duration;
@@ -9,8 +10,11 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-pub(super) use self::blockers::{Terms, blocker};
 use self::blockers::{blocked, blocked_in};
+pub(super) use self::{
+    blockers::{Terms, blocker},
+    callers::{caller_is_app, unknown_caller},
+};
 use super::fresh::TokenRefusal;
 use crate::{
     enforcement::{Refused, Stopped},
@@ -110,12 +114,6 @@ pub(super) fn receipt_invalid() -> Status {
 pub(super) fn erasure_invalid() -> Status {
     let problem = "is not of an entry of this store's ledger, or not of this one".to_owned();
     bad_field(ErrorReason::ErasureInvalid, "erasure.seal", problem)
-}
-
-/// What is for no app was asked for by one (R15).
-pub(super) fn caller_is_app(app: &AppName) -> Status {
-    let message = "the ledger of erasures is not for apps";
-    Problem::new(Code::PermissionDenied, ErrorReason::CallerIsApp, message).about("app", app).status()
 }
 
 /// A field is missing or malformed.

@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 20] = [
+const MAY_NAME: [(&str, &[&str]); 21] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -26,6 +26,8 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("enforcement", &["feed", "rules", "storage"]),
     // Follows this very service as any app does.
     ("access", &["rules"]),
+    // Who calls: no handler reads a header, a certificate or a token.
+    ("identity", &["rules"]),
     (
         "grpc",
         &[
@@ -34,6 +36,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "enforcement",
             "engine",
             "feed",
+            "identity",
             "proto",
             "rules",
             "seal",
