@@ -12,6 +12,7 @@ demo: ## See it work: Postgres, the service and three apps; people leave and ret
 
 test: ## Run all tests, those against a private Postgres included
 	@sh scripts/postgres.sh >/dev/null
+	@sh scripts/faketime.sh >/dev/null || true
 	cargo test --workspace
 
 replay-check: ## Replay DATA/trace.csv, kill followers and apps on the way and cut them off, compare all with DATA/roster.csv
@@ -37,6 +38,7 @@ model: ## Compare SEQUENCES of random commands with a model of the rules, from S
 
 faults: ## Run the faults at full size, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null
+	@sh scripts/faketime.sh >/dev/null || true
 	ROLLCALL_FAULTS=full cargo test --release --test it faults:: -- --nocapture --test-threads 1
 
 prober: ## Measure from outside for how long anybody is let in after they are out, ROUNDS times with a fault (SEED=1 ROUNDS=210)

@@ -11,6 +11,7 @@ mod cut_off;
 mod disk_full;
 mod failover;
 mod frozen;
+mod idle_streams;
 mod killed_in_commit;
 mod kills;
 mod load;

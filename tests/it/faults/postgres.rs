@@ -34,20 +34,35 @@ pub(super) struct Postgres {
     // Dropped first: the server ends before its directory goes.
     cluster: Option<Cluster>,
     directory: TempDir,
+    /// Where its programs are. None: wherever they are found.
+    programs: Option<PathBuf>,
 }
 
 impl Postgres {
     /// A new one, with nothing in it.
     pub(super) async fn start() -> Self {
-        let mut postgres = Self { cluster: None, directory: TempDir::new().expect("a directory") };
+        Self::start_with(None).await
+    }
+
+    /// A new one, of the programs in this directory.
+    pub(super) async fn start_with(programs: Option<PathBuf>) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let mut postgres = Self { cluster: None, directory, programs };
         postgres.start_again().await;
         postgres
+    }
+
+    /// Where the programs are that a test uses where it says nothing else.
+    pub(super) async fn programs() -> PathBuf {
+        let postgres = Self::start().await;
+        let server = fs::read_link(format!("/proc/{}/exe", postgres.pid())).expect("its program");
+        server.parent().expect("a directory").to_owned()
     }
 
     /// A new one, somewhere in this directory.
     pub(super) async fn start_in(parent: &Path) -> Self {
         let directory = TempDir::new_in(parent).expect("a directory");
-        let mut postgres = Self { cluster: None, directory };
+        let mut postgres = Self { cluster: None, directory, programs: None };
         postgres.start_again().await;
         postgres
     }
@@ -72,7 +87,7 @@ impl Postgres {
     pub(super) async fn start_again(&mut self) {
         let options = Options {
             data_dir: self.directory.path().to_owned(),
-            bin_dir: None,
+            bin_dir: self.programs.clone(),
             durability: Durability::Volatile,
             max_connections: 60,
         };
@@ -154,7 +169,7 @@ impl Postgres {
         command.arg("-D").arg(directory.path().join("pgdata")).args(["-R", "-X", "stream", "-c", "fast"]);
         command.uid(data.uid()).gid(data.gid());
         well(command).await;
-        let mut standby = Self { cluster: None, directory };
+        let mut standby = Self { cluster: None, directory, programs: self.programs.clone() };
         standby.start_again().await;
         standby
     }
