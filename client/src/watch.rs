@@ -48,6 +48,10 @@ pub struct Watch {
     turn: usize,
     options: WatchOptions,
     subscription_id: Option<String>,
+    /// The store of the cursor. Empty: not known.
+    store_id: String,
+    /// A snapshot is asked for although there is a cursor.
+    anew: bool,
     /// The newest cursor that came on this subscription: what [`Watch::acknowledgeable`] gives.
     delivered: Option<String>,
     backoff: Backoff,
@@ -79,6 +83,8 @@ impl Watch {
             client,
             options,
             subscription_id: None,
+            store_id: String::new(),
+            anew: false,
             delivered: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             phase: pause(Duration::ZERO),
@@ -156,14 +162,23 @@ impl Watch {
         self.reopen();
     }
 
-    /// Begins after this cursor. Before the first stream only.
-    pub(crate) fn resume(&mut self, cursor: String) {
+    /// Begins after this cursor of this store. Before the first stream only.
+    pub(crate) fn resume(&mut self, cursor: String, store_id: String) {
         self.options.cursor = Some(cursor);
+        self.store_id = store_id;
     }
 
-    /// Asks for a snapshot instead of what follows the last cursor.
+    /// Asks for a snapshot instead of what follows the last cursor, which the service judges all the same: behind it there
+    /// may be another history.
     pub(crate) fn resync(&mut self) {
+        self.anew = true;
+        self.reopen();
+    }
+
+    /// Forgets the cursor and the store that it is of, and asks for a snapshot of whichever there is.
+    pub(crate) fn forget(&mut self) {
         self.options.cursor = None;
+        self.store_id.clear();
         self.reopen();
     }
 
@@ -176,6 +191,7 @@ impl Watch {
             cursor: self.options.cursor.clone().unwrap_or_default(),
             snapshot_if_refused: self.options.snapshot_if_refused,
             include_profiles: self.options.include_profiles,
+            snapshot_anyway: self.anew,
         };
         self.turn = self.client.turn();
         let mut feed = self.client.feed();
@@ -196,6 +212,15 @@ impl Watch {
             return Err(WatchError::UnknownMessage);
         };
         if let Message::Opened(opened) = &message {
+            // The service refuses the cursor of another store. Where it could not tell, this does.
+            if self.options.cursor.is_some()
+                && !self.store_id.is_empty()
+                && opened.store_id != self.store_id
+            {
+                self.phase = pause(self.backoff.next(None));
+                return Err(WatchError::WrongStore);
+            }
+            self.store_id.clone_from(&opened.store_id);
             let subscription_id = Some(opened.subscription_id.clone()).filter(|id| !id.is_empty());
             if subscription_id != self.subscription_id {
                 self.subscription_id = subscription_id;
@@ -206,6 +231,7 @@ impl Watch {
             self.backoff.reset();
         }
         if !cursor.is_empty() {
+            self.anew = false;
             self.options.cursor = Some(cursor.clone());
             self.delivered = Some(cursor);
         }

@@ -72,9 +72,11 @@ impl Services {
         if message.cursor.is_empty() {
             return Ok(Start::Snapshot { refusal: None });
         }
+        let instead = message.snapshot_if_refused || message.snapshot_anyway;
         match self.verify(&message.cursor, Some(scope)).await? {
+            Ok(_) if message.snapshot_anyway => Ok(Start::Snapshot { refusal: None }),
             Ok(cursor) => Ok(Start::After { point: cursor.point, text: message.cursor.clone() }),
-            Err(refusal) if refusal != CursorRefusal::WrongStore && message.snapshot_if_refused => {
+            Err(refusal) if refusal != CursorRefusal::WrongStore && instead => {
                 Ok(Start::Snapshot { refusal: Some(refusal) })
             }
             Err(refusal) => Err(status::cursor_refused("cursor", refusal)),

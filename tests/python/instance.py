@@ -32,6 +32,7 @@ BROKEN = {
     "ahead": "C5",
     "wrong_store": "C6",
     "readmit": "C7",
+    "deaf": "C7",
     "compacted": "C8",
     "merge": "C8",
     "silence": "C9",
@@ -47,6 +48,7 @@ BROKEN = {
     "denied": "lease",
     "hurry": "C14",
     "no_digest": "C16",
+    "blind": "C16",
     "wrong_digest": "C16",
     "ticks": "C17",
 }
@@ -195,6 +197,7 @@ class Instance:
         grpc.channel_ready_future(channel).result(timeout=20)
         self.api = Api(channel)
         self.roles = self.api.words("WorkspaceRole", "WORKSPACE_ROLE_")
+        self.fork = self.api.value("ErrorReason", "ERROR_REASON_CURSOR_FORKED")
         self.ended = self.api.value("ReceiptOutcome", "RECEIPT_OUTCOME_ENDED")
         self.not_revoking = {
             self.api.value("ChangeReason", "CHANGE_REASON_" + reason)
@@ -206,6 +209,8 @@ class Instance:
         # What answers, and what a snapshot fills beside it.
         self.state, self.filling = None, None
         self.cursor, self.subscription = "", ""
+        # A snapshot is asked for although there is a cursor.
+        self.anew = False
         # The newest cursor of this subscription that is applied, and the one that was acknowledged last.
         self.applied, self.acknowledged = "", ""
         self.interval, self.ttl, self.serve_stale = 1.0, 2.0, False
@@ -287,9 +292,8 @@ class Instance:
         """Follows one stream to its end, or to where something is missing."""
         with self.lock:
             held, subscription = self.cursor, self.subscription
-            self.call = self.api.functions["Watch"](
-                app=self.app, instance=self.name, subscription_id=subscription, cursor=held
-            )
+            names = {"app": self.app, "instance": self.name, "subscription_id": subscription}
+            self.call = self.api.functions["Watch"](cursor=held, snapshot_anyway=self.anew, **names)
             self.heard, self.limit = time.monotonic(), 30.0
         pages, part, parts = 0, 0, []
         careful = "gap" not in self.broken
@@ -322,9 +326,11 @@ class Instance:
                     parts = []
             elif kind == "bookmark":
                 if not self.bookmark(message.bookmark):
-                    # Something else than what should be here: filled anew, beside what answers meanwhile.
+                    # Something else than what should be here: filled anew, beside what answers meanwhile. The cursor goes
+                    # along, so that another history behind it is noticed.
                     with self.lock:
-                        self.cursor = ""
+                        self.anew = True
+                        self.cursor = "" if "blind" in self.broken else message.cursor
                     break
             else:
                 # What this version does not know, it cannot apply.
@@ -349,6 +355,7 @@ class Instance:
             self.interval = opened.bookmark_interval.ToTimedelta().total_seconds()
             self.ttl = opened.lease_ttl.ToTimedelta().total_seconds()
             self.serve_stale = opened.serve_stale
+            self.forked |= opened.cursor_refusal == self.fork and "deaf" not in self.broken
             if opened.subscription_id != self.subscription:
                 self.subscription = opened.subscription_id
                 self.applied = self.applied if "old_cursor" in self.broken else ""
@@ -378,22 +385,23 @@ class Instance:
         """Lets the new state answer, once it is of one time."""
         if self.filling is None or not self.filling.ready:
             return
-        new, self.state, self.filling = self.filling, self.filling, None
-        if self.forked:
-            self.forked = False
-            for key, lost in self.revocations.items():
-                if "readmit" not in self.broken and self.returned(new, lost):
-                    self.lost[key] = lost
+        old, self.state, self.filling = self.state, self.filling, None
+        for key, lost in self.revocations.items():
+            if old is not None and "readmit" not in self.broken and self.returned(old, lost):
+                self.lost[key] = lost
+        self.forked = False
         self.revocations = collections.OrderedDict(
             (key, held) for key, held in self.revocations.items() if key not in self.lost
         )
 
-    @staticmethod
-    def returned(state, lost):
+    def returned(self, old, lost):
         """Whether what this revocation ended is there again, in a history that does not know of it."""
         key = ("workspace_member", lost["workspace_id"], lost["member_id"])
-        thing = state.things.get(key if lost["workspace_id"] else ("member", lost["member_id"]))
-        return thing is not None and thing.state == 1
+        key = key if lost["workspace_id"] else ("member", lost["member_id"])
+        then, now = old.things.get(key), self.state.things.get(key)
+        if then is None or now is None or then.state == 1 or now.state != 1:
+            return False
+        return self.forked or now.version <= then.version
 
     def batch(self, changes, cursor):
         if "early" in self.broken and cursor:
@@ -458,7 +466,7 @@ class Instance:
     def advance(self, cursor):
         """All up to this cursor is applied. It is acknowledged only once the state that has it is the one that answers."""
         with self.lock:
-            self.cursor = cursor
+            self.cursor, self.anew = cursor, False
             if self.filling is None or "ahead" in self.broken:
                 self.applied = cursor
                 self.lock.notify_all()

@@ -9,12 +9,12 @@ use super::{
     lost::{Lately, Past},
     store::{Gone, Source, Store, Thing, gone},
 };
-use crate::v1::{Assignments, ChangeReason, ErrorReason};
+use crate::v1::{Assignments, ChangeReason};
 
 pub(super) struct Fill {
     store: Store,
-    /// Why the state is filled anew.
-    refusal: ErrorReason,
+    /// Whether it is of another history than what it takes the place of.
+    is_forked: bool,
     /// The position that must be passed before this is the state of one time. `None`: pages are still to come.
     ready: Option<i64>,
     /// What changes after the snapshot revoked.
@@ -22,8 +22,8 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    pub(super) fn new(refusal: ErrorReason) -> Self {
-        Self { store: Store::default(), refusal, ready: None, revocations: Vec::new() }
+    pub(super) fn new(is_forked: bool) -> Self {
+        Self { store: Store::default(), is_forked, ready: None, revocations: Vec::new() }
     }
 
     pub(super) fn store(&mut self) -> &mut Store {
@@ -45,6 +45,10 @@ impl Fill {
 
     pub(super) fn revoked(&mut self, revocations: Vec<Revocation>) {
         self.revocations.extend(revocations);
+    }
+
+    pub(super) fn is_forked(&self) -> bool {
+        self.is_forked
     }
 
     /// Whether no pages are to come.
@@ -73,11 +77,11 @@ pub(super) async fn swap(fill: Fill, old: Store, lately: Lately) -> Swapped {
 }
 
 fn compare(fill: Fill, old: Store, lately: Lately) -> Swapped {
-    let Fill { mut store, refusal, ready: _, mut revocations } = fill;
+    let Fill { mut store, is_forked, ready: _, mut revocations } = fill;
     store.remember(&old.scope);
-    // In another history revocations may be missing. Also where nobody noticed that it is another one: after a digest that
-    // differed there was no cursor to compare.
-    let lost = lately.lost(&old.scope, &store.scope, refusal == ErrorReason::CursorForked);
+    // In another history revocations may be missing. Also where nobody could tell that it is another one, as of a cursor that
+    // is too old to be compared.
+    let lost = lately.lost(&old.scope, &store.scope, is_forked);
     let told: HashSet<(Uuid, Option<Uuid>)> =
         revocations.iter().map(|revocation| (revocation.member_id, revocation.workspace_id)).collect();
     let found =

@@ -125,7 +125,7 @@ impl Follow {
         }
         let Header { store_id, cursor, position, changed, lately, lost, app: _, organization_ids: _ } =
             header;
-        self.watch.resume(cursor);
+        self.watch.resume(cursor, store_id.clone());
         self.lost.add(lost);
         self.held = Held {
             store,
@@ -178,8 +178,10 @@ impl Follow {
         self.held.from_file = false;
         // A fill whose pages are all here goes on with the stream that resumes behind them.
         let whole = self.held.fill.take_if(|fill| fill.is_whole() && !opened.snapshot_follows);
-        self.held.fill =
-            whole.or_else(|| opened.snapshot_follows.then(|| Fill::new(opened.cursor_refusal())));
+        // Another history is one until a snapshot of it took the place of what was held.
+        let forked = opened.cursor_refusal() == ErrorReason::CursorForked
+            || self.held.fill.as_ref().is_some_and(Fill::is_forked);
+        self.held.fill = whole.or_else(|| opened.snapshot_follows.then(|| Fill::new(forked)));
         if opened.cursor_refusal() != ErrorReason::Unspecified {
             tracing::warn!(reason = opened.cursor_refusal().as_str_name(), "the state is filled anew");
         }
@@ -330,7 +332,7 @@ impl Follow {
             self.held = Held::default();
             self.lost.clear();
             self.publish(&[Touched::Everyone]);
-            self.watch.resync();
+            self.watch.forget();
             return;
         }
         self.shared.trouble(&error.to_string());

@@ -188,7 +188,8 @@ impl Lost {
                     }
                 }
             }
-            tokio::time::sleep(REPORT).await;
+            // What is found meanwhile does not wait.
+            let _ = tokio::time::timeout(REPORT, self.changed.notified()).await;
         }
     }
 }

@@ -62,6 +62,7 @@ async fn c7_a_restart_does_not_forget_what_was_revoked_lately() {
     let path = directory.path().join("chat.state");
     written(&path).await;
     let forked = |subscription_id: &str| Opened {
+        store_id: "store".into(),
         subscription_id: subscription_id.into(),
         snapshot_follows: true,
         cursor_refusal: ErrorReason::CursorForked.into(),
@@ -147,6 +148,26 @@ async fn a_file_of_another_store_is_not_used_and_a_running_replica_waits_for_its
             .as_deref()
             .is_some_and(|trouble| trouble.contains("another store"))
     );
+}
+
+/// Also where the service could not tell whose cursor it is.
+#[tokio::test(start_paused = true)]
+async fn a_file_of_a_store_with_another_name_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    written(&path).await;
+    let mut stage = Stage::begin(at(&path));
+    let mut stream = Stream::next(&mut stage.streams).await;
+    assert_eq!(stream.request.cursor, "out");
+    let opened = Opened { store_id: "another".into(), subscription_id: "s2".into(), ..Opened::default() };
+    stream.open_with(opened.clone()).await;
+    let mut stream = Stream::next(&mut stage.streams).await;
+    assert_eq!((stream.request.cursor.as_str(), stage.replica.view().position()), ("", 0));
+    stream.open_with(Opened { snapshot_follows: true, lease_ttl: TTL.try_into().ok(), ..opened }).await;
+    stream.page(people(1)).await;
+    stream.end("filled", 3, 3).await;
+    stage.replica.ready().await;
+    assert!(stage.check(1).is_allowed());
 }
 
 #[tokio::test(start_paused = true)]

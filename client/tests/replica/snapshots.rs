@@ -113,7 +113,117 @@ async fn access_that_was_given_back_in_the_same_history_is_not_taken_for_a_loss(
     stage.until(1, |access| access.is_allowed()).await;
 }
 
-/// After a digest that differed there is no cursor that could tell that the history is another one.
+/// Refilled after a digest that differed: the cursor goes along, and behind it is another history, which has the access at a
+/// version that the old one would have given it too.
+#[tokio::test(start_paused = true)]
+async fn c7_a_fork_behind_a_refill_is_told_and_re_admits_nobody_at_whichever_version() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.until(1, |access| !access.is_allowed()).await;
+    stream.digest("differs", 12, vec![7; 16]).await;
+    // Cut before it is whole, it asks for the same again.
+    let mut cut = Stream::next(&mut stage.streams).await;
+    cut.open_with(forked("s1")).await;
+    cut.page(people(2)).await;
+    cut.fail(tonic::Status::unavailable("SHUTTING_DOWN")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert!(again.request.snapshot_anyway && again.request.cursor == "differs", "{:?}", again.request);
+    again.open_with(forked("s1")).await;
+    again.page(people(2)).await;
+    again.page(vec![member(1, MemberState::Active, 9)]).await;
+    again.end("other", 20, 20).await;
+    stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+    assert!(stage.check(2).is_allowed());
+    let mut reports = stage.script.reported.subscribe();
+    let report = reports.wait_for(|calls| !calls.is_empty()).await.unwrap()[0].clone();
+    assert_eq!(report.revocations[0].change_id, change_id(11));
+    // What follows is an ordinary stream again.
+    again.fail(tonic::Status::unavailable("SHUTTING_DOWN")).await;
+    let resumed = Stream::next(&mut stage.streams).await;
+    assert!(!resumed.request.snapshot_anyway && resumed.request.cursor == "other", "{:?}", resumed.request);
+}
+
+/// The one that was told has not taken the place of what was held yet when its cursor is too old as well.
+#[tokio::test(start_paused = true)]
+async fn c7_a_fork_is_one_until_its_snapshot_answers() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.until(1, |access| !access.is_allowed()).await;
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_FORKED")).await;
+    let mut first = Stream::next(&mut stage.streams).await;
+    first.open_with(forked("s1")).await;
+    first.page(people(2)).await;
+    first.end("whole", 20, 30).await;
+    first.fail(refusal(Code::FailedPrecondition, "CURSOR_COMPACTED")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert_eq!(again.request.cursor, "whole");
+    let mut opened = forked("s1");
+    opened.cursor_refusal = ErrorReason::CursorCompacted.into();
+    again.open_with(opened).await;
+    again.page(people(2)).await;
+    again.page(vec![member(1, MemberState::Active, 9)]).await;
+    again.end("anew", 40, 40).await;
+    stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+}
+
+/// What is lost while a report is not due yet is reported all the same at once.
+#[tokio::test(start_paused = true)]
+async fn c7_what_a_second_fork_has_lost_does_not_wait_for_the_next_report() {
+    let (mut stage, mut stream) = Stage::live().await;
+    let mut reports = stage.script.reported.subscribe();
+    for (position, number, cursor) in [(11, 1, "one"), (21, 2, "two")] {
+        stream.batch(cursor, vec![deactivation(position, number)]).await;
+        stage.until(number, |access| !access.is_allowed()).await;
+        stream.fail(refusal(Code::FailedPrecondition, "CURSOR_FORKED")).await;
+        let mut again = Stream::next(&mut stage.streams).await;
+        again.open_with(forked("s1")).await;
+        again.page(people(2)).await;
+        again.end("other", position, position).await;
+        let (change, begun) = (change_id(position), tokio::time::Instant::now());
+        let is_named = |calls: &Vec<ReportLostRevocationsRequest>| {
+            calls.iter().any(|call| call.revocations.iter().any(|lost| lost.change_id == change))
+        };
+        reports.wait_for(is_named).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        stream = again;
+    }
+}
+
+/// The service judges the cursor that goes along. One that cannot is found out by the name of its store.
+#[tokio::test(start_paused = true)]
+async fn c6_a_refill_from_another_store_is_not_taken_and_never_heals() {
+    let (mut stage, mut stream) = Stage::live().await;
+    stream.digest("differs", 11, vec![7; 16]).await;
+    let another = || Opened { store_id: "another".into(), ..forked("s9") };
+    for refused_by_the_service in [false, true, false] {
+        let mut again = Stream::next(&mut stage.streams).await;
+        assert!(again.request.snapshot_anyway && again.request.cursor == "differs", "{:?}", again.request);
+        if refused_by_the_service {
+            again.fail(refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE")).await;
+        } else {
+            again.open_with(another()).await;
+            again.page(people(1)).await;
+            again.end("another", 99, 99).await;
+            again.hung_up().await;
+        }
+        let mut status = stage.replica.status();
+        let is_said = |status: &rollcall_client::ReplicaStatus| {
+            status.trouble.as_deref().is_some_and(|trouble| trouble.contains("another store"))
+        };
+        status.wait_for(is_said).await.unwrap();
+        assert!(stage.check(2).is_allowed() && stage.replica.view().position() == 11);
+    }
+    assert!(stage.script.acknowledged.borrow().iter().all(|call| call.applied_cursor != "another"));
+    // Its own is taken again.
+    let mut own = Stream::next(&mut stage.streams).await;
+    own.open("s1", true).await;
+    own.page(people(1)).await;
+    own.end("anew", 12, 12).await;
+    stage.until(2, |access| !access.is_allowed()).await;
+    assert_eq!(stage.replica.status().borrow().trouble, None);
+}
+
+/// Of a cursor that could not be compared nobody knows whether the history is another one.
 #[tokio::test(start_paused = true)]
 async fn c7_a_history_that_nobody_knew_to_be_another_re_admits_nobody() {
     let (mut stage, mut stream) = Stage::live().await;
@@ -121,8 +231,9 @@ async fn c7_a_history_that_nobody_knew_to_be_another_re_admits_nobody() {
     stage.until(1, |access| !access.is_allowed()).await;
     stream.digest("differs", 12, vec![7; 16]).await;
     let mut again = Stream::next(&mut stage.streams).await;
-    assert_eq!(again.request.cursor, "");
-    again.open("s1", true).await;
+    let mut opened = forked("s1");
+    opened.cursor_refusal = ErrorReason::CursorCompacted.into();
+    again.open_with(opened).await;
     again.page(people(2)).await;
     again.end("other", 10, 10).await;
     stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
@@ -134,7 +245,8 @@ async fn c16_a_state_that_differs_from_the_services_is_filled_anew_once() {
     let (mut stage, mut stream) = Stage::live().await;
     stream.digest("compared", 11, vec![7; 16]).await;
     let mut again = Stream::next(&mut stage.streams).await;
-    assert_eq!((again.request.cursor.as_str(), again.request.subscription_id.as_str()), ("", "s1"));
+    let WatchRequest { cursor, subscription_id, snapshot_anyway, .. } = &again.request;
+    assert_eq!((cursor.as_str(), subscription_id.as_str(), *snapshot_anyway), ("compared", "s1", true));
     again.open("s1", true).await;
     again.page(people(1)).await;
     again.end("anew", 11, 11).await;

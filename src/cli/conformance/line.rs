@@ -60,7 +60,8 @@ impl Line {
     /// Answers the call with a stream: one that resumes, where it has a cursor and nothing is refused.
     pub(super) fn open(desk: &Arc<Desk>, call: WatchCall, position: i64, opening: Opening) -> Self {
         let Opening { interval, refusal } = opening;
-        let snapshot_follows = call.request.cursor.is_empty() || refusal.is_some();
+        let asked_for = call.request.cursor.is_empty() || call.request.snapshot_anyway;
+        let snapshot_follows = asked_for || refusal.is_some();
         let cursor = if snapshot_follows { String::new() } else { call.request.cursor.clone() };
         let asked = call.request.subscription_id.clone();
         let subscription = if desk.is_live(&asked) { asked } else { Uuid::now_v7().to_string() };

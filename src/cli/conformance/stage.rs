@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rollcall_client::v1::{ErrorReason, Subject};
+use rollcall_client::v1::{ErrorReason, Subject, WatchRequest};
 use tokio::{
     net::TcpListener,
     sync::mpsc,
@@ -142,6 +142,26 @@ impl Stage {
         })?;
         ensure(request.subscription_id == subscription, expected, || {
             format!("a Watch with the subscription_id {:?}", request.subscription_id)
+        })?;
+        Ok(call)
+    }
+
+    /// The next `Watch`, which has to ask for a snapshot beside the last cursor, since a digest differs from what is held.
+    pub(super) async fn doubting(&mut self, line: &Line) -> Result<WatchCall, Failure> {
+        let expected =
+            "a Watch with snapshot_anyway, the last cursor and the same subscription_id after a digest that differs";
+        let call = self.watched(expected, SOON).await?;
+        let WatchRequest { cursor, subscription_id, snapshot_anyway, .. } = &call.request;
+        let is_so = *snapshot_anyway && *cursor == line.cursor() && *subscription_id == line.subscription;
+        ensure(is_so, expected, || {
+            let cursor = match cursor {
+                cursor if *cursor == line.cursor() => "the last",
+                cursor if cursor.is_empty() => "no",
+                _ => "another",
+            };
+            format!(
+                "snapshot_anyway {snapshot_anyway}, {cursor} cursor, the subscription_id {subscription_id:?}"
+            )
         })?;
         Ok(call)
     }

@@ -1,9 +1,10 @@
 //! C6: a cursor resumes exactly, or is refused with the reason that says what to do.
 
 use rollcall_client::v1::{
-    ErrorReason, WatchRequest, feed_service_client::FeedServiceClient, watch_response::Message,
+    ErrorReason, Opened, WatchRequest, WatchResponse, feed_service_client::FeedServiceClient,
+    watch_response::Message,
 };
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 use super::{chat, cursor_when, first_cursor, next, refused, watch};
 use crate::{fixtures::World, support::Server};
@@ -96,6 +97,43 @@ async fn c6_a_cursor_whose_change_is_another_one_or_is_gone_is_refused() {
         let status = FeedServiceClient::new(fresh.channel()).watch(request).await.expect_err("a refusal");
         refused(&status, Code::FailedPrecondition, "CURSOR_FORKED");
     }
+}
+
+async fn told(mut stream: Streaming<WatchResponse>) -> Opened {
+    match next(&mut stream).await.expect("the first message").message {
+        Some(Message::Opened(opened)) => opened,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn c6_a_cursor_is_judged_also_where_a_snapshot_is_asked_for_anyway() {
+    let (world, other) = (World::start().await, World::start().await);
+    world.organization("ada").await;
+    let cursor = first_cursor(&world, chat()).await;
+    let anyway = |cursor: &str| WatchRequest { cursor: cursor.to_owned(), snapshot_anyway: true, ..chat() };
+    // Nothing is wrong with it, and yet there is a snapshot, whole and with a tail.
+    let mut stream = watch(&world, anyway(&cursor)).await.expect("a stream");
+    let opened = next(&mut stream).await.expect("the first message");
+    assert_eq!(opened.previous_cursor, "", "a snapshot takes its place");
+    let Some(Message::Opened(opened)) = opened.message else { panic!("{opened:?}") };
+    assert!(opened.snapshot_follows && opened.cursor_refusal() == ErrorReason::Unspecified, "{opened:?}");
+    let end = cursor_when(&mut stream, |message| matches!(message, Message::SnapshotEnd(_))).await;
+    cursor_when(&mut stream, |message| matches!(message, Message::Bookmark(_))).await;
+    let opened = told(watch(&world, WatchRequest { cursor: end, ..chat() }).await.expect("a stream")).await;
+    assert!(!opened.snapshot_follows, "resumed");
+    // What is wrong is said, without asking for it twice.
+    let opened = told(watch(&world, anyway("cursor")).await.expect("a stream")).await;
+    assert!(opened.snapshot_follows && opened.cursor_refusal() == ErrorReason::CursorInvalid, "{opened:?}");
+    let status = refusal(&other, anyway(&cursor)).await;
+    refused(&status, Code::FailedPrecondition, "CURSOR_WRONG_STORE");
+    let another_history =
+        "UPDATE changes SET change_id = gen_random_uuid() WHERE position = (SELECT position FROM log_head)";
+    world.server().database().batch_execute(another_history).await.expect("another history");
+    let fresh = Server::beside(world.server()).await;
+    let stream = FeedServiceClient::new(fresh.channel()).watch(anyway(&cursor)).await.expect("a stream");
+    let opened = told(stream.into_inner()).await;
+    assert!(opened.snapshot_follows && opened.cursor_refusal() == ErrorReason::CursorForked, "{opened:?}");
 }
 
 #[tokio::test]

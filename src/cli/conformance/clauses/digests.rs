@@ -7,7 +7,7 @@ use rollcall_client::v1::{ChangeReason, MemberState, Subject, WorkspaceMemberSta
 use crate::cli::conformance::{
     digest,
     instance::Said,
-    report::{Passed, ensure},
+    report::Passed,
     stage::{SOON, Stage},
     world::change,
 };
@@ -53,9 +53,7 @@ pub(super) async fn compared(stage: &mut Stage) -> Passed {
         world.membership(carol, WorkspaceMemberState::Active, 1),
     ]);
     line.digest(digest::of(&returned), line.position());
-    let expected = "a Watch without a cursor after a digest that differs";
-    let call = stage.watched(expected, SOON).await?;
-    ensure(call.request.cursor.is_empty(), expected, || "a Watch with a cursor".to_owned())?;
+    let call = stage.doubting(&line).await?;
     let line = stage.open(call);
     line.snapshot(returned);
     stage.becomes(bob, &Said::allowed(bob.role_word), SOON).await

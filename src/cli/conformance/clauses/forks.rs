@@ -8,7 +8,9 @@ use tonic::Code;
 
 use crate::cli::conformance::{
     desk::refusal,
+    digest,
     instance::Said,
+    line::Opening,
     report::{Failure, Passed, ensure},
     stage::{SOON, Stage},
     world::change,
@@ -71,4 +73,34 @@ pub(super) async fn lost(stage: &mut Stage) -> Passed {
     stage.becomes(carol, &Said::Denied, SOON).await?;
     stage.is(bob, &Said::Denied, "who is out in both histories").await?;
     stage.becomes(ada, &Said::allowed(ada.role_word), SOON + THINKING).await
+}
+
+/// C7: another history that is met by a digest that differs, and in which Ada is in at a higher version than that at which she
+/// left.
+pub(super) async fn behind_a_digest(stage: &mut Stage) -> Passed {
+    let line = stage.begin().await?;
+    let world = stage.world.clone();
+    let ada = &world.ada;
+    let (_, changes) = line.batch(vec![world.out(ada, 2)]);
+    stage.applied(&line).await?;
+    stage.becomes(ada, &Said::Denied, SOON).await?;
+    let mut new = world.place();
+    new.push(world.member(ada, MemberState::Active, 1));
+    new.push(world.membership(ada, WorkspaceMemberState::Active, 9));
+    line.digest(digest::of(&new), line.position());
+    let call = stage.doubting(&line).await?;
+    let opening = Opening { refusal: Some(ErrorReason::CursorForked), ..Opening::default() };
+    let line = stage.open_as(call, opening);
+    line.snapshot(new);
+    stage.applied(&line).await?;
+    let expected = "a ReportLostRevocations that names what is lost where `opened` says CURSOR_FORKED";
+    let lost = &changes[0].change_id;
+    let named = stage.desk.find(SOON, |desk| {
+        let calls = desk.reported();
+        calls.iter().any(|call| call.revocations.iter().any(|one| one.change_id == *lost)).then_some(())
+    });
+    if named.await.is_none() {
+        return Err(Failure::new(expected, format!("none, and {} for Ada", stage.check(ada).await)));
+    }
+    stage.is(ada, &Said::Denied, "whose revocation was lost, and about whom nobody has decided").await
 }
