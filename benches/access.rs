@@ -168,5 +168,6 @@ fn check(people: &[Organization], dice: &mut u64) -> AccessCheck {
     AccessCheck {
         person: Some(access_check::Person::AccountId(account)),
         workspace_id: id(Kind::Workspace, organization.workspaces_of(member)[0]),
+        ..Default::default()
     }
 }

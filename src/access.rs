@@ -6,14 +6,16 @@
 use std::time::Duration;
 
 use rollcall_client::{
-    Access as Checked, Allowed, Client, NothingToEnd, Person, Replica, ReplicaOptions, View,
+    Allowed, Client, NothingToEnd, Person, Replica, ReplicaOptions, SessionAccess, View, v1::DenialReason,
 };
 use uuid::Uuid;
+
+pub use rollcall_client::Stamp;
 
 use crate::rules::ids::{AccountId, AppName, ExternalId, MemberId, WorkspaceId};
 
 /// The replica. Cheap to clone; the clones share it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Access(Replica);
 
 /// Whose access is asked about.
@@ -38,6 +40,8 @@ pub enum Answer {
         workspace_role: i32,
         /// Whether the right to delete entries is withdrawn (R59).
         leaving: bool,
+        /// What a session that is made because of this answer keeps.
+        stamp: Stamp,
     },
     /// The person may not, for this reason.
     Denied(i32),
@@ -89,21 +93,29 @@ impl Access {
 }
 
 impl Moment<'_> {
-    /// Whether a person may use a workspace. None: it is not known after all.
-    pub fn check(&self, who: &Who, workspace: WorkspaceId) -> Option<Answer> {
+    /// Whether a person may use a workspace, in a session that was stamped when it was made where there is one. None: it is
+    /// not known after all.
+    pub fn check(&self, who: &Who, workspace: WorkspaceId, stamp: Option<&Stamp>) -> Option<Answer> {
+        match self.ask(who, workspace, stamp) {
+            SessionAccess::Allowed(allowed) => Some(allowed.into()),
+            SessionAccess::Revoked => Some(Answer::Denied(DenialReason::SessionRevoked.into())),
+            SessionAccess::Denied(reason) => Some(Answer::Denied(reason.into())),
+            SessionAccess::Stale => None,
+        }
+    }
+
+    /// The same as the client crate answers it.
+    pub fn ask(&self, who: &Who, workspace: WorkspaceId, stamp: Option<&Stamp>) -> SessionAccess {
+        let (view, workspace) = (&self.view, workspace.0);
         let person = match who {
             Who::Account(account) => Person::Account(account.0),
             Who::External(id) => Person::External { issuer: id.issuer(), subject: id.subject() },
         };
-        let checked = if self.stale {
-            self.view.check_however_old(person, workspace.0)
-        } else {
-            self.view.check(person, workspace.0)
-        };
-        match checked {
-            Checked::Allowed(allowed) => Some(allowed.into()),
-            Checked::Denied(reason) => Some(Answer::Denied(reason.into())),
-            Checked::Stale => None,
+        match (stamp, self.stale) {
+            (None, false) => view.check(person, workspace).into(),
+            (None, true) => view.check_however_old(person, workspace).into(),
+            (Some(stamp), false) => view.check_session(person, workspace, stamp),
+            (Some(stamp), true) => view.check_session_however_old(person, workspace, stamp),
         }
     }
 
@@ -120,13 +132,14 @@ impl Moment<'_> {
 
 impl From<Allowed> for Answer {
     fn from(allowed: Allowed) -> Self {
-        let Allowed { organization_id: _, member_id, organization_role, workspace_role, leaving, stamp: _ } =
+        let Allowed { organization_id: _, member_id, organization_role, workspace_role, leaving, stamp } =
             allowed;
         Self::Allowed {
             member: MemberId(member_id),
             organization_role: organization_role.into(),
             workspace_role: workspace_role.into(),
             leaving,
+            stamp,
         }
     }
 }

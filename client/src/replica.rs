@@ -320,11 +320,21 @@ impl View<'_> {
         if !self.lease.answers {
             return SessionAccess::Stale;
         }
-        match self.scope.check(person.into(), workspace_id) {
-            Ok((allowed, revoked)) if revoked.ends(stamp, allowed.member_id) => SessionAccess::Revoked,
-            Ok((allowed, _)) => SessionAccess::Allowed(allowed),
-            Err(reason) => SessionAccess::Denied(reason),
+        self.ask_session(person.into(), workspace_id, stamp)
+    }
+
+    /// As [`View::check_session`], but also where the replica does not know any more, like [`View::check_however_old`].
+    #[must_use]
+    pub fn check_session_however_old<'a>(
+        &self,
+        person: impl Into<Person<'a>>,
+        workspace_id: Uuid,
+        stamp: &Stamp,
+    ) -> SessionAccess {
+        if self.position() == 0 || self.shared.lease.is_stopped() {
+            return SessionAccess::Stale;
         }
+        self.ask_session(person.into(), workspace_id, stamp)
     }
 
     /// Everything at or before this position is in the answers. 0: there is no state yet.
@@ -364,6 +374,14 @@ impl View<'_> {
         match self.scope.check(person, workspace_id) {
             Ok((allowed, _)) => Access::Allowed(allowed),
             Err(reason) => Access::Denied(reason),
+        }
+    }
+
+    fn ask_session(&self, person: Person<'_>, workspace_id: Uuid, stamp: &Stamp) -> SessionAccess {
+        match self.scope.check(person, workspace_id) {
+            Ok((allowed, revoked)) if revoked.ends(stamp, allowed.member_id) => SessionAccess::Revoked,
+            Ok((allowed, _)) => SessionAccess::Allowed(allowed),
+            Err(reason) => SessionAccess::Denied(reason),
         }
     }
 }

@@ -213,9 +213,7 @@ impl Watch {
         };
         if let Message::Opened(opened) = &message {
             // The service refuses the cursor of another store. Where it could not tell, this does.
-            if self.options.cursor.is_some()
-                && !self.store_id.is_empty()
-                && opened.store_id != self.store_id
+            if self.options.cursor.is_some() && !self.store_id.is_empty() && opened.store_id != self.store_id
             {
                 self.phase = pause(self.backoff.next(None));
                 return Err(WatchError::WrongStore);

@@ -1,14 +1,22 @@
 //! Access checks: what is asked, parsed, and what is answered.
 
+use std::time::Duration;
+
 use rollcall_client::{
-    Access, Allowed, Person, SessionAccess, Stamp, View,
+    Allowed, SessionAccess,
     v1::{DenialReason, OrganizationRole, WorkspaceRole},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::refusal::{Refusal, invalid, stale};
-use crate::rules::ids::{AccountId, ExternalId, WorkspaceId};
+use crate::{
+    access::{Moment, Stamp, Who},
+    rules::ids::{ExternalId, WorkspaceId},
+};
+
+/// The oldest answer that can be asked for, as over gRPC.
+const MAX_STALENESS: u64 = 3_600;
 
 /// A check as it is asked, in a query or a body.
 #[derive(Debug, Default, Deserialize)]
@@ -21,33 +29,43 @@ pub(super) struct Question {
     stamp: Option<String>,
 }
 
+/// How fresh answers have to be.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    /// The token of a write that they must not be from before.
+    pub(super) at_least_as_fresh: Option<String>,
+    /// How old they may be without a lease.
+    pub(super) max_staleness: Option<Duration>,
+}
+
+impl Terms {
+    pub(super) fn new(
+        at_least_as_fresh: Option<String>,
+        max_staleness_seconds: Option<u64>,
+    ) -> Result<Self, Refusal> {
+        if max_staleness_seconds.is_some_and(|seconds| seconds > MAX_STALENESS) {
+            return Err(staleness());
+        }
+        Ok(Self { at_least_as_fresh, max_staleness: max_staleness_seconds.map(Duration::from_secs) })
+    }
+}
+
+fn staleness() -> Refusal {
+    invalid("max_staleness_seconds", format!("must be a whole number from 0 to {MAX_STALENESS}"))
+}
+
 /// A check that can be answered.
 #[derive(Debug)]
 pub(super) struct Check {
-    person: Asked,
-    workspace: Uuid,
+    who: Who,
+    workspace: WorkspaceId,
     stamp: Option<Stamp>,
-}
-
-#[derive(Debug)]
-enum Asked {
-    Account(Uuid),
-    External(ExternalId),
-}
-
-impl Asked {
-    fn person(&self) -> Person<'_> {
-        match self {
-            Self::Account(id) => Person::Account(*id),
-            Self::External(id) => Person::External { issuer: id.issuer(), subject: id.subject() },
-        }
-    }
 }
 
 impl Question {
     /// Reads the parameters of an address: each once, and no others.
-    pub(super) fn of_query(query: &str) -> Result<Self, Refusal> {
-        let mut question = Self::default();
+    pub(super) fn of_query(query: &str) -> Result<(Self, Terms), Refusal> {
+        let (mut question, mut token, mut seconds) = (Self::default(), None, None);
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let place = match &*name {
                 "account_id" => &mut question.account_id,
@@ -55,6 +73,8 @@ impl Question {
                 "subject" => &mut question.subject,
                 "workspace_id" => &mut question.workspace_id,
                 "stamp" => &mut question.stamp,
+                "at_least_as_fresh" => &mut token,
+                "max_staleness_seconds" => &mut seconds,
                 // What was given is not repeated: it may be anything.
                 _ => return Err(invalid("query", "has a parameter that is not known here")),
             };
@@ -62,15 +82,15 @@ impl Question {
                 return Err(invalid(&name, "is given twice"));
             }
         }
-        Ok(question)
+        let seconds = seconds.map(|seconds| seconds.parse()).transpose().map_err(|_| staleness())?;
+        Ok((question, Terms::new(token, seconds)?))
     }
 
     pub(super) fn parse(self) -> Result<Check, Refusal> {
         let Self { account_id, issuer, subject, workspace_id, stamp } = self;
-        let person = match (account_id, issuer, subject) {
+        let who = match (account_id, issuer, subject) {
             (Some(id), None, None) => {
-                let AccountId(id) = id.parse().map_err(|problem| invalid("account_id", problem))?;
-                Asked::Account(id)
+                Who::Account(id.parse().map_err(|problem| invalid("account_id", problem))?)
             }
             (Some(_), Some(_), _) => return Err(invalid("issuer", "must not be given with account_id")),
             (Some(_), None, Some(_)) => return Err(invalid("subject", "must not be given with account_id")),
@@ -80,14 +100,14 @@ impl Question {
             (None, issuer, subject) => {
                 let (issuer, subject) = (issuer.unwrap_or_default(), subject.unwrap_or_default());
                 let id = ExternalId::parse(&issuer, &subject);
-                Asked::External(id.map_err(|(field, problem)| invalid(field, problem))?)
+                Who::External(id.map_err(|(field, problem)| invalid(field, problem))?)
             }
         };
-        let WorkspaceId(workspace) =
+        let workspace =
             workspace_id.unwrap_or_default().parse().map_err(|problem| invalid("workspace_id", problem))?;
         let stamp = stamp.map(|stamp| stamp.parse()).transpose();
         let stamp = stamp.map_err(|_| invalid("stamp", "must be a stamp as a check answered it"))?;
-        Ok(Check { person, workspace, stamp })
+        Ok(Check { who, workspace, stamp })
     }
 }
 
@@ -112,32 +132,22 @@ struct Granted {
     stamp: String,
 }
 
-/// A session was made before its person last lost access. The one word here that is no `DenialReason`.
-const SESSION_REVOKED: &str = "SESSION_REVOKED";
-
 impl Check {
     /// Answers from one moment.
-    pub(super) fn answer(&self, view: &View<'_>) -> Result<Answer, Refusal> {
-        let person = self.person.person();
-        let Some(stamp) = &self.stamp else {
-            return match view.check(person, self.workspace) {
-                Access::Allowed(allowed) => Ok(Answer::allowed(allowed)),
-                Access::Denied(reason) => Ok(Answer::denied(word_of(reason))),
-                Access::Stale => Err(stale()),
-            };
-        };
-        match view.check_session(person, self.workspace, stamp) {
+    pub(super) fn answer(&self, moment: &Moment<'_>) -> Result<Answer, Refusal> {
+        match moment.ask(&self.who, self.workspace, self.stamp.as_ref()) {
             SessionAccess::Allowed(allowed) => Ok(Answer::allowed(allowed)),
-            SessionAccess::Revoked => Ok(Answer::denied(SESSION_REVOKED)),
-            SessionAccess::Denied(reason) => Ok(Answer::denied(word_of(reason))),
+            SessionAccess::Revoked => Ok(Answer::denied(DenialReason::SessionRevoked)),
+            SessionAccess::Denied(reason) => Ok(Answer::denied(reason)),
             SessionAccess::Stale => Err(stale()),
         }
     }
 }
 
 impl Answer {
-    fn denied(reason: &'static str) -> Self {
-        Self { denial_reason: Some(reason), ..Self::default() }
+    fn denied(reason: DenialReason) -> Self {
+        let word = reason.as_str_name().trim_start_matches("DENIAL_REASON_");
+        Self { denial_reason: Some(word), ..Self::default() }
     }
 
     fn allowed(allowed: Allowed) -> Self {
@@ -153,10 +163,6 @@ impl Answer {
         };
         Self { allowed: true, denial_reason: None, granted: Some(granted) }
     }
-}
-
-fn word_of(reason: DenialReason) -> &'static str {
-    reason.as_str_name().trim_start_matches("DENIAL_REASON_")
 }
 
 // A role that is newer than this agent stays unsaid: nobody may take it for another one.

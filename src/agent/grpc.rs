@@ -1,5 +1,7 @@
 //! gRPC on the same port as the paths: AccessService, health and reflection.
 
+use std::sync::Arc;
+
 use axum::Router;
 use rollcall_client::{
     Client, ReplicaStatus, reason,
@@ -15,7 +17,6 @@ use tonic_health::{
 
 use super::Shared;
 use crate::{
-    access::Access,
     grpc::{TokenRefusal, Tokens, beside},
     proto::DESCRIPTORS,
 };
@@ -24,7 +25,7 @@ use crate::{
 const SERVICES: [&str; 2] = ["", "rollcall.v1.AccessService"];
 
 /// Adds what is answered over gRPC.
-pub(super) async fn routes(router: Router, shared: &Shared, client: Client) -> Routes {
+pub(super) async fn routes(router: Router, shared: &Shared) -> Routes {
     let (reporter, health) = health_reporter();
     let status = shared.replica.status();
     // Before the first answer can be asked for: a service that is not known yet is NOT_FOUND.
@@ -43,7 +44,7 @@ pub(super) async fn routes(router: Router, shared: &Shared, client: Client) -> R
         .add_service(health)
         .add_service(reflection().build_v1().expect(described))
         .add_service(reflection().build_v1alpha().expect(described))
-        .add_service(beside(Access::of(shared.replica.clone()), Service(client)))
+        .add_service(beside(shared.access.clone(), Arc::clone(&shared.tokens)))
 }
 
 async fn set(reporter: &HealthReporter, answering: bool) {
@@ -74,9 +75,10 @@ async fn follow(
 }
 
 /// The service, which can open its tokens.
-struct Service(Client);
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Client);
 
-impl Tokens for Service {
+impl Tokens for Arc<Service> {
     async fn position(&self, token: &str) -> Result<i64, TokenRefusal> {
         let request = GetEnforcementRequest { write: Some(Write::Token(token.to_owned())) };
         match self.0.feed().get_enforcement(request).await {

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
+use crate::access::Access;
 use patient::Patient;
 use relay::Relay;
 
@@ -74,7 +75,6 @@ pub struct Agent {
     listener: TcpListener,
     address: SocketAddr,
     write_patience: Duration,
-    client: Client,
     shared: Shared,
 }
 
@@ -82,6 +82,9 @@ pub struct Agent {
 #[derive(Debug, Clone)]
 struct Shared {
     replica: Replica,
+    /// The same replica, as AccessService asks it.
+    access: Access,
+    tokens: Arc<grpc::Service>,
     relay: Arc<Relay>,
     /// Cancelled when the agent is to end: it is not ready any more, and still answers.
     stop: CancellationToken,
@@ -113,7 +116,9 @@ impl Agent {
             ..replica
         };
         let replica = Replica::start(client.clone(), replica, receipt::Asking(Arc::clone(&relay)));
-        Ok(Self { listener, address, write_patience, client, shared: Shared { replica, relay, stop } })
+        let (access, tokens) = (Access::of(replica.clone()), Arc::new(grpc::Service(client)));
+        let shared = Shared { replica, access, tokens, relay, stop };
+        Ok(Self { listener, address, write_patience, shared })
     }
 
     /// Where it answers.
@@ -129,13 +134,13 @@ impl Agent {
     ///
     /// Where it ends by itself.
     pub async fn serve(self) -> Result<(), AgentError> {
-        let Self { listener, address: _, write_patience, client, shared } = self;
+        let Self { listener, address: _, write_patience, shared } = self;
         let drained = CancellationToken::new();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let incoming = incoming.map(move |accepted| accepted.map(|io| Patient::new(io, write_patience)));
         let server = Server::builder().accept_http1(true).max_concurrent_streams(MAX_STREAMS);
         let serving = server.serve_with_incoming_shutdown(
-            grpc::routes(routes::router(shared.clone()), &shared, client).await,
+            grpc::routes(routes::router(shared.clone()), &shared).await,
             incoming,
             drained.clone().cancelled_owned(),
         );

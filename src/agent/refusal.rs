@@ -10,6 +10,8 @@ use axum::{
 };
 use serde::Serialize;
 
+use crate::grpc::TokenRefusal;
+
 /// Seconds after which to ask again where the agent does not know. An agent that is cut off tries as often.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
 
@@ -105,6 +107,38 @@ pub(super) fn unknown_change() -> Refusal {
 pub(super) fn late() -> Refusal {
     let message = "nobody waits for this receipt any more: the service was told that there is none";
     Refusal::new(StatusCode::CONFLICT, "RECEIPT_LATE", message)
+}
+
+/// An answer cannot be as fresh as a token asks for.
+pub(super) fn token(refusal: TokenRefusal) -> Refusal {
+    let (code, reason, message) = match refusal {
+        TokenRefusal::Invalid => {
+            (StatusCode::BAD_REQUEST, "TOKEN_INVALID", "at_least_as_fresh is damaged, or no token of a write")
+        }
+        TokenRefusal::WrongStore => {
+            (StatusCode::BAD_REQUEST, "TOKEN_WRONG_STORE", "at_least_as_fresh is of another store")
+        }
+        TokenRefusal::Forked => (
+            StatusCode::BAD_REQUEST,
+            "TOKEN_FORKED",
+            "the write of at_least_as_fresh is lost: the log has another change in its place",
+        ),
+        TokenRefusal::NotReached => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "TOKEN_NOT_REACHED",
+            "the agent has not got as far as at_least_as_fresh yet; try again",
+        ),
+    };
+    Refusal { field: Some("at_least_as_fresh".to_owned()), ..Refusal::new(code, reason, message) }
+}
+
+/// There is nothing that can be done so at this path; `allow` says what can.
+pub(super) fn no_such_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "NO_SUCH_METHOD",
+        "this path is not called so; the header allow says how it is",
+    )
 }
 
 /// There is nothing at this path.

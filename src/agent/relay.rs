@@ -71,7 +71,7 @@ pub(super) struct Reader {
     name: String,
     seat: u64,
     next: u64,
-    /// Below this number only what still waits for a receipt is told.
+    /// Below this number only what waits for a receipt of this reader is told.
     fresh_below: u64,
     pub(super) news: watch::Receiver<()>,
 }
@@ -249,14 +249,21 @@ impl Relay {
         inner.readers.insert(name.to_owned(), seat);
         metrics::gauge!("rollcall_agent_readers").set(inner.readers.len() as f64);
         let end = inner.end();
-        let (next, fresh_below, begin) = match inner.resume(last_event_id) {
-            Ok(next) => (next, 0, Begin::Resumed),
+        let (owed, fresh_below, begin) = match inner.resume(last_event_id) {
+            Ok(next) => (next, next, Begin::Resumed),
             Err(why) => (inner.first, end, Begin::Resync(inner.id(end - 1), why)),
         };
-        let skipped = usize::try_from(next - inner.first).unwrap_or(usize::MAX);
+        let skipped = usize::try_from(owed - inner.first).unwrap_or(usize::MAX);
         for told in inner.window.iter_mut().skip(skipped).filter(|told| !told.over) {
             told.readers.entry(name.to_owned()).or_default();
         }
+        // What it was told before, also in the streams of its name that broke off, and has sent no receipt of comes again: an
+        // event that was written has not arrived for that.
+        let is_owed = |told: &Told| !told.over && told.readers.get(name) == Some(&None);
+        let next = match inner.window.iter().position(is_owed) {
+            Some(place) => fresh_below.min(inner.first + place as u64),
+            None => fresh_below,
+        };
         drop(inner);
         // The one that had the name notices.
         self.news.send_replace(());
@@ -315,7 +322,7 @@ impl Reader {
             if number >= self.fresh_below {
                 // Memory takes everything.
                 let _ = writeln!(text, "id: {}", inner.id(number));
-            } else if told.over {
+            } else if told.over || told.readers.get(&self.name) != Some(&None) {
                 continue;
             }
             let _ = write!(text, "event: revocation\ndata: {}\n\n", told.data);

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Shared,
-    answer::{Answer, Question},
+    answer::{Answer, Question, Terms},
     events,
     receipt::{self, reader_name},
     refusal::{self, Refusal, invalid, json},
     relay::{NoSeat, Taken},
 };
+use crate::{access::Moment, grpc::caught_up};
 
 /// The largest batch.
 const CHECKS: usize = 1_000;
@@ -37,6 +38,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .fallback(nothing)
+        .method_not_allowed_fallback(async || refusal::no_such_method())
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(shared)
 }
@@ -46,30 +48,52 @@ struct One {
     #[serde(flatten)]
     answer: Answer,
     position: i64,
+    #[serde(skip_serializing_if = "is_false")]
+    stale: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 async fn check(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answered {
-    let check = Question::of_query(&query.unwrap_or_default())?.parse()?;
-    let view = shared.replica.view();
-    let answer = check.answer(&view)?;
-    Ok(json(StatusCode::OK, &One { answer, position: view.position() }))
+    let (question, terms) = Question::of_query(&query.unwrap_or_default())?;
+    let check = question.parse()?;
+    let moment = shared.moment(&terms).await?;
+    let answer = check.answer(&moment)?;
+    Ok(json(StatusCode::OK, &One { answer, position: moment.position(), stale: moment.is_stale() }))
+}
+
+impl Shared {
+    /// The moment to answer from.
+    async fn moment(&self, terms: &Terms) -> Result<Moment<'_>, Refusal> {
+        if let Some(token) = &terms.at_least_as_fresh {
+            caught_up(&self.access, &self.tokens, token).await.map_err(refusal::token)?;
+        }
+        self.access.moment(terms.max_staleness).ok_or_else(refusal::stale)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch {
     checks: Vec<Question>,
+    at_least_as_fresh: Option<String>,
+    max_staleness_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct All {
     answers: Vec<Answer>,
     position: i64,
+    #[serde(skip_serializing_if = "is_false")]
+    stale: bool,
 }
 
 /// All of one moment.
 async fn check_all(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Answered {
-    let Batch { checks } = read(body)?;
+    let Batch { checks, at_least_as_fresh, max_staleness_seconds } = read(body)?;
+    let terms = Terms::new(at_least_as_fresh, max_staleness_seconds)?;
     if !(1..=CHECKS).contains(&checks.len()) {
         return Err(invalid("checks", format!("must be 1 to {CHECKS}")));
     }
@@ -78,9 +102,9 @@ async fn check_all(State(shared): State<Shared>, body: Result<Bytes, BytesReject
         .enumerate()
         .map(|(index, check)| check.parse().map_err(|refusal| refusal.within(&format!("checks[{index}]"))));
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
-    let view = shared.replica.view();
-    let answers = parsed.iter().map(|check| check.answer(&view)).collect::<Result<Vec<_>, _>>()?;
-    Ok(json(StatusCode::OK, &All { answers, position: view.position() }))
+    let moment = shared.moment(&terms).await?;
+    let answers = parsed.iter().map(|check| check.answer(&moment)).collect::<Result<Vec<_>, _>>()?;
+    Ok(json(StatusCode::OK, &All { answers, position: moment.position(), stale: moment.is_stale() }))
 }
 
 async fn revocations(

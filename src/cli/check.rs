@@ -74,7 +74,11 @@ async fn check(args: CheckArgs) -> Result<ExitCode, CommandError> {
     let CheckArgs { person: text, workspace, at_least_as_fresh, max_staleness, read } = args;
     let service = read.open()?;
     let request = v1::CheckAccessRequest {
-        check: Some(v1::AccessCheck { person: Some(person(&text)?), workspace_id: workspace }),
+        check: Some(v1::AccessCheck {
+            person: Some(person(&text)?),
+            workspace_id: workspace,
+            ..Default::default()
+        }),
         at_least_as_fresh,
         max_staleness: max_staleness
             .map(|seconds| prost_types::Duration { seconds: i64::from(seconds), nanos: 0 }),

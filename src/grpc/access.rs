@@ -11,7 +11,7 @@ use super::{
     parse, status,
 };
 use crate::{
-    access::{Answer, Moment, Who},
+    access::{Answer, Moment, Stamp, Who},
     proto::{
         self, AccessCheck, BatchCheckAccessRequest, BatchCheckAccessResponse, CheckAccessRequest,
         CheckAccessResponse, access_check, access_service_server::AccessService,
@@ -28,11 +28,12 @@ const MAX_STALENESS: Duration = Duration::from_secs(3_600);
 struct Asked {
     who: Who,
     workspace: WorkspaceId,
+    stamp: Option<Stamp>,
 }
 
 impl Asked {
     fn parse(field: &str, check: &AccessCheck) -> Result<Self, Status> {
-        let AccessCheck { workspace_id, person } = check;
+        let AccessCheck { workspace_id, person, stamp } = check;
         let who = match person {
             Some(access_check::Person::AccountId(id)) => {
                 Who::Account(parse::required(&format!("{field}.account_id"), id)?)
@@ -42,19 +43,24 @@ impl Asked {
             }
             None => return Err(status::invalid_field(field, "must name a person")),
         };
-        Ok(Self { who, workspace: parse::required(&format!("{field}.workspace_id"), workspace_id)? })
+        let workspace = parse::required(&format!("{field}.workspace_id"), workspace_id)?;
+        let stamp = (!stamp.is_empty()).then(|| stamp.parse()).transpose().map_err(|_| {
+            status::invalid_field(&format!("{field}.stamp"), "must be a stamp as a check answered it")
+        })?;
+        Ok(Self { who, workspace, stamp })
     }
 
     fn of(&self, moment: &Moment<'_>) -> Result<proto::Access, Status> {
-        let answer = moment.check(&self.who, self.workspace).ok_or_else(status::access_stale)?;
-        Ok(match answer {
-            Answer::Allowed { member, organization_role, workspace_role, leaving } => proto::Access {
+        let answer = moment.check(&self.who, self.workspace, self.stamp.as_ref());
+        Ok(match answer.ok_or_else(status::access_stale)? {
+            Answer::Allowed { member, organization_role, workspace_role, leaving, stamp } => proto::Access {
                 allowed: true,
                 denial_reason: 0,
                 member_id: member.to_string(),
                 organization_role,
                 workspace_role,
                 leaving,
+                stamp: stamp.to_string(),
             },
             Answer::Denied(denial_reason) => proto::Access { denial_reason, ..Default::default() },
         })

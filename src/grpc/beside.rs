@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Extensions, Request, Response, Status, async_trait};
 
 use super::{
@@ -25,6 +25,24 @@ pub trait Tokens: Send + Sync + 'static {
     fn position(&self, token: &str) -> impl Future<Output = Result<i64, TokenRefusal>> + Send;
 }
 
+/// Waits until a replica has got as far as a token, as long as a call may take that has no deadline of its own.
+pub async fn caught_up(access: &Access, tokens: &impl Tokens, token: &str) -> Result<(), TokenRefusal> {
+    caught_up_until(access, tokens, token, patience(None)).await
+}
+
+async fn caught_up_until(
+    access: &Access,
+    tokens: &impl Tokens,
+    token: &str,
+    until: Instant,
+) -> Result<(), TokenRefusal> {
+    let passed = async {
+        access.passed(tokens.position(token).await?).await;
+        Ok(())
+    };
+    timeout_at(until, passed).await.unwrap_or(Err(TokenRefusal::NotReached))
+}
+
 /// AccessService, answered from this replica.
 pub fn beside<T: Tokens>(access: Access, tokens: T) -> AccessServiceServer<impl AccessService> {
     AccessServiceServer::new(Beside { access, tokens }).max_decoding_message_size(MAX_REQUEST)
@@ -43,14 +61,9 @@ impl<T: Tokens> Moments for Beside<T> {
         max_staleness: Option<Duration>,
     ) -> Result<Moment<'_>, Status> {
         if !at_least_as_fresh.is_empty() {
-            let passed = async {
-                let position = self.tokens.position(at_least_as_fresh).await?;
-                self.access.passed(position).await;
-                Ok(())
-            };
-            let passed = timeout_at(patience(call.get()), passed).await;
-            passed
-                .unwrap_or(Err(TokenRefusal::NotReached))
+            let until = patience(call.get());
+            caught_up_until(&self.access, &self.tokens, at_least_as_fresh, until)
+                .await
                 .map_err(|refusal| status::token_refused("at_least_as_fresh", refusal))?;
         }
         self.access.moment(max_staleness).ok_or_else(status::access_stale)

@@ -30,7 +30,7 @@ mod status;
 mod within;
 
 pub use self::{
-    beside::{Tokens, beside},
+    beside::{Tokens, beside, caught_up},
     convert::encode_change,
     fresh::TokenRefusal,
     within::{Within, channel as channel_within},

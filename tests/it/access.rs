@@ -18,7 +18,7 @@ fn asking(account: &str, workspace: &str) -> CheckAccessRequest {
 
 fn check_of(account: &str, workspace: &str) -> AccessCheck {
     let person = Some(access_check::Person::AccountId(account.to_owned()));
-    AccessCheck { person, workspace_id: workspace.to_owned() }
+    AccessCheck { person, workspace_id: workspace.to_owned(), ..Default::default() }
 }
 
 async fn ask(world: &World, request: CheckAccessRequest) -> Result<CheckAccessResponse, Status> {

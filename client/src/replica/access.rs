@@ -138,6 +138,16 @@ pub enum SessionAccess {
     Stale,
 }
 
+impl From<Access> for SessionAccess {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Allowed(allowed) => Self::Allowed(allowed),
+            Access::Denied(reason) => Self::Denied(reason),
+            Access::Stale => Self::Stale,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

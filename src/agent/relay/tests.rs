@@ -97,6 +97,8 @@ fn a_reader_resumes_after_the_last_event_that_it_has_seen() {
     let seen = ids(&text)[1].to_owned();
     drop(reader);
     ask(&relay, 4);
+    ended(&relay, 1, "one", 0);
+    ended(&relay, 2, "one", 0);
     for (last, expected) in [(&seen, vec!["3", "4"]), (&first, vec!["1", "2", "3", "4"])] {
         let (mut reader, begin) = relay.attach("one", Some(last)).expect("a place");
         assert_eq!(begin, Begin::Resumed);
@@ -107,6 +109,39 @@ fn a_reader_resumes_after_the_last_event_that_it_has_seen() {
         let (_, begin) = relay.attach("one", Some(strange)).expect("a place");
         assert!(matches!(begin, Begin::Resync(..)), "{strange}: {begin:?}");
     }
+}
+
+/// A stream may break off before what was written to it has arrived, or was done.
+#[test]
+fn a_reader_that_comes_back_is_told_again_what_it_owes() {
+    let relay = relay();
+    for number in 1..=3 {
+        ask(&relay, number);
+    }
+    let (mut reader, begin) = relay.attach("one", None).expect("a place");
+    let Begin::Resync(at, _) = begin else { panic!("{begin:?}") };
+    assert_eq!(numbers(&read(&mut reader)), ["1", "2", "3"]);
+    ended(&relay, 2, "one", 0);
+    ask(&relay, 4);
+    let seen = ids(&read(&mut reader))[0].to_owned();
+    drop(reader);
+    // With the id of `resync`, and with that of an event: what it owes comes first, and moves it nowhere.
+    for (last, expected, fresh) in [(&at, vec!["1", "3", "4"], 1), (&seen, vec!["1", "3", "4"], 0)] {
+        let (mut reader, begin) = relay.attach("one", Some(last)).expect("a place");
+        assert_eq!(begin, Begin::Resumed);
+        let text = read(&mut reader);
+        assert_eq!((numbers(&text), ids(&text).len()), (expected, fresh), "{last}");
+        assert_eq!(reader.step(), Step::Wait);
+    }
+    // Another one has its own place, and owes nothing of before.
+    let (mut other, _) = relay.attach("other", Some(&seen)).expect("a place");
+    assert_eq!(other.step(), Step::Wait);
+    for number in [1, 3, 4] {
+        assert_eq!(ended(&relay, number, "one", 0), Taken::Counted(true));
+    }
+    let (mut reader, _) = relay.attach("one", Some(&at)).expect("a place");
+    let text = read(&mut reader);
+    assert_eq!((numbers(&text), ids(&text).len()), (vec!["4"], 1), "what came after the id, and no more");
 }
 
 #[test]

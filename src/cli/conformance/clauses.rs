@@ -51,7 +51,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "a refused cursor leads to a snapshot, that of another store to nothing",
         cursors::refusals
     ),
-    clause!("C7", "revocations that the log has lost go on denying, and are reported", forks::lost, forks::behind_a_digest),
+    clause!(
+        "C7",
+        "revocations that the log has lost go on denying, and are reported",
+        forks::lost,
+        forks::behind_a_digest
+    ),
     clause!("C8", "after CURSOR_COMPACTED the state is filled anew, not added to", cursors::compacted),
     clause!("C9", "bookmarks move the cursor, and silence is a dead connection", streams::bookmarks),
     clause!("C10", "an ended stream goes on after its cursor", streams::ended),

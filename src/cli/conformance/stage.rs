@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rollcall_client::v1::{ErrorReason, Subject, WatchRequest};
+use rollcall_client::v1::{ErrorReason, Subject};
 use tokio::{
     net::TcpListener,
     sync::mpsc,
@@ -19,7 +19,7 @@ use super::{
     report::{Failure, Passed, ensure},
     world::{Person, World},
 };
-use crate::proto::{DESCRIPTORS, feed_service_server::FeedServiceServer};
+use crate::proto::{DESCRIPTORS, WatchRequest, feed_service_server::FeedServiceServer};
 
 /// How long leases last in the scripts: the shortest that an app can be registered with.
 pub(super) const TTL: Duration = Duration::from_secs(2);
@@ -148,8 +148,7 @@ impl Stage {
 
     /// The next `Watch`, which has to ask for a snapshot beside the last cursor, since a digest differs from what is held.
     pub(super) async fn doubting(&mut self, line: &Line) -> Result<WatchCall, Failure> {
-        let expected =
-            "a Watch with snapshot_anyway, the last cursor and the same subscription_id after a digest that differs";
+        let expected = "a Watch with snapshot_anyway, the last cursor and the same subscription_id after a digest that differs";
         let call = self.watched(expected, SOON).await?;
         let WatchRequest { cursor, subscription_id, snapshot_anyway, .. } = &call.request;
         let is_so = *snapshot_anyway && *cursor == line.cursor() && *subscription_id == line.subscription;

@@ -26,6 +26,7 @@ async fn c13_each_reason_why_somebody_has_no_access_is_told_at_the_token_of_what
         organization_role: OrganizationRole::Member.into(),
         workspace_role: WorkspaceRole::Member.into(),
         leaving: true,
+        stamp: access.stamp.clone(),
         ..Default::default()
     };
     assert_eq!(access, expected);
@@ -73,6 +74,7 @@ async fn somebody_is_known_by_the_id_of_an_identity_provider_too() {
         check: Some(AccessCheck {
             person: Some(access_check::Person::ExternalId(id.clone())),
             workspace_id: org.general.clone(),
+            ..Default::default()
         }),
         at_least_as_fresh: at.clone(),
         max_staleness: None,
@@ -152,7 +154,8 @@ async fn a_batch_is_answered_from_one_moment_in_the_order_of_its_checks() {
 
     let none = world.access().batch_check_access(batch(Vec::new())).await;
     invalid_within(none, "checks");
-    let second = vec![known, AccessCheck { person: None, workspace_id: org.general.clone() }];
+    let second =
+        vec![known, AccessCheck { person: None, workspace_id: org.general.clone(), ..Default::default() }];
     let wrong = world.access().batch_check_access(batch(second)).await;
     assert_eq!(crate::fixtures::field_at_fault(wrong), "checks[1]");
 }
@@ -172,12 +175,46 @@ async fn what_is_asked_wrongly_is_refused() {
     let bad = AccessCheck {
         person: Some(access_check::Person::ExternalId(ExternalId::default())),
         workspace_id: org.general.clone(),
+        ..Default::default()
     };
     invalid_within(ask(&world, CheckAccessRequest { check: Some(bad), ..Default::default() }).await, "check");
+    let bad = AccessCheck { stamp: "1.2".to_owned(), ..check_of(&bob.account, &org.general) };
+    let request = CheckAccessRequest { check: Some(bad), ..Default::default() };
+    invalid_within(ask(&world, request).await, "check");
     let request =
         CheckAccessRequest { at_least_as_fresh: "x".to_owned(), ..asking(&bob.account, &org.general) };
     refused(ask(&world, request).await, Code::InvalidArgument, "TOKEN_INVALID");
     // What the service's own replica follows is nobody else's to see.
     let request = WatchRequest { app: "rollcall".to_owned(), ..Default::default() };
     invalid_within(world.feed().watch(request).await.map(|_| ()), "app");
+}
+
+/// The stamp of an answer is known to whoever answers later, a service that was started since as well.
+#[tokio::test]
+async fn a_session_from_before_a_revocation_is_denied_also_when_access_has_returned() {
+    let world = World::checking().await;
+    let (org, bob) = scene(&world).await;
+    let at = token(&world, &org).await;
+    let stamp = check_at(&world, &at, &bob, &org.general).await.stamp;
+    let session = async |world: &World, stamp: &str, token: &str| {
+        let check = AccessCheck { stamp: stamp.to_owned(), ..check_of(&bob.account, &org.general) };
+        let request = CheckAccessRequest {
+            check: Some(check),
+            at_least_as_fresh: token.to_owned(),
+            ..Default::default()
+        };
+        ask(world, request).await.expect("an answer").access.expect("the answer")
+    };
+    assert!(session(&world, &stamp, &at).await.allowed);
+    let out = world.operator().deactivate(&org, &bob).await.expect("out").token;
+    assert_eq!(session(&world, &stamp, &out).await.denial_reason(), DenialReason::MemberDeactivated);
+    let back = world.operator().reactivate(&org, &bob).await.expect("back").token;
+    let revoked = session(&world, &stamp, &back).await;
+    assert_eq!((revoked.allowed, revoked.denial_reason()), (false, DenialReason::SessionRevoked));
+    assert!(check_at(&world, &back, &bob, &org.general).await.allowed, "signed in anew");
+    let anew = check_at(&world, &back, &bob, &org.general).await.stamp;
+    assert!(session(&world, &anew, &back).await.allowed);
+    let world = World::resumed(Server::checking_on(world.stop().await).await);
+    assert_eq!(session(&world, &stamp, &back).await.denial_reason(), DenialReason::SessionRevoked);
+    assert!(session(&world, &anew, &back).await.allowed);
 }

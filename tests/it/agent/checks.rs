@@ -94,6 +94,43 @@ async fn a_session_from_before_a_revocation_is_refused_also_where_access_was_giv
 }
 
 #[tokio::test]
+async fn a_check_at_the_token_of_a_write_is_answered_from_after_it() {
+    let (world, other) = (World::start().await, World::start().await);
+    let (org, bob) = scene(&world).await;
+    let agent = Beside::start(&world).await;
+    let of = |token: &str| {
+        format!("/v1/check?account_id={}&workspace_id={}&at_least_as_fresh={token}", bob.account, org.general)
+    };
+    // Nobody waits for it in between: the agent does.
+    let mut token = String::new();
+    for _ in 0..10 {
+        let operator = world.operator();
+        token = operator.deactivate_in(&org, &org.general, &bob).await.expect("out").token;
+        assert_eq!(agent.get(&of(&token)).await.body["denial_reason"], "WORKSPACE_MEMBER_DEACTIVATED");
+        token = operator.reactivate_in(&org, &org.general, &bob).await.expect("back").token;
+        let checks = json!([{ "account_id": bob.account, "workspace_id": org.general }]);
+        let asked = json!({ "checks": checks, "at_least_as_fresh": token });
+        assert_eq!(agent.post("/v1/check", &asked).await.body["answers"][0]["allowed"], true);
+    }
+    for (bad, reason) in [("AAAA", "TOKEN_INVALID"), ("", "TOKEN_INVALID")] {
+        let reply = agent.get(&of(bad)).await;
+        assert_eq!((reply.code, &reply.body["error"]["reason"]), (400, &reason.into()), "{reply:?}");
+        assert_eq!(reply.body["error"]["field"], "at_least_as_fresh");
+    }
+    let (theirs, _) = scene(&other).await;
+    let strange = other.operator().rename_organization(&theirs.id, "Theirs").await.expect("a name").token;
+    let reply = agent.get(&of(&strange)).await;
+    assert_eq!((reply.code, &reply.body["error"]["reason"]), (400, &"TOKEN_WRONG_STORE".into()), "{reply:?}");
+    // The log has lost it.
+    let lost =
+        "UPDATE changes SET change_id = gen_random_uuid() WHERE position = (SELECT position FROM log_head)";
+    world.server().database().batch_execute(lost).await.expect("another history");
+    let reply = agent.get(&of(&token)).await;
+    assert_eq!((reply.code, &reply.body["error"]["reason"]), (400, &"TOKEN_FORKED".into()), "{reply:?}");
+    agent.end().await;
+}
+
+#[tokio::test]
 async fn what_is_not_understood_is_refused_with_reason_and_field() {
     let world = World::start().await;
     let agent = Beside::start(&world).await;
@@ -116,6 +153,14 @@ async fn what_is_not_understood_is_refused_with_reason_and_field() {
         (of(&format!("issuer=a&subject=%00&workspace_id={id}")), "subject"),
         (of(&format!("account_id={id}&workspace_id={id}&stamp=1.2")), "stamp"),
         (of(&format!("account_id={id}&workspace_id={id}&worksapce_id={id}")), "query"),
+        (
+            of(&format!("account_id={id}&workspace_id={id}&max_staleness_seconds=3601")),
+            "max_staleness_seconds",
+        ),
+        (of(&format!("account_id={id}&workspace_id={id}&max_staleness_seconds=-1")), "max_staleness_seconds"),
+        (of(&format!("account_id={id}&workspace_id={id}&max_staleness_seconds=1s")), "max_staleness_seconds"),
+        (of(&format!("max_staleness_seconds=1&max_staleness_seconds=1")), "max_staleness_seconds"),
+        (of(&format!("at_least_as_fresh=a&at_least_as_fresh=b")), "at_least_as_fresh"),
         ("/v1/revocations?reader=a%20b".to_owned(), "reader"),
         ("/v1/revocations?reader=".to_owned(), "reader"),
         ("/v1/revocations?reader=a&reader=b".to_owned(), "reader"),
@@ -136,6 +181,7 @@ async fn what_is_not_understood_is_refused_with_reason_and_field() {
     for (path, body, field) in [
         ("/v1/check", json!({ "checks": [] }), "checks"),
         ("/v1/check", json!({ "checks": many }), "checks"),
+        ("/v1/check", json!({ "checks": [good], "max_staleness_seconds": 3601 }), "max_staleness_seconds"),
         ("/v1/check", json!({ "checks": [good, { "account_id": id }] }), "checks[1].workspace_id"),
         ("/v1/receipts", json!({ "change_id": "x" }), "change_id"),
         ("/v1/receipts", json!({}), "change_id"),
@@ -148,7 +194,15 @@ async fn what_is_not_understood_is_refused_with_reason_and_field() {
         assert_eq!((reply.code, &reply.body["error"]["field"]), (400, &field.into()), "{field}: {reply:?}");
     }
     assert_eq!(agent.post("/v1/check", &json!({ "checks": &many[..1_000] })).await.code, 200);
-    for body in ["", "{", "[]", "{\"check\": []}", "{\"checks\": [{\"account\": 1}]}", "{\"checks\": {}}"] {
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"check\": []}",
+        "{\"checks\": [{\"account\": 1}]}",
+        "{\"checks\": {}}",
+        "{\"max_staleness_seconds\": -1}",
+    ] {
         let reply = agent.call("POST", "/v1/check", body).await;
         assert_eq!((reply.code, &reply.body["error"]["reason"]), (400, &"MALFORMED_JSON".into()), "{body}");
     }
@@ -158,7 +212,21 @@ async fn what_is_not_understood_is_refused_with_reason_and_field() {
     assert_eq!((unknown.code, &unknown.body["error"]["reason"]), (404, &"CHANGE_UNKNOWN".into()));
     let nowhere = agent.get("/v2/check").await;
     assert_eq!((nowhere.code, &nowhere.body["error"]["reason"]), (404, &"NO_SUCH_PATH".into()));
-    assert_eq!(agent.call("DELETE", "/v1/check", "").await.code, 405);
+    for (method, path, allow) in [
+        ("DELETE", "/v1/check", "allow: get,head,post"),
+        ("PUT", "/v1/receipts", "allow: post"),
+        ("POST", "/v1/revocations", "allow: get,head"),
+        ("POST", "/readyz", "allow: get,head"),
+    ] {
+        let reply = agent.call(method, path, "").await;
+        assert_eq!(
+            (reply.code, &reply.body["error"]["reason"]),
+            (405, &"NO_SUCH_METHOD".into()),
+            "{reply:?}"
+        );
+        assert!(reply.body["error"]["message"].is_string() && reply.head.contains(allow), "{reply:?}");
+        assert!(reply.head.contains("content-type: application/json"), "{reply:?}");
+    }
     assert_eq!(agent.get("/healthz").await.code, 200);
     let ready = agent.get("/readyz").await;
     assert_eq!((ready.code, &ready.body["phase"]), (200, &"LIVE".into()), "{ready:?}");

@@ -17,7 +17,7 @@ impl Beside {
         Endpoint::from_shared(format!("http://{}", self.address)).expect("an endpoint").connect_lazy()
     }
 
-    fn access(&self) -> AccessServiceClient<Channel> {
+    pub(super) fn access(&self) -> AccessServiceClient<Channel> {
         AccessServiceClient::new(self.channel().into())
     }
 
@@ -28,10 +28,11 @@ impl Beside {
     }
 }
 
-fn asking(person: &Person, workspace: &str) -> CheckAccessRequest {
+pub(super) fn asking(person: &Person, workspace: &str) -> CheckAccessRequest {
     let check = AccessCheck {
         person: Some(access_check::Person::AccountId(person.account.clone())),
         workspace_id: workspace.to_owned(),
+        ..Default::default()
     };
     CheckAccessRequest { check: Some(check), ..Default::default() }
 }
@@ -70,6 +71,35 @@ async fn a_check_over_grpc_answers_as_the_service_does_and_at_the_token_of_a_wri
     let elsewhere = rollcall_client::v1::feed_service_client::FeedServiceClient::new(agent.channel());
     let answer = { elsewhere }.list_subscriptions(ListSubscriptionsRequest::default()).await;
     assert_eq!(answer.expect_err("not here").code(), Code::Unimplemented);
+    agent.end().await;
+}
+
+#[tokio::test]
+async fn a_session_is_known_by_its_stamp_over_grpc_as_over_http() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let agent = Beside::start(&world).await;
+    let ask = async |stamp: &str, token: &str| {
+        let mut asked = asking(&bob, &org.general);
+        asked.check.as_mut().expect("it").stamp = stamp.to_owned();
+        asked.at_least_as_fresh = token.to_owned();
+        let answer = agent.access().check_access(asked).await.map(tonic::Response::into_inner);
+        answer.map(|answer| answer.access.expect("the answer"))
+    };
+    let stamp = ask("", "").await.expect("an answer").stamp;
+    assert_eq!(agent.check(&bob.account, &org.general).await.body["stamp"], *stamp);
+    assert!(ask(&stamp, "").await.expect("an answer").allowed);
+    let operator = world.operator();
+    let token = operator.deactivate_in(&org, &org.general, &bob).await.expect("out").token;
+    let denied = ask(&stamp, &token).await.expect("an answer");
+    assert_eq!(denied.denial_reason(), DenialReason::WorkspaceMemberDeactivated);
+    assert!(denied.stamp.is_empty(), "nothing to make a session with");
+    let token = operator.reactivate_in(&org, &org.general, &bob).await.expect("back").token;
+    let over = ask(&stamp, &token).await.expect("an answer");
+    assert_eq!((over.allowed, over.denial_reason()), (false, DenialReason::SessionRevoked));
+    let anew = ask("", &token).await.expect("an answer").stamp;
+    assert!(anew != stamp && ask(&anew, &token).await.expect("an answer").allowed);
+    invalid(ask("1.2", "").await, "check.stamp");
     agent.end().await;
 }
 

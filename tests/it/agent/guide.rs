@@ -82,9 +82,10 @@ async fn the_examples_answer_what_stands_below_them() {
         ("ACCOUNT", bob.account.clone()),
         ("WORKSPACE", org.general.clone()),
         ("STAMP", stamp),
+        ("TOKEN", world.operator().rename_organization(&org.id, "Engines").await.expect("a name").token),
     ]);
     let examples = examples(&page());
-    assert_eq!(examples.len(), 7, "all of them are found");
+    assert_eq!(examples.len(), 8, "all of them are found");
     let mut open = None;
     for Example { command, shown } in examples {
         let line = command.replace("127.0.0.1:7401", &agent.address.to_string());

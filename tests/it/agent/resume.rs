@@ -36,6 +36,36 @@ async fn a_reader_goes_on_after_the_last_event_that_it_saw() {
 }
 
 #[tokio::test]
+async fn a_reader_whose_stream_broke_off_after_resync_is_told_again_what_it_owes() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let agent = Beside::start(&world).await;
+    // Nobody reads.
+    let token = out(&world, &org, &bob).await;
+    report(&world, &token, |chat| failure(chat) == Some("no_reader")).await;
+    let mut events = agent.events("").await;
+    events.until("resync").await;
+    let resynced = events.last_id.clone();
+    assert_eq!(events.revocation().await["member_id"], *bob.member);
+    // It has no id of its own: the last one is that of `resync`.
+    assert_eq!(events.last_id, resynced);
+    drop(events);
+    let mut events = agent.events(&resynced).await;
+    let revocation = events.revocation().await;
+    assert_eq!((&revocation["member_id"], &events.last_id), (&bob.member.clone().into(), &String::new()));
+    assert_eq!(agent.ended(&revocation, 1).await.body, json!({ "complete": true }));
+    report(&world, &token, |chat| chat.ended_instances == 1).await;
+    // Said is said.
+    drop(events);
+    let mut events = agent.events(&resynced).await;
+    assert_eq!(events.next().await.expect("an event").0, "live");
+    let ann = person(&world, &org, "ann").await;
+    out(&world, &org, &ann).await;
+    assert_eq!(events.revocation().await["member_id"], *ann.member);
+    agent.end().await;
+}
+
+#[tokio::test]
 async fn a_reader_whose_last_event_is_not_known_is_told_to_ask_again() {
     let world = World::start().await;
     let agent = Beside::start(&world).await;

@@ -1,7 +1,7 @@
 //! The commands that make, change and end things, through one life: asked in, made an admin, sent away, brought back,
 //! removed, erased.
 
-use rollcall_client::{NothingToEnd, Replica, ReplicaOptions, connect};
+use rollcall_client::{NothingToEnd, Replica, ReplicaOptions, connect, v1};
 use serde_json::Value;
 
 use super::written;
@@ -195,8 +195,9 @@ async fn several_members_are_deactivated_with_a_line_for_each() {
 async fn a_departure_that_is_waited_for_says_whether_anybody_still_lets_them_in() {
     let mut desk = Desk { world: World::start().await, organization: String::new() };
     let org = desk.world.organization("ada").await;
-    let [bob, eve] = [
+    let [bob, cy, eve] = [
         desk.world.member_in(&org, "bob", &[&org.general]).await,
+        desk.world.member_in(&org, "cy", &[&org.general]).await,
         desk.world.member_in(&org, "eve", &[&org.general]).await,
     ];
     desk.organization.clone_from(&org.id);
@@ -207,6 +208,28 @@ async fn a_departure_that_is_waited_for_says_whether_anybody_still_lets_them_in(
     let said = desk.say(&deactivate).await;
     let wanted = "ENFORCED: no app lets them in any more.\n  chat: ENFORCED, 1 of 1 instances deny\n";
     assert!(said.contains(wanted), "{said}");
+    // One that follows and says nothing may still let them in: that is waited for, and said.
+    let request =
+        v1::WatchRequest { app: "chat".to_owned(), instance: "chat-2".to_owned(), ..Default::default() };
+    let mut silent = desk.world.feed().watch(request).await.unwrap().into_inner();
+    let (mut subscription_id, mut cursor) = (String::new(), String::new());
+    while cursor.is_empty() {
+        let message = silent.message().await.unwrap().unwrap();
+        cursor = message.cursor;
+        if let Some(v1::watch_response::Message::Opened(opened)) = message.message {
+            subscription_id = opened.subscription_id;
+        }
+    }
+    let deactivate = desk.here(&["member", "deactivate", &cy.member, "--await", "2"]);
+    let (output, begun) = (run(desk.words(&deactivate)), std::time::Instant::now());
+    let output = output.await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("PENDING: the time was up before every app had followed."), "{said}");
+    assert!(said.contains("  chat: PENDING, 1 of 2 instances deny") && said.contains("chat-2"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    let close = v1::CloseSubscriptionRequest { subscription_id, cursor };
+    desk.world.feed().close_subscription(close).await.unwrap();
     // Nobody follows any more: who is away cannot be said to have followed.
     chat.shutdown().await;
     let deactivate = desk.here(&["member", "deactivate", &eve.member, "--await", "20", "-o", "json"]);
