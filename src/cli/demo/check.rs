@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn whatever_is_missing_too_much_or_other_is_told() {
-        let changes: [(&str, fn(&mut Picture)); 7] = [
+        type Change = fn(&mut Picture);
+        let changes: [(&str, Change); 7] = [
             ("a workspace less", |held| assert!(held.workspaces.remove("w2"))),
             ("a workspace more", |held| assert!(held.workspaces.insert("w3".to_owned()))),
             ("a membership less", |held| {
