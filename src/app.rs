@@ -13,6 +13,7 @@ use crate::{
     engine::Engine,
     feed::{Digests, Ending, Listener as TailListener, Marks, Registry, Window, digest, tail},
     grpc::{Services, channel_within, encode_change},
+    identity::Gate,
     mail::{self, Delivery},
     retention,
     seal::Seal,
@@ -71,6 +72,8 @@ pub struct Options {
     pub mail: Option<Delivery>,
     /// Whether access checks are answered.
     pub access: bool,
+    /// Tells callers apart.
+    pub gate: Gate,
 }
 
 /// A service that listens, and not yet serves.
@@ -95,6 +98,7 @@ impl App {
             sweep_every,
             mail,
             access,
+            gate,
         } = options;
         let (listen, pool_size) = (*listen, connections.pool_size);
         for migration in migrate(connections.direct_url()).await? {
@@ -132,6 +136,7 @@ impl App {
             tokio::spawn(sweeper::run(engine.clone(), *sweep_every, shutdown.clone())),
             tokio::spawn(durability::run(database.clone(), durability.clone(), shutdown.clone())),
             tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
+            tokio::spawn(gate.clone().keep(shutdown.clone())),
             tokio::spawn(mail::run(database, Arc::clone(&seal), mail.clone(), shutdown.clone())),
         ];
         tasks.extend(enforcing);
@@ -157,6 +162,7 @@ impl App {
             durability,
             access,
             digests,
+            gate: gate.clone(),
             is_within: false,
             shutdown,
         };

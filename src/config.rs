@@ -2,7 +2,7 @@
 //! name) and a key of the settings file, in this order of precedence.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
@@ -11,8 +11,11 @@ use std::{
 use clap::Args;
 use serde::Deserialize;
 
-/// Where the service listens where nothing is said. Loopback: until callers are authenticated, whoever reaches the port
-/// may do anything.
+mod identity;
+
+pub use self::identity::{IdentityArgs, IdentityConfig, IdentityProblem, IdentityWay};
+
+/// Where the service listens where nothing is said. Loopback: there nothing has to be said of who may call.
 const LISTEN: &str = "127.0.0.1:7400";
 /// Connections to the database where nothing is said. More than two dozen help no Postgres on few cores.
 const POOL: usize = 16;
@@ -80,6 +83,9 @@ pub struct ServeArgs {
     /// Whether to answer access checks, from a replica of everything in memory [default: true]
     #[arg(long, env = "ROLLCALL_ACCESS_SERVICE", value_name = "BOOL")]
     pub access_service: Option<bool>,
+    /// Who may call.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     /// How long to keep what.
     #[command(flatten)]
     pub retention: RetentionArgs,
@@ -168,6 +174,9 @@ pub struct MigrateArgs {
 #[serde(deny_unknown_fields)]
 struct File {
     listen: Option<SocketAddr>,
+    identity: Option<IdentityWay>,
+    callers: Option<PathBuf>,
+    mesh_peer: Option<IpAddr>,
     data_dir: Option<PathBuf>,
     database_url: Option<String>,
     direct_database_url: Option<String>,
@@ -213,6 +222,8 @@ pub enum Store {
 pub struct ServeConfig {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Who may call.
+    pub identity: IdentityConfig,
     /// Which database.
     pub store: Store,
     /// Connections of the pool.
@@ -306,6 +317,9 @@ pub enum ConfigError {
         /// Days after which they go in any case.
         max_days: u16,
     },
+    /// It is not said, or not in one way, who may call.
+    #[error(transparent)]
+    Identity(#[from] IdentityProblem),
 }
 
 impl LogArgs {
@@ -321,11 +335,13 @@ impl ServeArgs {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let store = store(&self, &file)?;
         let retention = retention(&self.retention, &file)?;
+        let listen = self.listen.or(file.listen);
+        let listen = listen.unwrap_or_else(|| LISTEN.parse().expect("the default is an address"));
+        let of_file =
+            IdentityArgs { identity: file.identity, callers: file.callers, mesh_peer: file.mesh_peer };
         Ok(ServeConfig {
-            listen: self
-                .listen
-                .or(file.listen)
-                .unwrap_or_else(|| LISTEN.parse().expect("the default is an address")),
+            listen,
+            identity: identity::resolve(self.identity, of_file, listen)?,
             store,
             pool_size: self.pool_size.or(file.pool_size).map_or(POOL, NonZeroUsize::get),
             drain: Duration::from_secs(self.drain_seconds.or(file.drain_seconds).unwrap_or(DRAIN)),

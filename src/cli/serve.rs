@@ -4,8 +4,11 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
     app::{App, AppError, Limits, Options},
-    config::{MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store},
+    config::{
+        IdentityConfig, IdentityWay, MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store,
+    },
     embedded::{self, Cluster, Durability, EmbeddedError},
+    identity::{Gate, Mesh, Way},
     mail::Delivery,
     storage::{Connections, Retention},
     telemetry,
@@ -46,7 +49,14 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match serve(config, mail) {
+    let gate = match Gate::open(&way(&config.identity)) {
+        Ok(gate) => gate,
+        Err(error) => {
+            eprintln!("rollcall serve: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(config, mail, gate) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rollcall serve: {error}");
@@ -55,7 +65,17 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-fn serve(config: ServeConfig, mail: Option<Delivery>) -> Result<(), ServeError> {
+fn way(config: &IdentityConfig) -> Way {
+    match config.clone() {
+        IdentityConfig::Insecure => Way::Insecure,
+        IdentityConfig::Mesh { way, peer, callers } => {
+            let mesh = if way == IdentityWay::Linkerd { Mesh::Linkerd } else { Mesh::Istio };
+            Way::Mesh { mesh, peer, callers }
+        }
+    }
+}
+
+fn serve(config: ServeConfig, mail: Option<Delivery>, gate: Gate) -> Result<(), ServeError> {
     // Before the runtime: the private Postgres ends with the thread that started it.
     let (cluster, (url, direct_url)) = match &config.store {
         Store::Url { url, direct_url } => (None, (url.clone(), direct_url.clone())),
@@ -72,7 +92,7 @@ fn serve(config: ServeConfig, mail: Option<Delivery>) -> Result<(), ServeError> 
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let connections = Connections { url, direct_url, pool_size: config.pool_size };
-    let served = runtime.block_on(serve_on(&connections, &config, mail));
+    let served = runtime.block_on(serve_on(&connections, &config, mail, gate));
     // Whatever a caller still waits for was cut at the deadline of the drain.
     runtime.shutdown_background();
     if let Some(cluster) = cluster {
@@ -85,6 +105,7 @@ async fn serve_on(
     connections: &Connections,
     config: &ServeConfig,
     mail: Option<Delivery>,
+    gate: Gate,
 ) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -100,6 +121,7 @@ async fn serve_on(
         sweep_every: config.sweep_every,
         mail,
         access: config.access,
+        gate: gate.clone(),
     };
     let starting = App::start(&options);
     let app = tokio::select! {
@@ -107,10 +129,8 @@ async fn serve_on(
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    if !app.address().ip().is_loopback() {
-        tracing::warn!(
-            "callers are not authenticated: whoever reaches this address may do anything; put a mesh before it"
-        );
+    if gate.is_insecure() {
+        tracing::warn!(address = %app.address(), "callers are not told apart: whoever reaches this address may do anything");
     }
     announce(app.address());
     let shutdown = app.shutdown();

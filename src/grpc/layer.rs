@@ -17,8 +17,8 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{body::WatchFrames, parse, status};
-use crate::{durability::Durability, proto::DESCRIPTORS};
+use super::{authn, body::WatchFrames, status};
+use crate::{durability::Durability, identity::Gate, proto::DESCRIPTORS};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
 /// that.
@@ -46,11 +46,12 @@ const DURABILITY: &str = "rollcall-durability";
 pub(super) struct CallsLayer {
     writes: Arc<HashSet<String>>,
     durability: Durability,
+    gate: Gate,
 }
 
 impl CallsLayer {
-    pub(super) fn new(durability: Durability) -> Self {
-        Self { writes: Arc::new(writes()), durability }
+    pub(super) fn new(durability: Durability, gate: Gate) -> Self {
+        Self { writes: Arc::new(writes()), durability, gate }
     }
 }
 
@@ -80,8 +81,8 @@ impl<S> Layer<S> for CallsLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        let Self { writes, durability } = self.clone();
-        Calls { inner, writes, durability }
+        let Self { writes, durability, gate } = self.clone();
+        Calls { inner, writes, durability, gate }
     }
 }
 
@@ -92,6 +93,7 @@ pub(super) struct Calls<S> {
     inner: S,
     writes: Arc<HashSet<String>>,
     durability: Durability,
+    gate: Gate,
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -126,21 +128,21 @@ where
             request.extensions_mut().insert(Deadline(begun + *deadline));
         }
         // Of our own methods alone: health and reflection answer everybody.
-        let caller = method.starts_with(OURS).then(|| parse::named(request.headers())).transpose();
-        let admitted = caller.and_then(|caller| {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
-            deadline
-        });
+        let gate = method.starts_with(OURS).then(|| self.gate.clone());
         let call = async move {
-            let mut response = match admitted {
-                Err(status) => status.into_http(),
-                Ok(deadline) => match tokio::time::timeout_at(begun + deadline, inner.call(request)).await {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(never)) => match never {},
-                    Err(_) => status::deadline_exceeded().into_http(),
-                },
+            let answered = async {
+                deadline.as_ref().map_err(Status::clone)?;
+                if let Some(gate) = gate {
+                    authn::admit(&gate, &mut request)?;
+                }
+                Ok(inner.call(request).await)
+            };
+            let bound = begun + *deadline.as_ref().unwrap_or(&MAX_DEADLINE);
+            let mut response = match tokio::time::timeout_at(bound, answered).await {
+                Ok(Ok(Ok(response))) => response,
+                Ok(Ok(Err(never))) => match never {},
+                Ok(Err(status)) => Status::into_http(status),
+                Err(_) => status::deadline_exceeded().into_http(),
             };
             // A failed call has its code in the headers; one that succeeds, or streams, has it in the trailers.
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());

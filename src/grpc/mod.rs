@@ -5,6 +5,7 @@ mod account;
 mod activity;
 mod answer;
 mod app;
+mod authn;
 mod beside;
 mod body;
 mod contract;
@@ -52,6 +53,7 @@ use crate::{
     enforcement::Enforcement,
     engine::Engine,
     feed::{Digests, Limits, Marks, Registry, Window},
+    identity::Gate,
     proto::{
         DESCRIPTORS, access_service_server::AccessServiceServer,
         account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
@@ -111,6 +113,8 @@ pub struct Services {
     pub access: Option<Access>,
     /// What bookmarks compare followers with. None: nothing.
     pub digests: Option<Arc<Digests>>,
+    /// Tells callers apart.
+    pub gate: Gate,
     /// Whether the caller is the service's own replica.
     pub is_within: bool,
     /// Ends every stream.
@@ -147,7 +151,7 @@ impl Services {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(MAX_HEADERS)
             .max_concurrent_streams(MAX_STREAMS)
-            .layer(layer::CallsLayer::new(self.durability.clone()))
+            .layer(layer::CallsLayer::new(self.durability.clone(), self.gate.clone()))
             .add_service(health)
             .add_service(reflection().build_v1().expect(described))
             .add_service(reflection().build_v1alpha().expect(described))

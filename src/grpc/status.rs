@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use self::blockers::{blocked, blocked_in};
 pub(super) use self::{
     blockers::{Terms, blocker},
-    callers::{caller_is_app, unknown_caller},
+    callers::{caller_is_app, caller_unknown, unknown_caller},
 };
 use super::fresh::TokenRefusal;
 use crate::{

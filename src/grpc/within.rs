@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tower::service_fn;
 
 use super::{MAX_REQUEST, Services, layer};
-use crate::proto::feed_service_server::FeedServiceServer;
+use crate::{identity::Gate, proto::feed_service_server::FeedServiceServer};
 
 /// What a connection buffers in each direction.
 const BUFFER: usize = 256 * 1024;
@@ -40,9 +40,10 @@ impl Services {
     /// Serves the feed at the other end of a [`channel`] until `closed`, also while the service drains.
     pub async fn serve_within(mut self, within: Within, closed: CancellationToken) {
         self.is_within = true;
+        self.gate = Gate::insecure();
         let incoming = UnboundedReceiverStream::new(within.0).map(Ok::<_, io::Error>);
         let served = Server::builder()
-            .layer(layer::CallsLayer::new(self.durability.clone()))
+            .layer(layer::CallsLayer::new(self.durability.clone(), self.gate.clone()))
             .add_service(FeedServiceServer::new(self).max_decoding_message_size(MAX_REQUEST))
             .serve_with_incoming_shutdown(incoming, closed.cancelled_owned())
             .await;

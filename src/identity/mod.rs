@@ -1,6 +1,22 @@
 //! Who calls, and for whom. What a call proves is found out once, before its handler; inside, a [`Caller`] is what is
 //! known, and no handler looks at a header, a certificate or a token.
+//!
+//! [`Gate`] is asked with the [`Evidence`] of a call. Whatever is wrong with it, the caller hears the same; the [`Cause`] is for
+//! the log and the counters. Who is a caller at all, and what they may do, is said by a file ([`callers`]).
 
+pub mod callers;
+mod cause;
+mod gate;
+mod mesh;
+mod spiffe;
+mod watched;
+
+pub use self::{
+    cause::Cause,
+    gate::{Evidence, Gate, IdentityError, Pass, Way},
+    mesh::Mesh,
+    spiffe::SpiffeId,
+};
 use crate::rules::ids::{AccountId, AppName, CallerName};
 
 /// Who calls.

@@ -57,6 +57,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "engine",
             "feed",
             "grpc",
+            "identity",
             "mail",
             "retention",
             "seal",
@@ -68,9 +69,9 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     // A process of its own, beside an app: `grpc` for AccessService as the service answers it, `rules` for what an id may be,
     // all else through the client crate.
     ("agent", &["access", "grpc", "proto", "rules"]),
-    // `storage` for `migrate` and what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
+    // `storage` for `migrate`, with `identity` and `mail` what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
     // `conformance`; all else goes through the public API.
-    ("cli", &["agent", "app", "config", "embedded", "mail", "proto", "rules", "storage", "telemetry"]),
+    ("cli", &["agent", "app", "config", "embedded", "identity", "mail", "proto", "rules", "storage", "telemetry"]),
 ];
 
 /// Crates that only some modules may name.
@@ -82,7 +83,7 @@ const CONFINED: [(&[&str], &[&str]); 11] = [
         &["agent", "app", "cli", "grpc", "proto"],
     ),
     (&["tower", "hyper_util"], &["grpc"]),
-    (&["http"], &["agent", "grpc"]),
+    (&["http"], &["agent", "grpc", "identity"]),
     (&["axum"], &["agent"]),
     (&["lettre", "percent_encoding"], &["mail"]),
     (&["url"], &["agent", "mail"]),

@@ -59,6 +59,12 @@ impl World {
         Self::on(Server::checking().await).await
     }
 
+    /// The same, where callers are told apart. Everything here is done as the operator; [`Server::channel`] can be asked to
+    /// call as somebody else.
+    pub(crate) async fn telling_apart() -> Self {
+        Self::on(Server::telling_apart().await).await
+    }
+
     /// A world on a service.
     pub(crate) async fn on(server: Server) -> Self {
         let mut world = Self { server, fence: String::new() };

@@ -23,6 +23,7 @@ mod filters;
 mod fixtures;
 mod guides;
 mod history;
+mod identity;
 mod invitations;
 mod mail;
 mod model;

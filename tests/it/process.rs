@@ -1,7 +1,7 @@
 //! The binary: what it refuses to start with, who may share what, how it ends, what its log never says, and what it
 //! does while its database is away.
 
-mod binary;
+pub(crate) mod binary;
 mod database_away;
 mod ends;
 mod pooler;

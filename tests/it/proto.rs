@@ -46,7 +46,8 @@ const LOST: &str = "ReportLostRevocations";
 
 /// Reasons that every method, or every stream, can answer, REQUEST_ID_REUSED where it takes a request id; the others are
 /// named by the methods that do.
-const OF_ALL: [&str; 7] = [
+const OF_ALL: [&str; 8] = [
+    "CALLER_UNKNOWN",
     "REQUEST_ID_REUSED",
     "CONTENTION",
     "DATABASE_UNAVAILABLE",

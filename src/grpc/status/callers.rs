@@ -11,6 +11,12 @@ pub(in crate::grpc) fn caller_is_app(app: &AppName) -> Status {
     Problem::new(Code::PermissionDenied, ErrorReason::CallerIsApp, message).about("app", app).status()
 }
 
+/// Who calls is not known, or not proven: which of the two, and by what, is for the log alone.
+pub(in crate::grpc) fn caller_unknown() -> Status {
+    let message = "the caller is not known here, or does not prove who it is";
+    Problem::new(Code::Unauthenticated, ErrorReason::CallerUnknown, message).status()
+}
+
 /// A defect: nothing found out who calls.
 pub(in crate::grpc) fn unknown_caller() -> Status {
     internal(&"nobody found out who calls")

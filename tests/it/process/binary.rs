@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// A run of `rollcall`. Killed when dropped.
-pub(super) struct Run {
+pub(crate) struct Run {
     child: Child,
     output: TempDir,
 }
 
 impl Run {
     /// Starts it with these arguments, and of our own variables only those given.
-    pub(super) fn new<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn new<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
         let output = TempDir::new().expect("a directory");
         let file = |name| Stdio::from(fs::File::create(output.path().join(name)).expect("a file"));
         let mut command = rollcall(arguments);
@@ -34,33 +34,33 @@ impl Run {
         Self { child, output }
     }
 
-    pub(super) fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.output.path().join("stdout")).expect("its output"))
             .into_owned()
     }
 
-    pub(super) fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.output.path().join("stderr")).expect("its output"))
             .into_owned()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         kill_process(pid.expect("it runs"), signal).expect("a signal");
     }
 
     /// Waits for its end.
-    pub(super) async fn end(&mut self) -> ExitStatus {
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         soon("the end of the process", self.child.wait()).await.expect("its end")
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_some()
     }
 }
 
 /// A run that ends by itself: its exit code, and all that it said.
-pub(super) async fn ended<A: AsRef<OsStr>>(
+pub(crate) async fn ended<A: AsRef<OsStr>>(
     arguments: &[A],
     variables: &[(&str, &str)],
 ) -> (Option<i32>, String) {
@@ -70,14 +70,14 @@ pub(super) async fn ended<A: AsRef<OsStr>>(
 }
 
 /// A `rollcall serve` that serves.
-pub(super) struct Service {
-    pub(super) run: Run,
+pub(crate) struct Service {
+    pub(crate) run: Run,
     endpoint: String,
 }
 
 impl Service {
     /// Starts it on a free port, and returns when it listens.
-    pub(super) async fn start(arguments: &[&OsStr]) -> Self {
+    pub(crate) async fn start(arguments: &[&OsStr]) -> Self {
         let fixed = ["serve", "--listen", "127.0.0.1:0"].map(OsStr::new);
         let mut run = Run::new(&[&fixed, arguments].concat(), &[]);
         let mut address = None;
@@ -94,17 +94,17 @@ impl Service {
     }
 
     /// A new connection to it.
-    pub(super) fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         Endpoint::from_shared(self.endpoint.clone()).expect("an endpoint").connect_lazy().into()
     }
 
     /// Its address alone.
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.endpoint.strip_prefix("http://").expect("as it was made")
     }
 
     /// Lets it drain, and end.
-    pub(super) async fn terminate(mut self) -> Run {
+    pub(crate) async fn terminate(mut self) -> Run {
         self.run.signal(Signal::TERM);
         let status = self.run.end().await;
         assert!(status.success(), "{status:?}: {}", self.run.stderr());

@@ -8,28 +8,52 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use tonic::{Status, body::Body, transport};
 use tonic_types::StatusExt as _;
 use tower::Service;
 
+use super::istio;
 use crate::proto::promises;
 
 /// A connection that knows what may come.
 #[derive(Debug, Clone)]
-pub(crate) struct Channel(transport::Channel);
+pub(crate) struct Channel {
+    channel: transport::Channel,
+    /// Goes with every call.
+    headers: HeaderMap,
+}
 
 impl Channel {
     /// Without the checks, for the client crate, which takes no other.
     pub(crate) fn unchecked(self) -> transport::Channel {
-        self.0
+        self.channel
+    }
+
+    /// The same connection, with one more header on every call.
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// The same connection, as the workload of this name calls over it behind Istio.
+    pub(crate) fn calling_as(mut self, workload: &str) -> Self {
+        self.headers.clear();
+        let (name, value) = istio(workload);
+        self.with(name, value)
+    }
+
+    /// The same connection, without saying who calls.
+    pub(crate) fn as_nobody(mut self) -> Self {
+        self.headers.clear();
+        self
     }
 }
 
 impl From<transport::Channel> for Channel {
     fn from(channel: transport::Channel) -> Self {
-        Self(channel)
+        Self { channel, headers: HeaderMap::new() }
     }
 }
 
@@ -39,12 +63,15 @@ impl Service<Request<Body>> for Channel {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, transport::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+        self.channel.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let method = request.uri().path().trim_start_matches('/').to_owned();
-        let answer = self.0.call(request);
+        for (name, value) in &self.headers {
+            request.headers_mut().append(name, value.clone());
+        }
+        let answer = self.channel.call(request);
         Box::pin(async move {
             let answer = answer.await?;
             check(&method, answer.headers());

@@ -1,5 +1,6 @@
 //! What the tests stand on: one Postgres for the run, a database and a service for each test.
 
+mod callers;
 mod channel;
 mod cluster;
 mod python;
@@ -7,6 +8,7 @@ mod replica;
 mod server;
 
 pub(crate) use self::{
+    callers::{CALLERS, CallersFile, OPERATOR, istio, spiffe_id},
     channel::Channel,
     cluster::{Database, create_database, postgres_log},
     python::python,

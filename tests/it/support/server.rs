@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rollcall::{
     app::{App, Limits, Options},
+    identity::{Gate, Mesh, Way},
     mail::Delivery,
     storage::{Connections, Retention},
 };
@@ -15,7 +16,7 @@ use tonic_health::pb::{
 };
 
 use super::{
-    Channel,
+    CALLERS, CallersFile, Channel, OPERATOR,
     cluster::{Database, create_database},
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct Server {
     channel: Channel,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
+    callers: Option<CallersFile>,
 }
 
 impl Server {
@@ -104,6 +106,27 @@ impl Server {
         tokio::time::timeout(Duration::from_secs(20), told).await.expect("in time");
     }
 
+    /// Starts on a fresh database, and tells the [`CALLERS`] apart. Its own channel calls as the operator.
+    pub(crate) async fn telling_apart() -> Self {
+        Self::telling_apart_on(create_database().await, CALLERS).await
+    }
+
+    /// Starts on a database, and tells these callers apart.
+    pub(crate) async fn telling_apart_on(database: Database, callers: &str) -> Self {
+        let file = CallersFile::new(callers);
+        let way = Way::Mesh { mesh: Mesh::Istio, peer: None, callers: file.path() };
+        let gate = Gate::open(&way).expect("callers");
+        let mut server = Self::with(database, |options| options.gate = gate).await;
+        server.channel = server.channel.calling_as(OPERATOR);
+        server.callers = Some(file);
+        server
+    }
+
+    /// Whom it tells apart from now on, or soon.
+    pub(crate) fn set_callers(&self, text: &str) {
+        self.callers.as_ref().expect("it tells callers apart").write(text);
+    }
+
     async fn with(database: Database, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
@@ -116,14 +139,15 @@ impl Server {
             mail: None,
             // Each would be an instance that every departure waits for.
             access: false,
+            gate: Gate::insecure(),
         };
         change(&mut options);
         let app = App::start(&options).await.expect("the service starts");
         let endpoint = format!("http://{}", app.address());
         let shutdown = app.shutdown();
         let task = tokio::spawn(async move { app.serve().await.expect("the service serves") });
-        let channel = Endpoint::from_shared(endpoint.clone()).expect("an endpoint").connect_lazy().into();
-        Self { endpoint, database, channel, shutdown, task }
+        let channel = Endpoint::from_shared(endpoint.clone()).expect("an endpoint").connect_lazy();
+        Self { endpoint, database, channel: channel.into(), shutdown, task, callers: None }
     }
 
     /// A channel to it.
