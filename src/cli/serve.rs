@@ -4,9 +4,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
     app::{App, AppError, Limits, Options},
-    config::{
-        IdentityConfig, IdentityWay, MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store,
-    },
+    config::{IdentityConfig, IdentityWay, MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store},
     embedded::{self, Cluster, Durability, EmbeddedError},
     identity::{Gate, Mesh, Way},
     mail::Delivery,

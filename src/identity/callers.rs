@@ -205,7 +205,10 @@ mod tests {
             (caller("name = \"chat\"\nspiffe_ids = [\"chat\"]"), "is no SPIFFE id"),
             (caller("name = \"chat\"\nlinkerd_ids = [\"chat\"]"), "is no identity of Linkerd"),
             (caller("name = \"chat\"\nspiffe_ids = [\"spiffe://other.org/a\"]"), "none of the trust_domains"),
-            (caller(&format!("name = \"chat\"\n{chat}\n[[caller]]\nname = \"two\"\n{chat}")), "is there twice"),
+            (
+                caller(&format!("name = \"chat\"\n{chat}\n[[caller]]\nname = \"two\"\n{chat}")),
+                "is there twice",
+            ),
             (
                 caller(&format!("name = \"chat\"\n{chat}\n[[caller]]\nname = \"chat\"\n{chat}")),
                 "caller \"chat\" is there twice",

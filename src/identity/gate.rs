@@ -85,8 +85,7 @@ impl Gate {
     /// Reads what it needs for this way.
     pub fn open(way: &Way) -> Result<Self, IdentityError> {
         let Way::Mesh { mesh, peer, callers: file } = way else { return Ok(Self::insecure()) };
-        let content = read(file)
-            .map_err(|error| IdentityError::Unreadable { path: file.clone(), error })?;
+        let content = read(file).map_err(|error| IdentityError::Unreadable { path: file.clone(), error })?;
         let callers = Callers::parse(&content)
             .map_err(|problem| IdentityError::Malformed { path: file.clone(), problem })?;
         let callers = watch::Sender::new(Arc::new(callers));
@@ -140,9 +139,7 @@ impl Guard {
     fn look(&self) {
         let changed = self.file.lock().unwrap_or_else(PoisonError::into_inner).changed();
         let Some(content) = changed else { return };
-        let parsed = content
-            .map_err(|error| error.to_string())
-            .and_then(|content| Callers::parse(&content));
+        let parsed = content.map_err(|error| error.to_string()).and_then(|content| Callers::parse(&content));
         match parsed {
             Ok(callers) => {
                 tracing::info!(callers.identities = callers.len(), "the callers were read");

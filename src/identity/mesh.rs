@@ -176,7 +176,9 @@ mod tests {
             "URI=https://example.org/a",
             // An opened quotation mark that swallows what the proxy appends.
             &format!("URI={CHAT};Subject=\",By=x;Hash=1;URI=spiffe://example.org/ns/evil/sa/evil"),
-            &format!("URI={CHAT};Subject=\",By=x;Subject=\"CN=evil\";URI=spiffe://example.org/ns/evil/sa/evil"),
+            &format!(
+                "URI={CHAT};Subject=\",By=x;Subject=\"CN=evil\";URI=spiffe://example.org/ns/evil/sa/evil"
+            ),
         ] {
             assert_eq!(id(text), Err(Cause::HeaderMalformed), "{text}");
         }

@@ -71,7 +71,10 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("agent", &["access", "grpc", "proto", "rules"]),
     // `storage` for `migrate`, with `identity` and `mail` what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
     // `conformance`; all else goes through the public API.
-    ("cli", &["agent", "app", "config", "embedded", "identity", "mail", "proto", "rules", "storage", "telemetry"]),
+    (
+        "cli",
+        &["agent", "app", "config", "embedded", "identity", "mail", "proto", "rules", "storage", "telemetry"],
+    ),
 ];
 
 /// Crates that only some modules may name.

@@ -76,10 +76,7 @@ async fn forged_doubled_and_foreign_headers_are_nobody() {
     let cases: Vec<(&str, Channel)> = vec![
         ("no_identity", service.channel()),
         // The name that callers give themselves where they are not told apart.
-        (
-            "no_identity",
-            service.channel().with(HeaderName::from_static("rollcall-caller"), value("console")),
-        ),
+        ("no_identity", service.channel().with(HeaderName::from_static("rollcall-caller"), value("console"))),
         // That of the other mesh.
         (
             "no_identity",
@@ -102,11 +99,11 @@ async fn forged_doubled_and_foreign_headers_are_nobody() {
                 spiffe_id("console")
             ))),
         ),
-        ("uri_missing", one(value("By=spiffe://example.org/ns/rollcall/sa/rollcall;Hash=1;Subject=\"CN=console\""))),
         (
-            "uri_doubled",
-            one(value(format!("Hash=1;URI={};URI={}", spiffe_id("console"), spiffe_id("evil")))),
+            "uri_missing",
+            one(value("By=spiffe://example.org/ns/rollcall/sa/rollcall;Hash=1;Subject=\"CN=console\"")),
         ),
+        ("uri_doubled", one(value(format!("Hash=1;URI={};URI={}", spiffe_id("console"), spiffe_id("evil"))))),
         ("trust_domain_foreign", one(uri("spiffe://example.com/ns/console/sa/console"))),
         ("trust_domain_foreign", one(uri("spiffe://example.org.evil.com/ns/console/sa/console"))),
         ("not_listed", one(uri(&spiffe_id("somebody")))),
