@@ -10,6 +10,7 @@ mod crew;
 mod cut_off;
 mod disk_full;
 mod failover;
+mod founding;
 mod frozen;
 mod idle_streams;
 mod killed_in_commit;

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use rollcall_client::v1::{
-    UpdateOrganizationRequest, organization_service_client::OrganizationServiceClient,
-};
 use tokio::time::sleep;
 
 use super::{
+    founding::Founding,
     load::Load,
     network::Way,
     postgres::{Postgres, Proxy},
@@ -33,23 +31,18 @@ const SLOW: &str = "
     CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON pending_changes
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow();";
 
-async fn waits_for(database: &Database, lock: &str) {
-    let query = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = $1";
+/// Waits until a command has come to where it is held. Others wait for advisory locks of their own.
+async fn is_held(database: &Database, kill: Kill) {
+    let query = match kill {
+        Kill::Before => "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted",
+        Kill::During | Kill::After => {
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted"
+        }
+    };
     until("somebody who waits", async || {
-        database.client.query_one(query, &[&lock]).await.expect("a count").get::<_, i64>(0) > 0
+        database.client.query_one(query, &[]).await.expect("a count").get::<_, i64>(0) > 0
     })
     .await;
-}
-
-async fn version(database: &Database, small: &Small) -> i64 {
-    let query = "SELECT version FROM organizations WHERE organization_id = $1::text::uuid";
-    database.client.query_one(query, &[&small.organization]).await.expect("the organization").get(0)
-}
-
-async fn write(channel: Channel, request: &UpdateOrganizationRequest) -> Result<i64, tonic::Status> {
-    let answer = OrganizationServiceClient::new(channel).update_organization(request.clone()).await?;
-    Ok(answer.into_inner().organization.expect("the organization").version)
 }
 
 /// Where the kill comes, of the commit.
@@ -66,47 +59,39 @@ async fn t2_a_command_whose_replica_dies_has_one_effect() {
     let proxy = Proxy::before(&postgres);
     let mut dies = Replica::start(&proxy.url(), &["--log", "warn"]).await;
     let stays = Replica::start(&postgres.url(), &["--log", "warn"]).await;
-    let small = Small::make(stays.client().channel().into(), "ada@example.com").await;
+    Small::make(stays.client().channel().into(), "ada@example.com").await;
     let (looks, holds) = (postgres.database().await, postgres.database().await);
     looks.client.batch_execute(GATE).await.expect("a gate");
     for kill in [Kill::Before, Kill::During, Kill::After] {
-        let before = version(&looks, &small).await;
-        let request = UpdateOrganizationRequest {
-            request_id: uuid::Uuid::new_v4().to_string(),
-            ..small.renaming(&format!("{kill:?}"))
-        };
+        let founding = Founding::new(stays.client().channel().into()).await;
         let held = match kill {
-            Kill::Before => "BEGIN; SELECT * FROM organizations FOR UPDATE",
+            Kill::Before => "BEGIN; SELECT * FROM accounts FOR UPDATE",
             Kill::During | Kill::After => "BEGIN; SELECT pg_advisory_xact_lock(4711)",
         };
         holds.client.batch_execute(held).await.expect("held");
         let channel: Channel = dies.client().channel().into();
-        let first = tokio::spawn({
-            let request = request.clone();
-            async move { write(channel, &request).await }
-        });
-        waits_for(&looks, if kill == Kill::Before { "transactionid" } else { "advisory" }).await;
+        let first = tokio::spawn(founding.clone().send(channel));
+        is_held(&looks, kill).await;
         if kill == Kill::After {
             proxy.let_pass(Way::Deaf);
             holds.client.batch_execute("ROLLBACK").await.expect("let go");
-            until("the commit", async || version(&looks, &small).await > before).await;
+            until("the commit", async || founding.done(&looks).await > 0).await;
         }
         dies.kill().await;
         soon("the end of the call", first).await.expect("no panic").expect_err("its replica is gone");
         proxy.let_pass(Way::Open);
         // At once, while what the dead one began may not have ended yet.
         let channel: Channel = stays.client().channel().into();
-        let again = tokio::spawn({
-            let request = request.clone();
-            async move { write(channel, &request).await }
-        });
+        let again = tokio::spawn(founding.clone().send(channel));
         if kill != Kill::After {
-            waits_for(&looks, if kill == Kill::Before { "transactionid" } else { "advisory" }).await;
+            is_held(&looks, kill).await;
             holds.client.batch_execute("ROLLBACK").await.expect("let go");
         }
-        let answer = soon("an answer", again).await.expect("no panic").expect("answered");
-        assert_eq!(answer, before + 1, "{kill:?}");
-        assert_eq!(version(&looks, &small).await, before + 1, "{kill:?}: one effect");
+        soon("an answer", again).await.expect("no panic").expect("answered");
+        assert_eq!(founding.done(&looks).await, 1, "{kill:?}: one effect");
+        // What this finds: a repetition under another request id.
+        founding.another().send(stays.client().channel().into()).await.expect("another one");
+        assert_eq!(founding.done(&looks).await, 2, "{kill:?}");
         dies.restart().await;
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use super::scene::{Reader, soon, until};
+use super::scene::{Reader, Scene, soon, until};
 use crate::{
     small::Small,
     support::{Channel, Database},
@@ -150,4 +150,32 @@ async fn answered(channel: &Channel, request: &UpdateOrganizationRequest) -> boo
         }
         Err(_) => false,
     }
+}
+
+/// What T2 to T4, T6, T19 and T39 rely on: an effect that is taken away after it was answered is counted as lost, one that
+/// nobody asked for as doubled, and a version of which a reader was not told ends the test.
+#[tokio::test(flavor = "multi_thread")]
+async fn t2_a_write_that_is_lost_or_done_twice_is_found() {
+    let scene = Scene::start(&[]).await;
+    let channel: Channel = scene.replica.client().channel().into();
+    for (statement, wanted) in [
+        ("UPDATE organizations SET version = version - 1", (1, 0)),
+        ("UPDATE organizations SET version = version + 1", (0, 1)),
+        ("UPDATE organizations SET version = version", (0, 0)),
+    ] {
+        let load = Load::start(&scene.small, std::slice::from_ref(&channel), 2).await;
+        load.more(10).await;
+        scene.database.client.batch_execute(statement).await.expect("it is broken");
+        load.more(10).await;
+        let sum = load.end(&scene.database, None).await;
+        assert_eq!((sum.lost, sum.duplicated), wanted, "{statement}");
+    }
+    let reader = scene.reader().await;
+    let load = Load::start(&scene.small, &[channel], 2).await;
+    load.more(10).await;
+    reader.until(1).await;
+    reader.forget_one();
+    let database = scene.database.another().await;
+    let end = tokio::spawn(async move { load.end(&database, Some(&reader)).await });
+    assert!(soon("the end", end).await.is_err_and(|error| error.is_panic()), "a version that was skipped");
 }

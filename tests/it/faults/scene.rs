@@ -171,6 +171,13 @@ impl Reader {
         *told.get(&version).unwrap_or_else(|| panic!("version {version} was skipped"))
     }
 
+    /// As if one of those that were told had not been.
+    pub(super) fn forget_one(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = told.keys().next().copied().expect("something was told");
+        told.remove(&version);
+    }
+
     /// How many versions were told.
     pub(super) fn count(&self) -> usize {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).len()

@@ -42,6 +42,28 @@ async fn to_its_end(
     }
 }
 
+/// Whether each version after the first was told, once and in order, to the last.
+fn is_whole(told: &[i64], first: i64, last: i64) -> bool {
+    told.iter().copied().take_while(|version| *version <= last).eq(first + 1..=last)
+}
+
+/// What was told is not whole any more when one version is missing, told twice, or in the place of another.
+fn finds_each_fault(told: &[i64], first: i64, last: i64) {
+    let middle = told.len() / 2;
+    let breaks: [fn(&mut Vec<i64>, usize); 3] = [
+        |told, here| {
+            told.remove(here);
+        },
+        |told, here| told.insert(here, told[here]),
+        |told, here| told.swap(here - 1, here),
+    ];
+    for break_it in breaks {
+        let mut broken = told.to_vec();
+        break_it(&mut broken, middle);
+        assert!(!is_whole(&broken, first, last), "a gap at {middle} is not found");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t32_a_replica_ends_within_its_grace_whoever_ignores_it() {
     let mut scene = Scene::start(&["--drain-seconds", "3"]).await;
@@ -88,8 +110,8 @@ async fn t32_a_replica_ends_within_its_grace_whoever_ignores_it() {
             assert!(!matches!(message.message, Some(Message::SnapshotPage(_))), "it resumes");
             told.extend(versions(&message, &scene.small.organization));
         }
-        lost +=
-            usize::from(!told.iter().copied().take_while(|version| *version <= last).eq(first + 1..=last));
+        lost += usize::from(!is_whole(&told, first, last));
+        finds_each_fault(&told, first, last);
     }
     println!("t32_streams_with_a_gap = {lost}");
     assert_eq!(lost, 0);
