@@ -102,6 +102,9 @@ struct Seen {
     lost: i64,
 }
 
+/// One way to break it, and what must be found then.
+type Break = (&'static str, fn(&mut Seen));
+
 impl Seen {
     /// What is wrong with it.
     fn faults(&self) -> Vec<&'static str> {
@@ -118,7 +121,7 @@ impl Seen {
 
     /// Breaks one thing at a time: that must be found, and nothing else.
     fn finds_each_fault(&self) {
-        let breaks: [(&str, fn(&mut Self)); 7] = [
+        let breaks: [Break; 7] = [
             ("a write is refused otherwise", |seen| seen.refusals[0] = Code::Internal),
             ("a write is refused otherwise", |seen| *seen.refusals.last_mut().expect("one") = Code::Aborted),
             ("a read is refused", |seen| seen.reads[0] = Err(Code::Unavailable)),
