@@ -11,17 +11,17 @@ use std::{
     time::Duration,
 };
 
-use rollcall_client::v1::{WatchRequest, watch_response::Message};
+use rollcall_client::v1::{WatchRequest, WatchResponse, subject::Subject as Thing, watch_response::Message};
 use tokio::{
     sync::{Semaphore, oneshot},
     task::{JoinHandle, JoinSet},
-    time::{Instant, interval},
+    time::{Instant, interval_at},
 };
 
 use super::{
     crew::Crew,
     ms, p99,
-    scene::{Scene, soon, stream, to_snapshot_end, until, versions},
+    scene::{Pen, Scene, soon, stream, to_snapshot_end, until},
     size,
 };
 use crate::support::Channel;
@@ -29,30 +29,51 @@ use crate::support::Channel;
 const CONNECTIONS: usize = 100;
 /// So many follow what changes.
 const READERS: usize = 10;
-/// A hundred a second.
-const PACE: Duration = Duration::from_millis(10);
+/// So many write, each to an organization of its own: an answer shows the newest version, also where that is another's.
+const WRITERS: usize = 20;
+/// Of each writer. Of all of them it is a hundred a second.
+const PACE: Duration = Duration::from_millis(200);
 
-/// What one reader was told: each version of the organization, and when.
-type Told = Vec<(i64, Instant)>;
+/// A version of an organization, and when it was written or told.
+type Version = ((String, i64), Instant);
+/// The last version of each organization.
+type Last = HashMap<String, i64>;
 
-/// One who follows the organization from here on, until it is told this version.
-async fn follow(channel: Channel, organization: String, last: oneshot::Receiver<i64>) -> JoinHandle<Told> {
+/// What a message tells of organizations.
+fn told_by(message: &WatchResponse) -> impl Iterator<Item = (String, i64)> {
+    let batch = match &message.message {
+        Some(Message::Batch(batch)) => &*batch.changes,
+        _ => &[],
+    };
+    batch.iter().filter_map(|change| match change.subject.as_ref()?.subject.as_ref()? {
+        Thing::Organization(now) => Some((now.organization_id.clone(), now.version)),
+        _ => None,
+    })
+}
+
+/// One who follows everything from here on, until it was told the last of what was written.
+async fn follow(channel: Channel, last: oneshot::Receiver<Last>) -> JoinHandle<Vec<Version>> {
     let mut stream = stream(channel, WatchRequest { app: "chat".to_owned(), ..Default::default() }).await;
     to_snapshot_end(&mut stream).await;
     tokio::spawn(async move {
-        let (mut told, mut end, mut last) = (Told::new(), i64::MAX, Some(last));
+        let (mut told, mut newest, mut end, mut last) = (Vec::new(), Last::new(), None, Some(last));
         // The bookmark after the last change: what is told again would come before it.
         loop {
             let message = tokio::select! {
                 message = stream.message() => message.expect("no stream is cut").expect("no stream ends"),
                 known = async { last.as_mut().expect("asked once").await }, if last.is_some() => {
-                    (end, last) = (known.expect("a last version"), None);
+                    (end, last) = (Some(known.expect("the last versions")), None);
                     continue;
                 }
             };
             let now = Instant::now();
-            told.extend(versions(&message, &organization).into_iter().map(|version| (version, now)));
-            let all = told.last().is_some_and(|(version, _)| *version >= end);
+            for (organization, version) in told_by(&message) {
+                newest.insert(organization.clone(), version);
+                told.push(((organization, version), now));
+            }
+            let all = end.as_ref().is_some_and(|end| {
+                end.iter().all(|(organization, last)| newest.get(organization) >= Some(last))
+            });
             if all && matches!(message.message, Some(Message::Bookmark(_))) {
                 return told;
             }
@@ -69,13 +90,13 @@ struct Wrong {
 }
 
 /// Compares what was written with what one reader was told; gives how long each took besides.
-fn judge(written: &[(i64, Instant)], told: &[(i64, Instant)]) -> (Wrong, Vec<Duration>) {
-    let mut wrong = Wrong::default();
-    let mut times = HashMap::new();
+fn judge(written: &[Version], told: &[Version]) -> (Wrong, Vec<Duration>) {
+    let (mut wrong, mut times, mut newest) = (Wrong::default(), HashMap::new(), HashMap::new());
     for (version, at) in told {
-        wrong.doubled += usize::from(times.insert(*version, *at).is_some());
+        wrong.doubled += usize::from(times.insert(version, *at).is_some());
+        let before = newest.insert(&version.0, version.1);
+        wrong.disordered += usize::from(before.is_some_and(|before| before > version.1));
     }
-    wrong.disordered = told.windows(2).filter(|two| two[1].0 < two[0].0).count();
     let mut lags = Vec::new();
     for (version, begun) in written {
         match times.get(version) {
@@ -87,15 +108,15 @@ fn judge(written: &[(i64, Instant)], told: &[(i64, Instant)]) -> (Wrong, Vec<Dur
 }
 
 /// Each way to be told wrongly is found in what was really told, and no other.
-fn finds_each_fault(written: &[(i64, Instant)], told: &[(i64, Instant)]) {
-    let middle = written.len() / 2;
-    let place = |number: usize| told.iter().position(|(version, _)| *version == written[number].0);
-    let (here, next) = (place(middle).expect("it was told"), place(middle + 1).expect("it was told"));
+fn finds_each_fault(written: &[Version], told: &[Version]) {
+    let two = written.windows(2).find(|two| two[0].0.0 == two[1].0.0).expect("two of one organization");
+    let place = |one: &Version| told.iter().position(|(version, _)| *version == one.0).expect("it was told");
+    let (here, next) = (place(&two[0]), place(&two[1]));
     let mut lost = told.to_vec();
     lost.remove(here);
     assert_eq!(judge(written, &lost).0, Wrong { lost: 1, ..Wrong::default() });
     let mut doubled = told.to_vec();
-    doubled.insert(here, told[here]);
+    doubled.insert(here, told[here].clone());
     assert_eq!(judge(written, &doubled).0, Wrong { doubled: 1, ..Wrong::default() });
     let mut disordered = told.to_vec();
     disordered.swap(here, next);
@@ -158,15 +179,18 @@ async fn t30_idle_streams_cost_little_and_delay_nobody() {
     let channels: Vec<Channel> = (0..CONNECTIONS).map(|_| scene.replica.client().channel().into()).collect();
     // They follow another organization, of which there is nothing to tell.
     let quiet = Crew::make(channels[0].clone(), 0).await;
-    let mut pen = scene.pen();
-    // What is made once is made before memory is looked at.
-    for _ in 0..20 {
+    let mut pens = Vec::new();
+    for channel in &channels[..WRITERS] {
+        let crew = Crew::make(channel.clone(), 0).await;
+        let mut pen = Pen::new(channel.clone(), &crew.org.id);
+        // What is made once is made before memory is looked at.
         soon("an answer", pen.rename()).await.expect("a new name");
+        pens.push((crew.org.id, pen));
     }
     let (mut readers, mut ends) = (Vec::new(), Vec::new());
     for channel in &channels[..READERS] {
         let (end, last) = oneshot::channel();
-        readers.push(follow(channel.clone(), scene.small.organization.clone(), last).await);
+        readers.push(follow(channel.clone(), last).await);
         ends.push(end);
     }
     let (before, begun) = (scene.replica.resident_bytes(), Instant::now());
@@ -177,18 +201,27 @@ async fn t30_idle_streams_cost_little_and_delay_nobody() {
     let each = scene.replica.resident_bytes().saturating_sub(before) / count as u64;
     println!("t30_bytes_for_each_stream = {each}");
 
-    // Nobody waits for an answer before the next one writes: a service that is slow does not slow its load down.
-    let (mut writing, mut pace, begun) = (JoinSet::new(), interval(PACE), Instant::now());
-    for _ in 0..size(200, 3_000) {
-        pace.tick().await;
-        let (mut pen, begun) = (pen.clone(), Instant::now());
-        writing.spawn(async move { (soon("an answer", pen.rename()).await.expect("a new name"), begun) });
+    let (mut writing, each, begun) = (JoinSet::new(), size(10, 150), Instant::now());
+    for (number, (organization, mut pen)) in pens.into_iter().enumerate() {
+        let first =
+            begun + PACE * u32::try_from(number).expect("small") / u32::try_from(WRITERS).expect("small");
+        writing.spawn(async move {
+            let (mut written, mut pace): (Vec<Version>, _) = (Vec::new(), interval_at(first, PACE));
+            for _ in 0..each {
+                pace.tick().await;
+                let begun = Instant::now();
+                let version = soon("an answer", pen.rename()).await.expect("a new name");
+                written.push(((organization.clone(), version), begun));
+            }
+            written
+        });
     }
-    let mut written = writing.join_all().await;
-    written.sort_unstable();
+    let written: Vec<Version> = writing.join_all().await.into_iter().flatten().collect();
     println!("t30_changes_per_s = {:.0}", written.len() as f64 / begun.elapsed().as_secs_f64());
+    // Each organization's versions stand in their order.
+    let last: Last = written.iter().map(|(version, _)| version.clone()).collect();
     for end in ends {
-        end.send(written[written.len() - 1].0).expect("it reads");
+        end.send(last.clone()).expect("it reads");
     }
     let (mut all, mut lags, mut recorded) = (Wrong::default(), Vec::new(), Vec::new());
     for reader in readers {
