@@ -165,12 +165,16 @@ impl Events {
 
     /// The data of the next event of this kind.
     async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            let (came, data) = self.next().await.unwrap_or_else(|| panic!("it ended before {kind}"));
-            if came == kind {
-                return data;
+        let reading = async {
+            loop {
+                let (came, data) = self.next().await.unwrap_or_else(|| panic!("it ended before {kind}"));
+                if came == kind {
+                    return data;
+                }
             }
-        }
+        };
+        // Heartbeats come all the time.
+        timeout(BOUND, reading).await.unwrap_or_else(|_| panic!("no {kind} in time"))
     }
 
     /// The data of the next revocation.

@@ -31,6 +31,7 @@ BROKEN = {
     "ready": "C5",
     "ahead": "C5",
     "wrong_store": "C6",
+    "foreign": "C6",
     "readmit": "C7",
     "deaf": "C7",
     "compacted": "C8",
@@ -208,7 +209,7 @@ class Instance:
         self.lock = threading.Condition()
         # What answers, and what a snapshot fills beside it.
         self.state, self.filling = None, None
-        self.cursor, self.subscription = "", ""
+        self.cursor, self.subscription, self.store = "", "", ""
         # A snapshot is asked for although there is a cursor.
         self.anew = False
         # The newest cursor of this subscription that is applied, and the one that was acknowledged last.
@@ -301,7 +302,8 @@ class Instance:
             self.heard = time.monotonic()
             kind = message.WhichOneof("message")
             self.alive |= kind != "opened"
-            if careful and message.previous_cursor not in ("", held):
+            foreign = kind == "opened" and held and message.opened.store_id != self.store
+            if foreign and "foreign" not in self.broken or careful and message.previous_cursor not in ("", held):
                 break
             if kind == "opened":
                 self.opened(message.opened)
@@ -326,8 +328,7 @@ class Instance:
                     parts = []
             elif kind == "bookmark":
                 if not self.bookmark(message.bookmark):
-                    # Something else than what should be here: filled anew, beside what answers meanwhile. The cursor goes
-                    # along, so that another history behind it is noticed.
+                    # Filled anew, beside what answers meanwhile. With the cursor another history behind it is noticed.
                     with self.lock:
                         self.anew = True
                         self.cursor = "" if "blind" in self.broken else message.cursor
@@ -354,7 +355,7 @@ class Instance:
         with self.lock:
             self.interval = opened.bookmark_interval.ToTimedelta().total_seconds()
             self.ttl = opened.lease_ttl.ToTimedelta().total_seconds()
-            self.serve_stale = opened.serve_stale
+            self.serve_stale, self.store = opened.serve_stale, opened.store_id
             self.forked |= opened.cursor_refusal == self.fork and "deaf" not in self.broken
             if opened.subscription_id != self.subscription:
                 self.subscription = opened.subscription_id

@@ -49,7 +49,8 @@ pub(super) const CLAUSES: &[Clause] = &[
     clause!(
         "C6",
         "a refused cursor leads to a snapshot, that of another store to nothing",
-        cursors::refusals
+        cursors::refusals,
+        cursors::foreign
     ),
     clause!(
         "C7",

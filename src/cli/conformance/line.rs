@@ -29,11 +29,18 @@ pub(super) struct Opening {
     pub(super) interval: Duration,
     /// Why a snapshot comes although there is a cursor.
     pub(super) refusal: Option<ErrorReason>,
+    /// What it says to be the store.
+    pub(super) store_id: &'static str,
 }
+
+/// The store of the scripts.
+const STORE: &str = "0190b7a4-1111-7000-8000-00000000c0de";
+/// A store that it is not.
+pub(super) const ANOTHER_STORE: &str = "0190b7a4-1111-7000-8000-00000000dead";
 
 impl Default for Opening {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), refusal: None }
+        Self { interval: Duration::from_secs(1), refusal: None, store_id: STORE }
     }
 }
 
@@ -59,7 +66,7 @@ pub(super) struct Line {
 impl Line {
     /// Answers the call with a stream: one that resumes, where it has a cursor and nothing is refused.
     pub(super) fn open(desk: &Arc<Desk>, call: WatchCall, position: i64, opening: Opening) -> Self {
-        let Opening { interval, refusal } = opening;
+        let Opening { interval, refusal, store_id } = opening;
         let asked_for = call.request.cursor.is_empty() || call.request.snapshot_anyway;
         let snapshot_follows = asked_for || refusal.is_some();
         let cursor = if snapshot_follows { String::new() } else { call.request.cursor.clone() };
@@ -72,7 +79,7 @@ impl Line {
         let line = Self { desk: Arc::clone(desk), subscription, messages, place, ticks };
         line.say(
             Message::Opened(Opened {
-                store_id: "0190b7a4-1111-7000-8000-00000000c0de".to_owned(),
+                store_id: store_id.to_owned(),
                 subscription_id: line.subscription.clone(),
                 head_position: position,
                 snapshot_follows,

@@ -7,7 +7,8 @@ use tonic::{Code, Status};
 use crate::cli::conformance::{
     desk::refusal,
     instance::Said,
-    report::{Failure, Passed},
+    line::{ANOTHER_STORE, Opening},
+    report::{Failure, Passed, ensure},
     stage::{SOON, Stage, TTL},
 };
 
@@ -38,6 +39,26 @@ pub(super) async fn refusals(stage: &mut Stage) -> Passed {
             Err(_) => return Ok(()),
         }
     }
+}
+
+/// C6: another store that could not tell that the cursor is none of its own. Carol is of that one.
+pub(super) async fn foreign(stage: &mut Stage) -> Passed {
+    let line = stage.begin().await?;
+    let world = stage.world.clone();
+    let (cursor, subscription) = (line.cursor(), line.subscription.clone());
+    let mut theirs = world.place();
+    theirs.push(world.member(&world.carol, MemberState::Active, 1));
+    theirs.push(world.membership(&world.carol, WorkspaceMemberState::Active, 1));
+    line.end(Status::unavailable("cut"));
+    let call = stage.resumed(&cursor, &subscription).await?;
+    let refusal = Some(ErrorReason::CursorInvalid);
+    let line = stage.open_as(call, Opening { refusal, store_id: ANOTHER_STORE, ..Opening::default() });
+    line.snapshot(theirs);
+    let expected = "a Watch with the last cursor after a stream whose `opened` has another store_id";
+    let again = stage.watched(expected, SOON).await?;
+    ensure(again.request.cursor == cursor, expected, || "a Watch without it, or with another".to_owned())?;
+    let out = [Said::Denied, Said::Stale];
+    stage.stays(&world.carol, &out, Instant::now(), "who is of another store").await
 }
 
 /// C8: away for longer than changes are kept. Bob is in no page: his membership ended and was forgotten meanwhile.
