@@ -1,8 +1,8 @@
-//! A reader that does not read, beside one that does.
+//! A reader that does not read, beside one that does; a token that the replica has not got as far as.
 
 use std::sync::Arc;
 
-use rollcall_client::connect;
+use rollcall_client::{NothingToEnd, connect};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::grpc::{TokenRefusal, Tokens, caught_up};
 
 /// Longer than anything here takes.
 const BOUND: Duration = Duration::from_secs(60);
@@ -72,4 +73,27 @@ async fn a_reader_that_takes_nothing_is_cut_off_and_costs_no_other_anything() {
     assert!(events(&rest) < EVENTS, "all came");
     stop.cancel();
     timeout(BOUND, serving).await.expect("in time").expect("no panic").expect("in order");
+}
+
+/// What every token stands for.
+struct Standing(Result<i64, TokenRefusal>);
+
+impl Tokens for Standing {
+    async fn position(&self, _: &str) -> Result<i64, TokenRefusal> {
+        self.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_a_replica_that_has_not_got_as_far_as_a_token_is_waited_for_and_not_taken() {
+    // Nobody tells it anything: it stands before the first change.
+    let client = connect("http://127.0.0.1:9").expect("an endpoint");
+    let access = Access::of(Replica::start(client, ReplicaOptions::new("chat", "chat-1"), NothingToEnd));
+    for (standing, expected) in [
+        (Ok(0), Ok(())),
+        (Ok(1), Err(TokenRefusal::NotReached)),
+        (Err(TokenRefusal::Forked), Err(TokenRefusal::Forked)),
+    ] {
+        assert_eq!(caught_up(&access, &Standing(standing), "token").await, expected, "{standing:?}");
+    }
 }

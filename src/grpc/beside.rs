@@ -86,34 +86,3 @@ impl<T: Tokens> AccessService for Beside<T> {
         check_all(self, &request).await
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use rollcall_client::{NothingToEnd, Replica, ReplicaOptions, connect};
-
-    use super::*;
-
-    /// What every token stands for.
-    struct Standing(Result<i64, TokenRefusal>);
-
-    impl Tokens for Standing {
-        async fn position(&self, _: &str) -> Result<i64, TokenRefusal> {
-            self.0
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn c13_a_replica_that_has_not_got_as_far_as_a_token_is_waited_for_and_not_taken() {
-        // Nobody tells it anything: it stands before the first change.
-        let client = connect("http://127.0.0.1:9").expect("an endpoint");
-        let replica = Replica::start(client, ReplicaOptions::new("chat", "chat-1"), NothingToEnd);
-        let access = Access::of(replica);
-        for (standing, expected) in [
-            (Ok(0), Ok(())),
-            (Ok(1), Err(TokenRefusal::NotReached)),
-            (Err(TokenRefusal::Forked), Err(TokenRefusal::Forked)),
-        ] {
-            assert_eq!(caught_up(&access, &Standing(standing), "token").await, expected, "{standing:?}");
-        }
-    }
-}
