@@ -5,7 +5,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::feed::Limits;
 use crate::{
     access::{self, Access},
     durability::{self, Durability},
@@ -21,6 +20,7 @@ use crate::{
     store_log::{StoreLog, StoreSequence},
     sweeper,
 };
+pub use crate::{feed::Limits, grpc::CallLimits};
 
 /// How often open streams are compared with their subscriptions, which another replica may have ended.
 const LOOK: Duration = Duration::from_secs(1);
@@ -64,6 +64,8 @@ pub struct Options {
     pub window_bytes: usize,
     /// What bounds a stream.
     pub limits: Limits,
+    /// What bounds a caller.
+    pub calls: CallLimits,
     /// How long what is kept.
     pub retention: Retention,
     /// How often it looks for what time brings.
@@ -94,6 +96,7 @@ impl App {
             drain,
             window_bytes,
             limits,
+            calls,
             retention: keep,
             sweep_every,
             mail,
@@ -145,7 +148,7 @@ impl App {
             tasks.push(tokio::spawn(digest::keep(digests, source, marks.clone(), shutdown.clone())));
         }
         let opening = Arc::new(Semaphore::new((pool_size / 2).max(1)));
-        let limits = *limits;
+        let (limits, calls) = (*limits, *calls);
         // What it calls waits until the handlers are there.
         let (channel, within) = channel_within();
         let access = access.then(|| Access::start(channel, access::instance_name(address)));
@@ -156,6 +159,7 @@ impl App {
             source,
             window,
             limits,
+            calls,
             opening,
             seal,
             registry,

@@ -89,12 +89,38 @@ pub struct ServeArgs {
     /// How long to keep what.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What one caller may have.
+    #[command(flatten)]
+    pub limits: LimitsArgs,
     /// How to send mail.
     #[command(flatten)]
     pub mail: MailArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Settings of what one caller may have, on each replica; 0 is no limit.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LimitsArgs {
+    /// Reads a second of one caller; 0: no limit [default: 5000]
+    #[arg(long, env = "ROLLCALL_LIMIT_READS", value_name = "NUMBER")]
+    pub limit_reads: Option<u32>,
+    /// Writes a second of one caller; 0: no limit [default: 2000]
+    #[arg(long, env = "ROLLCALL_LIMIT_WRITES", value_name = "NUMBER")]
+    pub limit_writes: Option<u32>,
+    /// Access checks a second of one caller; 0: no limit [default: 20000]
+    #[arg(long, env = "ROLLCALL_LIMIT_CHECKS", value_name = "NUMBER")]
+    pub limit_checks: Option<u32>,
+    /// Streams that one caller may open in a second, with a burst of twenty times that; 0: no limit [default: 500]
+    #[arg(long, env = "ROLLCALL_LIMIT_OPENINGS", value_name = "NUMBER")]
+    pub limit_openings: Option<u32>,
+    /// Streams that one caller may have open; 0: no limit [default: 12000]
+    #[arg(long, env = "ROLLCALL_LIMIT_STREAMS", value_name = "NUMBER")]
+    pub limit_streams: Option<u32>,
+    /// Connections of all callers together; 0: no limit [default: 10000]
+    #[arg(long, env = "ROLLCALL_LIMIT_CONNECTIONS", value_name = "NUMBER")]
+    pub limit_connections: Option<u32>,
 }
 
 /// Settings of mail.
@@ -192,6 +218,12 @@ struct File {
     log_retention_max_days: Option<u16>,
     subscription_retention_hours: Option<u16>,
     history_retention_days: Option<u16>,
+    limit_reads: Option<u32>,
+    limit_writes: Option<u32>,
+    limit_checks: Option<u32>,
+    limit_openings: Option<u32>,
+    limit_streams: Option<u32>,
+    limit_connections: Option<u32>,
     smtp_url: Option<String>,
     smtp_from: Option<String>,
     invitation_url: Option<String>,
@@ -242,6 +274,8 @@ pub struct ServeConfig {
     pub access: bool,
     /// How long to keep what.
     pub retention: RetentionConfig,
+    /// What one caller may have.
+    pub limits: LimitsConfig,
     /// Mail.
     pub mail: MailConfig,
     /// The log.
@@ -259,6 +293,23 @@ pub struct RetentionConfig {
     pub subscriptions: Duration,
     /// History. None: for ever.
     pub history: Option<Duration>,
+}
+
+/// What one caller may have. None: as the service thinks right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Reads a second.
+    pub reads: Option<u32>,
+    /// Writes a second.
+    pub writes: Option<u32>,
+    /// Access checks a second.
+    pub checks: Option<u32>,
+    /// Streams opened a second.
+    pub openings: Option<u32>,
+    /// Streams open.
+    pub streams: Option<u32>,
+    /// Connections of all callers together.
+    pub connections: Option<u32>,
 }
 
 /// How to send mail. No `Debug`: the URL has a password.
@@ -335,6 +386,7 @@ impl ServeArgs {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let store = store(&self, &file)?;
         let retention = retention(&self.retention, &file)?;
+        let limits = limits(&self.limits, &file);
         let listen = self.listen.or(file.listen);
         let listen = listen.unwrap_or_else(|| LISTEN.parse().expect("the default is an address"));
         let of_file =
@@ -354,6 +406,7 @@ impl ServeArgs {
             sweep_every: seconds(self.sweep_interval_seconds.or(file.sweep_interval_seconds), SWEEP),
             access: self.access_service.or(file.access_service).unwrap_or(true),
             retention,
+            limits,
             mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
             log: LogConfig {
                 filter: self.log.log.or(file.log),
@@ -406,6 +459,17 @@ fn retention(args: &RetentionArgs, file: &File) -> Result<RetentionConfig, Confi
         subscriptions: in_hours(hours.unwrap_or(SUBSCRIPTION_HOURS)),
         history: (history > 0).then(|| in_days(history)),
     })
+}
+
+fn limits(args: &LimitsArgs, file: &File) -> LimitsConfig {
+    LimitsConfig {
+        reads: args.limit_reads.or(file.limit_reads),
+        writes: args.limit_writes.or(file.limit_writes),
+        checks: args.limit_checks.or(file.limit_checks),
+        openings: args.limit_openings.or(file.limit_openings),
+        streams: args.limit_streams.or(file.limit_streams),
+        connections: args.limit_connections.or(file.limit_connections),
+    }
 }
 
 /// An empty text is none: so a variable can take back what the file says.

@@ -19,9 +19,12 @@ mod contract;
 mod csv_file;
 mod demo;
 mod departures;
+mod doctor;
 mod erasure;
 mod export;
 mod files;
+#[doc(hidden)]
+pub mod fuzzed;
 mod health;
 mod history;
 mod import;
@@ -96,6 +99,8 @@ enum Command {
     Export(export::ExportArgs),
     /// See to it that a service has everyone in a roster (CSV), through the public API
     Import(import::ImportArgs),
+    /// Look whether a database is set up as the service needs it
+    Doctor(doctor::DoctorArgs),
     /// Create, find, change and delete accounts: the persons
     Account(account::AccountArgs),
     /// Register, list, change and unregister apps: the products that follow
@@ -152,6 +157,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args),
             Command::DemoInstance(args) => demo::run_instance(args),
             Command::Migrate(args) => migrate::run(&args),
+            Command::Doctor(args) => doctor::run(args),
             Command::Watch(args) => watch::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Export(args) => export::run(args),

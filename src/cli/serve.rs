@@ -3,8 +3,10 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
-    app::{App, AppError, Limits, Options},
-    config::{IdentityConfig, IdentityWay, MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store},
+    app::{App, AppError, CallLimits, Limits, Options},
+    config::{
+        IdentityConfig, IdentityWay, LimitsConfig, MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store,
+    },
     embedded::{self, Cluster, Durability, EmbeddedError},
     identity::{Gate, Mesh, Way},
     mail::Delivery,
@@ -115,6 +117,7 @@ async fn serve_on(
         drain: config.drain,
         window_bytes: config.window_bytes,
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
+        calls: calls(&config.limits),
         retention: Retention { log, log_max, subscriptions, history },
         sweep_every: config.sweep_every,
         mail,
@@ -141,6 +144,20 @@ async fn serve_on(
         shutdown.cancel();
     });
     Ok(app.serve().await?)
+}
+
+/// What one caller may have: what was said, and else what the service thinks right.
+fn calls(config: &LimitsConfig) -> CallLimits {
+    let LimitsConfig { reads, writes, checks, openings, streams, connections } = *config;
+    let default = CallLimits::default();
+    CallLimits {
+        reads: reads.unwrap_or(default.reads),
+        writes: writes.unwrap_or(default.writes),
+        checks: checks.unwrap_or(default.checks),
+        openings: openings.unwrap_or(default.openings),
+        streams: streams.unwrap_or(default.streams),
+        connections: connections.unwrap_or(default.connections),
+    }
 }
 
 /// Scripts wait for this line.

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::Frame as BodyFrame;
 use tonic::{Status, body::Body};
 
@@ -33,11 +33,19 @@ impl WatchFrames {
     }
 
     /// The body. Empty where another clone has made it.
-    pub(super) fn into_body(self) -> Body {
+    fn into_body(self) -> Body {
         let frames = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         frames.map_or_else(Body::empty, |frames| {
             Body::new(WatchBody { frames, chunks: VecDeque::new(), ended: false })
         })
+    }
+}
+
+/// Gives an answer its frames, where a handler left some beside it.
+pub(super) fn framed(mut response: Response<Body>) -> Response<Body> {
+    match response.extensions_mut().remove::<WatchFrames>() {
+        Some(frames) => response.map(|_| frames.into_body()),
+        None => response,
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     Services, convert,
     fresh::Token,
     layer::{ClientDeadline, Deadline},
+    limits::Turn,
     parse, status,
 };
 use crate::{
@@ -121,6 +122,8 @@ impl Services {
         token: &str,
     ) -> Option<proto::Enforcement> {
         let mut until = Instant::now() + asked?;
+        // It waits for others from here on, and not for the database.
+        Turn::pass(call);
         if let Some(Deadline(deadline)) = call.get() {
             until = until.min(deadline.checked_sub(MARGIN).unwrap_or(*deadline));
         }

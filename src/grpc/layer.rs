@@ -17,7 +17,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{authn, body::WatchFrames, status};
+use super::{authn, body::framed, status};
 use crate::{durability::Durability, identity::Gate, proto::DESCRIPTORS};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
@@ -38,6 +38,8 @@ pub(super) struct ClientDeadline(pub(super) tokio::time::Instant);
 
 /// What the methods of Rollcall begin with.
 const OURS: &str = "rollcall.v1.";
+/// In which header the details of a failed call are.
+const DETAILS: &str = "grpc-status-details-bin";
 /// In which metadata the answer of a write says how durable it is (C15).
 const DURABILITY: &str = "rollcall-durability";
 
@@ -56,7 +58,7 @@ impl CallsLayer {
 }
 
 /// The methods that write, as calls name them: those whose request has an id.
-fn writes() -> HashSet<String> {
+pub(super) fn writes() -> HashSet<String> {
     let set = FileDescriptorSet::decode(DESCRIPTORS).expect("the descriptors come from our own build");
     let messages = set.file.iter().flat_map(|file| &file.message_type);
     let requests: HashSet<&str> = messages
@@ -145,16 +147,19 @@ where
                 Err(_) => status::deadline_exceeded().into_http(),
             };
             // A failed call has its code in the headers; one that succeeds, or streams, has it in the trailers.
-            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            let mut code =
+                Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            // Bytes that are no message of the method: tonic calls that a defect of ours. Ours have details.
+            if code == Code::Internal && !response.headers().contains_key(DETAILS) {
+                response = status::invalid_field("request", "is no message of this method").into_http();
+                code = Code::InvalidArgument;
+            }
             if let (Some(durability), Code::Ok) = (written, code) {
                 response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability.word()));
             }
             let elapsed_ms = begun.elapsed().as_millis();
             tracing::debug!(rpc.code = ?code, elapsed_ms, "answered");
-            Ok(match response.extensions_mut().remove::<WatchFrames>() {
-                Some(frames) => response.map(|_| frames.into_body()),
-                None => response,
-            })
+            Ok(framed(response))
         };
         Box::pin(call.instrument(span))
     }

@@ -16,10 +16,14 @@ mod erasure;
 mod feed;
 mod filter;
 mod fresh;
+#[doc(hidden)]
+pub mod fuzzed;
 mod health;
 mod history;
+mod incoming;
 mod invitation;
 mod layer;
+mod limits;
 mod lost;
 mod member;
 mod member_reads;
@@ -34,6 +38,7 @@ pub use self::{
     beside::{Tokens, beside, caught_up},
     convert::encode_change,
     fresh::TokenRefusal,
+    limits::CallLimits,
     within::{Within, channel as channel_within},
 };
 
@@ -41,10 +46,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Status, transport::Server};
 use tonic_health::server::health_reporter;
 
 use crate::{
@@ -80,6 +82,17 @@ const MAX_REQUEST: usize = 256 * 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Calls in flight on one connection; the default is no limit at all.
 const MAX_STREAMS: u32 = 1_024;
+/// Calls that a peer may take back before they were looked at, of those that lie there at once. More of them is no client
+/// that changes its mind: the connection ends (CVE-2023-44487). The library's own number, said here so that it stays.
+const MAX_TAKEN_BACK: usize = 20;
+/// Calls of a connection that may end because the peer broke the protocol: each lets it begin another one beyond
+/// [`MAX_STREAMS`] while the first still runs (CVE-2025-8671). A proxy hands on what its many clients do; the library's number
+/// is 1,024.
+const MAX_BROKEN: usize = 256;
+/// What a peer may send of a call, and of all calls of a connection, before anything of it was taken: the largest request,
+/// and some of them.
+const IN_FLIGHT_CALL: u32 = 256 * 1024;
+const IN_FLIGHT: u32 = 1024 * 1024;
 /// How often a silent connection is probed, and how long it may take to answer: a half-open one is gone after both.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,6 +114,8 @@ pub struct Services {
     pub window: Arc<Window>,
     /// What bounds a stream.
     pub limits: Limits,
+    /// What bounds a caller.
+    pub calls: CallLimits,
     /// Bounds how many streams are being opened at once.
     pub opening: Arc<Semaphore>,
     /// The keys of cursors and tokens.
@@ -146,12 +161,18 @@ impl Services {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let described = "the descriptor sets come from our own build";
+        let incoming = incoming::incoming(listener, self.calls.connections);
         let router = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(MAX_HEADERS)
+            .http2_max_pending_accept_reset_streams(Some(MAX_TAKEN_BACK))
+            .http2_max_local_error_reset_streams(Some(MAX_BROKEN))
+            .initial_stream_window_size(IN_FLIGHT_CALL)
+            .initial_connection_window_size(IN_FLIGHT)
             .max_concurrent_streams(MAX_STREAMS)
             .layer(layer::CallsLayer::new(self.durability.clone(), self.gate.clone()))
+            .layer(limits::LimitsLayer::new(self.calls, self.engine.database().pool_size()))
             .add_service(health)
             .add_service(reflection().build_v1().expect(described))
             .add_service(reflection().build_v1alpha().expect(described))
@@ -174,7 +195,6 @@ impl Services {
                 health::clear(&reporter).await;
             }
         });
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = router.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
         let deadline = async {
             shutdown.cancelled().await;

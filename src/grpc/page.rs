@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
 use super::{Services, parse, status};
-use crate::seal::Purpose;
+use crate::seal::{Purpose, Seal};
 
 /// A page that was asked for.
 pub(super) struct Asked {
@@ -18,15 +18,7 @@ pub(super) struct Asked {
 impl Services {
     /// Reads what a request says about its page. `list` names the list with all its parents and filters.
     pub(super) fn page(&self, page_size: i32, page_token: &str, list: &[&str]) -> Result<Asked, Status> {
-        let rows = parse::page_size(page_size)?;
-        let list = Sha256::digest(list.join("\0"))[..8].to_vec();
-        if page_token.is_empty() {
-            return Ok(Asked { rows, after: None, list });
-        }
-        let payload = self.seal.open(Purpose::Page, page_token).map_err(|_| Asked::invalid())?;
-        let after = payload.strip_prefix(&list[..]).ok_or_else(Asked::invalid)?;
-        let after = String::from_utf8(after.to_vec()).map_err(|_| Asked::invalid())?;
-        Ok(Asked { rows, after: Some(after), list })
+        open(&self.seal, page_size, page_token, list)
     }
 
     /// Cuts what was read (one row more than asked, to see whether there is more) and seals where the next page begins.
@@ -49,6 +41,19 @@ impl Services {
         payload.extend(key.as_bytes());
         self.seal.seal(Purpose::Page, &payload)
     }
+}
+
+/// Reads a page token; an empty one is that of the first page.
+pub(super) fn open(seal: &Seal, page_size: i32, page_token: &str, list: &[&str]) -> Result<Asked, Status> {
+    let rows = parse::page_size(page_size)?;
+    let list = Sha256::digest(list.join("\0"))[..8].to_vec();
+    if page_token.is_empty() {
+        return Ok(Asked { rows, after: None, list });
+    }
+    let payload = seal.open(Purpose::Page, page_token).map_err(|_| Asked::invalid())?;
+    let after = payload.strip_prefix(&list[..]).ok_or_else(Asked::invalid)?;
+    let after = String::from_utf8(after.to_vec()).map_err(|_| Asked::invalid())?;
+    Ok(Asked { rows, after: Some(after), list })
 }
 
 impl Asked {

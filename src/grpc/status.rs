@@ -4,6 +4,7 @@
 mod blockers;
 mod callers;
 mod invitations;
+mod limits;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use self::blockers::{blocked, blocked_in};
 pub(super) use self::{
     blockers::{Terms, blocker},
     callers::{caller_is_app, caller_unknown, unknown_caller},
+    limits::{overloaded, rate_limited, stream_limit},
 };
 use super::fresh::TokenRefusal;
 use crate::{
@@ -355,13 +357,7 @@ pub(super) fn storage(error: StorageError) -> Status {
             tracing::warn!(error = text, "database unavailable");
             unavailable()
         }
-        StorageError::Overloaded => Problem::new(
-            Code::ResourceExhausted,
-            ErrorReason::Overloaded,
-            "no database connection became free in time",
-        )
-        .retry()
-        .status(),
+        StorageError::Overloaded => overloaded(),
         StorageError::Conflict(text) => contention(&text),
         error => internal(&error),
     }

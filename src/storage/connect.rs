@@ -93,6 +93,10 @@ impl Target {
         self.pooled
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(super) fn tls(&self) -> Tls {
         self.tls.clone()
     }
@@ -166,7 +170,7 @@ pub(super) fn cancel(token: CancelToken, tls: Tls) {
 }
 
 /// The driver's text with its cause: `tokio_postgres` says only "error connecting" at the top.
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

@@ -6,7 +6,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{connect::Target, error::StorageError, listen::prove_direct};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock that keeps replicas which start together from migrating together.
 const LOCK: &str = "SELECT pg_advisory_lock(8243122705118244)";
 

@@ -11,6 +11,7 @@ mod apps;
 mod connect;
 mod contracts;
 mod departures;
+mod doctor;
 mod enforcement;
 mod erase;
 mod error;
@@ -55,6 +56,7 @@ pub use self::{
     apps::{AppRow, AppSettings},
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
+    doctor::{Observed, SchemaAge, notifications_arrive, observe, pooler_fits},
     enforcement::{Applied, CountedRow, Enforcer, Granted, ReceiptWrite, StandingRead},
     erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
@@ -176,6 +178,11 @@ impl Database {
         let pool = through.pool(connections.pool_size)?;
         migrate::check_server(&mut *pool.get().await?).await?;
         Ok(Self { pool, pooled: through.is_pooled(), tls: through.tls(), target })
+    }
+
+    /// Connections of the pool at most.
+    pub fn pool_size(&self) -> usize {
+        self.pool.status().max_size
     }
 
     /// A connection for single statements, each its own transaction.

@@ -25,6 +25,7 @@ mod guides;
 mod history;
 mod identity;
 mod invitations;
+mod limits;
 mod mail;
 mod model;
 mod ordering;

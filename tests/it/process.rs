@@ -3,6 +3,7 @@
 
 pub(crate) mod binary;
 mod database_away;
+mod doctor;
 mod ends;
 mod pooler;
 mod privacy;

@@ -46,9 +46,10 @@ const LOST: &str = "ReportLostRevocations";
 
 /// Reasons that every method, or every stream, can answer, REQUEST_ID_REUSED where it takes a request id; the others are
 /// named by the methods that do.
-const OF_ALL: [&str; 8] = [
+const OF_ALL: [&str; 9] = [
     "CALLER_UNKNOWN",
     "REQUEST_ID_REUSED",
+    "RATE_LIMITED",
     "CONTENTION",
     "DATABASE_UNAVAILABLE",
     "SHUTTING_DOWN",

@@ -7,10 +7,11 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::processes::BOUND;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "serve",
     "demo",
     "migrate",
+    "doctor",
     "watch",
     "replay",
     "export",

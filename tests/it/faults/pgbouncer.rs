@@ -12,7 +12,7 @@ use tokio::{
 
 use super::scene::{Pen, soon, until};
 use crate::{
-    processes::rollcall,
+    processes::{rollcall, run},
     small::Small,
     support::{Channel, Database, create_database},
 };
@@ -182,4 +182,22 @@ async fn t17_pgbouncer_in_transaction_mode_is_refused_or_used_with_a_direct_conn
             assert_eq!((failed, leaks), (0, BTreeSet::new()));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t17_a_doctor_finds_pgbouncer_in_transaction_mode() {
+    let database = create_database().await;
+    let Some(bouncer) = Bouncer::before(&database).await else {
+        println!("t17: pgbouncer is not installed: skipped");
+        return;
+    };
+    let alone = run(["doctor", "--database-url", &bouncer.url]).await;
+    let said = String::from_utf8_lossy(&alone.stdout).into_owned();
+    println!("{said}");
+    assert_eq!(alone.status.code(), Some(1), "{said}");
+    let fails: Vec<&str> = said.lines().filter(|line| line.starts_with("fails")).collect();
+    assert!(matches!(fails[..], [line] if line.contains("--direct-database-url")), "{said}");
+    let arguments = ["doctor", "--database-url", &bouncer.url, "--direct-database-url", &database.url];
+    let said = String::from_utf8_lossy(&run(arguments).await.stdout).into_owned();
+    assert!(said.lines().any(|line| line == "ok       notifications arrive"), "{said}");
 }

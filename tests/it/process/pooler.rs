@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What of such a pooler matters here: a session that is told of a notification is nobody's at that moment.
-async fn pooler(database: &Database) -> String {
+pub(super) async fn pooler(database: &Database) -> String {
     let config: tokio_postgres::Config = database.url.parse().expect("a URL");
     let Some(Host::Unix(directory)) = config.get_hosts().first() else { panic!("a socket") };
     let socket = directory.join(".s.PGSQL.5432");

@@ -1,8 +1,9 @@
 //! Messages, headers and texts that nobody expects: a clean answer, and the next call goes well.
 
 use rollcall_client::v1::{
-    CreateAccountRequest, ListAppsRequest, RegisterAppRequest, account_service_client::AccountServiceClient,
-    app_service_client::AppServiceClient, organization_service_client::OrganizationServiceClient,
+    CreateAccountRequest, GetAppResponse, ListAppsRequest, RegisterAppRequest,
+    account_service_client::AccountServiceClient, app_service_client::AppServiceClient,
+    organization_service_client::OrganizationServiceClient,
 };
 use tonic::{Code, Request, metadata::MetadataValue};
 
@@ -46,6 +47,37 @@ async fn a_header_that_is_too_large_is_refused() {
     let mut request = Request::new(ListAppsRequest::default());
     request.metadata_mut().insert("x-large", "x".repeat(8 << 10).parse().expect("a header"));
     soon("an answer", apps.list_apps(request)).await.expect("a token of an identity provider is no trouble");
+    // Within the limit also where no token is that large.
+    let mut request = Request::new(ListAppsRequest::default());
+    request.metadata_mut().insert("x-large", "x".repeat(10 << 10).parse().expect("a header"));
+    soon("an answer", apps.list_apps(request)).await.expect("10 kB are no trouble");
+    goes_on(&server).await;
+    server.stop().await;
+}
+
+/// A request whose first field, a text, is made of any bytes.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Untyped {
+    #[prost(bytes = "vec", tag = "1")]
+    first: Vec<u8>,
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_refused() {
+    let server = Server::start().await;
+    let ask = async |first: &[u8]| {
+        let mut grpc = tonic::client::Grpc::new(server.channel());
+        grpc.ready().await.expect("a connection");
+        let path = "/rollcall.v1.AppService/GetApp".parse().expect("a path");
+        let codec = tonic_prost::ProstCodec::<Untyped, GetAppResponse>::default();
+        let request = Request::new(Untyped { first: first.to_vec() });
+        soon("an answer", grpc.unary(request, path, codec)).await
+    };
+    refused(ask(b"chat").await, Code::NotFound, "APP_NOT_FOUND");
+    for bytes in [&b"\xff"[..], b"\xc3\x28", b"chat\xed\xa0\x80", b"\xf0\x28\x8c\x28", b"\xc0\x80"] {
+        invalid(ask(bytes).await, "request");
+        goes_on(&server).await;
+    }
     server.stop().await;
 }
 

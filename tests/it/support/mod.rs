@@ -13,5 +13,5 @@ pub(crate) use self::{
     cluster::{Database, create_database, postgres_log},
     python::python,
     replica::Replica,
-    server::Server,
+    server::{CallLimits, Server},
 };

@@ -15,6 +15,8 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
+pub(crate) use rollcall::app::CallLimits;
+
 use super::{
     CALLERS, CallersFile, Channel, OPERATOR,
     cluster::{Database, create_database},
@@ -63,6 +65,11 @@ impl Server {
     /// Starts on a fresh database, and serves streams from it alone.
     pub(crate) async fn without_window() -> Self {
         Self::with(create_database().await, |options| options.window_bytes = 0).await
+    }
+
+    /// Starts on a fresh database, where callers may have this much.
+    pub(crate) async fn limiting(calls: CallLimits) -> Self {
+        Self::with(create_database().await, |options| options.calls = calls).await
     }
 
     /// Starts on a database.
@@ -134,6 +141,7 @@ impl Server {
             drain: Duration::from_secs(5),
             window_bytes: 32 << 20,
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
+            calls: CallLimits::default(),
             retention: RETENTION,
             sweep_every: Duration::from_secs(60),
             mail: None,

@@ -1,0 +1,161 @@
+//! What a database is set to, as somebody sees it who has the service's role and changes nothing. What to think of it is
+//! said elsewhere.
+//!
+//! Everything is asked as plain text and without prepared statements: a pooler that keeps none must not keep its doctor from
+//! saying so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use diesel::{
+    migration::{Migration, MigrationSource as _},
+    pg::Pg,
+};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+
+use super::{
+    check_pooler,
+    connect::{Target, describe},
+    error::StorageError,
+    listen::prove_direct,
+    migrate::MIGRATIONS,
+};
+
+/// The settings that are looked at. `synchronous_commit` is what the role has before a session sets anything.
+const SETTINGS: &str = "SELECT name, CASE name WHEN 'synchronous_commit' THEN reset_val ELSE setting END
+    FROM pg_settings WHERE name IN ('synchronous_commit', 'fsync', 'full_page_writes', 'max_connections',
+    'superuser_reserved_connections', 'log_parameter_max_length', 'log_parameter_max_length_on_error',
+    'log_statement', 'log_min_duration_statement', 'log_min_duration_sample', 'log_statement_sample_rate',
+    'log_transaction_sample_rate', 'log_duration', 'log_error_verbosity', 'auto_explain.log_min_duration',
+    'auto_explain.log_parameter_max_length', 'pgaudit.log_parameter', 'server_version_num')";
+
+const ROLE: &str = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user";
+
+const MIGRATED: &str = "SELECT version FROM __diesel_schema_migrations";
+
+/// What of the schema in which `store` is this role may not use.
+const MISSING: &str = "
+    WITH home AS (SELECT relnamespace AS id FROM pg_class WHERE oid = to_regclass('store'))
+    SELECT privilege || ' on ' || relname FROM pg_class, home,
+        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
+        WHERE relnamespace = home.id AND relkind IN ('r', 'p') AND relname <> '__diesel_schema_migrations'
+        AND NOT has_table_privilege(pg_class.oid, privilege)
+    UNION ALL SELECT 'USAGE on sequence ' || relname FROM pg_class, home
+        WHERE relnamespace = home.id
+        AND CASE relkind WHEN 'S' THEN NOT has_sequence_privilege(pg_class.oid, 'USAGE') ELSE false END
+    UNION ALL SELECT 'EXECUTE on function ' || proname FROM pg_proc, home
+        WHERE pronamespace = home.id AND NOT has_function_privilege(pg_proc.oid, 'EXECUTE')
+    UNION ALL SELECT 'USAGE on schema ' || nspname FROM pg_namespace, home
+        WHERE pg_namespace.oid = home.id AND NOT has_schema_privilege(pg_namespace.oid, 'USAGE')
+    ORDER BY 1";
+
+/// What was seen.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The settings that matter, as Postgres spells them. What is not loaded is not there.
+    pub settings: BTreeMap<String, String>,
+    /// Whether no privilege and no policy holds the role.
+    pub unbound: bool,
+    /// Privileges that the role lacks: `INSERT on members`.
+    pub missing: Vec<String>,
+    /// The schema. None: there is none yet.
+    pub schema: Option<SchemaAge>,
+    /// By how many seconds the database's clock is ahead of this machine's, and how exactly that is known.
+    pub clock: (f64, f64),
+}
+
+/// How the schema compares with what this program knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SchemaAge {
+    /// Migrations of this program that the database has not seen.
+    pub missing: usize,
+    /// Migrations of the database that this program does not know.
+    pub unknown: usize,
+}
+
+/// Looks at the database of a URL.
+pub async fn observe(url: &str) -> Result<Observed, StorageError> {
+    let client = connect(&Target::parse(url)?).await?;
+    let settings = rows(&client, SETTINGS)
+        .await?
+        .iter()
+        .filter_map(|row| Some((text(row, 0)?, text(row, 1)?)))
+        .collect();
+    let role = rows(&client, ROLE).await?;
+    let schema = match rows(&client, "SELECT to_regclass('__diesel_schema_migrations'), to_regclass('store')")
+        .await?
+        .first()
+    {
+        Some(row) if row.get(0).is_some() && row.get(1).is_some() => Some(schema_age(&client).await?),
+        _ => None,
+    };
+    let missing = rows(&client, MISSING).await?.iter().filter_map(|row| text(row, 0)).collect();
+    let before = now();
+    let there = rows(&client, "SELECT extract(epoch FROM clock_timestamp())").await?;
+    let after = now();
+    let there: f64 = there.first().and_then(|row| row.get(0)?.parse().ok()).unwrap_or_default();
+    Ok(Observed {
+        settings,
+        unbound: role.first().and_then(|row| row.get(0)) == Some("t"),
+        missing,
+        schema,
+        clock: (there - (before + after) / 2.0, (after - before) / 2.0),
+    })
+}
+
+/// Fails where notifications do not arrive over this URL, as through a pooler in transaction mode.
+pub async fn notifications_arrive(url: &str) -> Result<(), StorageError> {
+    // As if through a pooler: nothing is to be set for a session that is somebody else's afterwards.
+    prove_direct(&Target::parse(url)?.pooled()).await
+}
+
+/// Fails where a pooler before this URL does not keep prepared statements.
+pub async fn pooler_fits(url: &str) -> Result<(), StorageError> {
+    check_pooler(&Target::parse(url)?.pooled()).await
+}
+
+async fn schema_age(client: &Client) -> Result<SchemaAge, StorageError> {
+    let there: BTreeSet<String> =
+        rows(client, MIGRATED).await?.iter().filter_map(|row| text(row, 0)).collect();
+    let known: Vec<Box<dyn Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(|error| StorageError::Unfit(error.to_string()))?;
+    let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
+    Ok(SchemaAge { missing: known.difference(&there).count(), unknown: there.difference(&known).count() })
+}
+
+async fn connect(target: &Target) -> Result<Client, StorageError> {
+    let failed = |error: tokio_postgres::Error| StorageError::Unavailable(describe(&error));
+    match target.tls() {
+        None => {
+            let (client, connection) = target.config().connect(NoTls).await.map_err(failed)?;
+            // Ends with the client.
+            tokio::spawn(connection);
+            Ok(client)
+        }
+        Some(tls) => {
+            let (client, connection) = target.config().connect(tls).await.map_err(failed)?;
+            tokio::spawn(connection);
+            Ok(client)
+        }
+    }
+}
+
+async fn rows(client: &Client, query: &str) -> Result<Vec<SimpleQueryRow>, StorageError> {
+    let messages = client.simple_query(query).await;
+    let messages = messages.map_err(|error| StorageError::Unavailable(describe(&error)))?;
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    Ok(rows.collect())
+}
+
+fn text(row: &SimpleQueryRow, column: usize) -> Option<String> {
+    row.get(column).map(str::to_owned)
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs_f64()).unwrap_or_default()
+}
