@@ -7,6 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{self, Access},
+    audit::{
+        self, Audit,
+        heads::{self, HeadsExport},
+    },
     durability::{self, Durability},
     enforcement::{self, Enforcement},
     engine::Engine,
@@ -68,6 +72,8 @@ pub struct Options {
     pub calls: CallLimits,
     /// How long what is kept.
     pub retention: Retention,
+    /// Where it says how log and audit end.
+    pub heads: HeadsExport,
     /// How often it looks for what time brings.
     pub sweep_every: Duration,
     /// How mail is delivered. None: it is not.
@@ -98,6 +104,7 @@ impl App {
             limits,
             calls,
             retention: keep,
+            heads: heads_export,
             sweep_every,
             mail,
             access,
@@ -130,6 +137,7 @@ impl App {
         let registry = Registry::default();
         let durability = Durability::default();
         let engine = Engine::new(database.clone());
+        let audit = Audit::new(database.clone());
         let (enforcement, enforcing) =
             Enforcement::start(database.clone(), marks.clone(), revocations, shutdown.clone());
         let mut tasks = vec![
@@ -140,6 +148,8 @@ impl App {
             tokio::spawn(durability::run(database.clone(), durability.clone(), shutdown.clone())),
             tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
             tokio::spawn(gate.clone().keep(shutdown.clone())),
+            tokio::spawn(audit::run(audit.clone(), shutdown.clone())),
+            tokio::spawn(heads::export(database.clone(), heads_export.clone(), shutdown.clone())),
             tokio::spawn(mail::run(database, Arc::clone(&seal), mail.clone(), shutdown.clone())),
         ];
         tasks.extend(enforcing);
@@ -163,6 +173,7 @@ impl App {
             opening,
             seal,
             registry,
+            audit,
             durability,
             access,
             digests,

@@ -39,6 +39,10 @@ const LOG_MAX_DAYS: u16 = 90;
 const SUBSCRIPTION_HOURS: u16 = 72;
 /// Days that history is kept where nothing is said: two years.
 const HISTORY_DAYS: u16 = 730;
+/// Days that the audit is kept where nothing is said: as long as the history that it explains.
+const AUDIT_DAYS: u16 = 730;
+/// Seconds between two exported heads where nothing is said: what an owner of the database rewrites unseen is younger.
+const HEADS: u64 = 300;
 
 /// Settings of `rollcall serve`.
 #[derive(Debug, Clone, Default, Args)]
@@ -92,6 +96,9 @@ pub struct ServeArgs {
     /// What one caller may have.
     #[command(flatten)]
     pub limits: LimitsArgs,
+    /// How to say where log and audit end.
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// How to send mail.
     #[command(flatten)]
     pub mail: MailArgs,
@@ -121,6 +128,21 @@ pub struct LimitsArgs {
     /// Connections of all callers together; 0: no limit [default: 10000]
     #[arg(long, env = "ROLLCALL_LIMIT_CONNECTIONS", value_name = "NUMBER")]
     pub limit_connections: Option<u32>,
+}
+
+/// Settings of the heads of log and audit.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AuditArgs {
+    /// File to which the heads of log and audit are appended, for `rollcall audit verify --heads`; they are in the log of
+    /// the service in any case
+    #[arg(long, env = "ROLLCALL_AUDIT_HEADS_FILE", value_name = "FILE")]
+    pub audit_heads_file: Option<PathBuf>,
+    /// File with a secret of 32 bytes or more that seals them; keep it out of the database
+    #[arg(long, env = "ROLLCALL_AUDIT_HEADS_KEY_FILE", value_name = "FILE")]
+    pub audit_heads_key_file: Option<PathBuf>,
+    /// Seconds between two heads [default: 300]
+    #[arg(long, env = "ROLLCALL_AUDIT_HEADS_INTERVAL_SECONDS", value_name = "SECONDS")]
+    pub audit_heads_interval_seconds: Option<NonZeroU64>,
 }
 
 /// Settings of mail.
@@ -160,6 +182,9 @@ pub struct RetentionArgs {
     /// Days that the history of who had access when is kept; 0: for ever [default: 730]
     #[arg(long, env = "ROLLCALL_HISTORY_RETENTION_DAYS", value_name = "DAYS")]
     pub history_retention_days: Option<u16>,
+    /// Days that the audit is kept; 0: for ever [default: 730]
+    #[arg(long, env = "ROLLCALL_AUDIT_RETENTION_DAYS", value_name = "DAYS")]
+    pub audit_retention_days: Option<u16>,
 }
 
 /// Settings of the log.
@@ -224,6 +249,10 @@ struct File {
     limit_openings: Option<u32>,
     limit_streams: Option<u32>,
     limit_connections: Option<u32>,
+    audit_retention_days: Option<u16>,
+    audit_heads_file: Option<PathBuf>,
+    audit_heads_key_file: Option<PathBuf>,
+    audit_heads_interval_seconds: Option<NonZeroU64>,
     smtp_url: Option<String>,
     smtp_from: Option<String>,
     invitation_url: Option<String>,
@@ -276,6 +305,8 @@ pub struct ServeConfig {
     pub retention: RetentionConfig,
     /// What one caller may have.
     pub limits: LimitsConfig,
+    /// How to say where log and audit end.
+    pub heads: HeadsConfig,
     /// Mail.
     pub mail: MailConfig,
     /// The log.
@@ -293,6 +324,19 @@ pub struct RetentionConfig {
     pub subscriptions: Duration,
     /// History. None: for ever.
     pub history: Option<Duration>,
+    /// The audit. None: for ever.
+    pub audit: Option<Duration>,
+}
+
+/// How to say where log and audit end. No `Debug`: it has a key.
+#[derive(Clone)]
+pub struct HeadsConfig {
+    /// The file to which heads are appended.
+    pub file: Option<PathBuf>,
+    /// The bytes that seal them.
+    pub key: Option<Vec<u8>>,
+    /// How often.
+    pub every: Duration,
 }
 
 /// What one caller may have. None: as the service thinks right.
@@ -387,6 +431,7 @@ impl ServeArgs {
         let store = store(&self, &file)?;
         let retention = retention(&self.retention, &file)?;
         let limits = limits(&self.limits, &file);
+        let heads = heads(self.audit, &file)?;
         let listen = self.listen.or(file.listen);
         let listen = listen.unwrap_or_else(|| LISTEN.parse().expect("the default is an address"));
         let of_file =
@@ -407,6 +452,7 @@ impl ServeArgs {
             access: self.access_service.or(file.access_service).unwrap_or(true),
             retention,
             limits,
+            heads,
             mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
             log: LogConfig {
                 filter: self.log.log.or(file.log),
@@ -451,6 +497,7 @@ fn retention(args: &RetentionArgs, file: &File) -> Result<RetentionConfig, Confi
     }
     let hours = args.subscription_retention_hours.or(file.subscription_retention_hours);
     let history = args.history_retention_days.or(file.history_retention_days).unwrap_or(HISTORY_DAYS);
+    let audit = args.audit_retention_days.or(file.audit_retention_days).unwrap_or(AUDIT_DAYS);
     let in_hours = |hours: u16| Duration::from_secs(u64::from(hours) * 3_600);
     let in_days = |days: u16| 24 * in_hours(days);
     Ok(RetentionConfig {
@@ -458,6 +505,18 @@ fn retention(args: &RetentionArgs, file: &File) -> Result<RetentionConfig, Confi
         log_max: in_days(max_days),
         subscriptions: in_hours(hours.unwrap_or(SUBSCRIPTION_HOURS)),
         history: (history > 0).then(|| in_days(history)),
+        audit: (audit > 0).then(|| in_days(audit)),
+    })
+}
+
+fn heads(args: AuditArgs, file: &File) -> Result<HeadsConfig, ConfigError> {
+    let AuditArgs { audit_heads_file, audit_heads_key_file, audit_heads_interval_seconds } = args;
+    let key = audit_heads_key_file.or(file.audit_heads_key_file.clone());
+    let key = key.map(|path| std::fs::read(&path).map_err(|error| ConfigError::Unreadable { path, error }));
+    Ok(HeadsConfig {
+        file: audit_heads_file.or(file.audit_heads_file.clone()),
+        key: key.transpose()?,
+        every: seconds(audit_heads_interval_seconds.or(file.audit_heads_interval_seconds), HEADS),
     })
 }
 

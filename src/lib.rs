@@ -26,6 +26,7 @@
 //! - [`access`] is the service's own replica, which follows it as an app's does. Access checks are answered from it.
 //! - [`identity`] says who calls. It uses [`rules`].
 //! - [`grpc`] parses, makes one call, and converts; [`proto`] is generated. Errors become statuses there alone.
+//! - [`audit`] takes refusals, exports where log and audit end, and checks both. It uses [`rules`] and [`storage`].
 //! - [`retention`] is the task that trims the log, in `app`.
 //! - [`sweeper`] is the task that does what time brings, in `app`. It uses [`engine`], [`rules`] and [`storage`].
 //! - [`mail`] is the task that sends mail, in `app`. It uses [`rules`], [`seal`] and [`storage`].
@@ -41,6 +42,7 @@
 pub mod access;
 pub mod agent;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod durability;

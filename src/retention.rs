@@ -1,8 +1,8 @@
 //! The task that trims: every minute it moves what is old from the log into the history, and drops what is too old from
-//! there, batch after batch until nothing is due.
+//! there and from the audit, batch after batch until nothing is due.
 //!
 //! Any number of replicas may run it at once. It holds nothing beyond one statement (C18), survives a database that is
-//! away, and ends with the service. What is due is decided in the database, by `trim_log` and `trim_history`.
+//! away, and ends with the service. What is due is decided in the database, by `trim_log`, `trim_history` and `trim_audit`.
 
 use std::time::Duration;
 
@@ -46,16 +46,39 @@ async fn trim(database: &Database, keep: &Retention) -> Result<(), StorageError>
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let Some(keep) = keep.history else { return Ok(()) };
+    if let Some(keep) = keep.history {
+        let removed = drop_old(database, Old::History, keep).await?;
+        if removed > 0 {
+            tracing::info!(removed, "old history dropped");
+        }
+    }
+    if let Some(keep) = keep.audit {
+        let removed = drop_old(database, Old::Audit, keep).await?;
+        if removed > 0 {
+            tracing::info!(removed, "old entries of the audit dropped");
+        }
+    }
+    Ok(())
+}
+
+/// What is kept by its age alone.
+#[derive(Clone, Copy)]
+enum Old {
+    History,
+    Audit,
+}
+
+/// Drops batch after batch until nothing is due. Returns how many rows.
+async fn drop_old(database: &Database, what: Old, keep: Duration) -> Result<i64, StorageError> {
     let mut removed = 0;
     loop {
-        let (rows, more) = database.trim_history(keep).await?;
+        let (rows, more) = match what {
+            Old::History => database.trim_history(keep).await?,
+            Old::Audit => database.trim_audit(keep).await?,
+        };
         removed += rows;
         if !more {
-            if removed > 0 {
-                tracing::info!(removed, "old history dropped");
-            }
-            return Ok(());
+            return Ok(removed);
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -130,5 +130,12 @@ async fn execute(
 
 /// The service itself, for nobody.
 fn context() -> Context {
-    Context { caller: CallerName::system(), acting: None, request: None, validate_only: false, etag: None }
+    Context {
+        caller: CallerName::system(),
+        acting: None,
+        method: None,
+        request: None,
+        validate_only: false,
+        etag: None,
+    }
 }

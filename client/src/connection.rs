@@ -16,9 +16,9 @@ use tonic::{
 use crate::Credentials;
 use crate::v1::{
     access_service_client::AccessServiceClient, account_service_client::AccountServiceClient,
-    app_service_client::AppServiceClient, feed_service_client::FeedServiceClient,
-    invitation_service_client::InvitationServiceClient, member_service_client::MemberServiceClient,
-    organization_service_client::OrganizationServiceClient,
+    app_service_client::AppServiceClient, audit_service_client::AuditServiceClient,
+    feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
+    member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient,
 };
 
 /// A TCP connection takes a round trip; five seconds allow for two lost SYNs.
@@ -175,6 +175,12 @@ impl Client {
     #[must_use]
     pub fn apps(&self) -> AppServiceClient<Transport> {
         AppServiceClient::new(self.transport())
+    }
+
+    /// The audit.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Transport> {
+        AuditServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     /// The feed's unary calls; to follow it, use [`crate::Watch`].

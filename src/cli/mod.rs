@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 mod account;
 mod agent;
 mod app;
+mod audit;
 mod calls;
 mod check;
 mod completions;
@@ -63,6 +64,7 @@ Examples:
   rollcall member deactivate ID --organization ID --plan    what would happen, in sentences
   rollcall history --organization ID                 what happened in an organization
   rollcall departures --organization ID --csv        who left it, and what each app did
+  rollcall audit verify --database-url postgres://...       whether anything was changed behind its back
   rollcall agent --app chat                          access checks beside an app in any language
 
 Every command explains itself: rollcall help watch";
@@ -123,6 +125,8 @@ enum Command {
     History(history::HistoryArgs),
     /// List who left an organization, when and by whom, and what each app did
     Departures(departures::DeparturesArgs),
+    /// List who commanded what and was refused what, and check that log and audit are as they were written
+    Audit(audit::AuditArgs),
     /// Answer access checks beside an app in any language: the replica as a sidecar
     Agent(agent::AgentArgs),
     /// Try an instance, in whatever language, against the contract that apps follow the feed by
@@ -173,6 +177,7 @@ impl Cli {
             Command::Lost(args) => lost::run(args),
             Command::History(args) => history::run(args),
             Command::Departures(args) => departures::run(args),
+            Command::Audit(args) => audit::run(args),
             Command::Agent(args) => agent::run(args),
             Command::Conformance(args) => conformance::run(args),
             Command::ConformanceInstance(args) => conformance::run_instance(args),

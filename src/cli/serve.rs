@@ -4,8 +4,10 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
     app::{App, AppError, CallLimits, Limits, Options},
+    audit::heads::{HeadsExport, HeadsKey},
     config::{
-        IdentityConfig, IdentityWay, LimitsConfig, MailConfig, RetentionConfig, ServeArgs, ServeConfig, Store,
+        HeadsConfig, IdentityConfig, IdentityWay, LimitsConfig, MailConfig, RetentionConfig, ServeArgs,
+        ServeConfig, Store,
     },
     embedded::{self, Cluster, Durability, EmbeddedError},
     identity::{Gate, Mesh, Way},
@@ -56,7 +58,16 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match serve(config, mail, gate) {
+    let HeadsConfig { file, key, every } = config.heads.clone();
+    let key = key.map(|bytes| HeadsKey::new(&bytes));
+    if matches!(key, Some(None)) {
+        eprintln!(
+            "rollcall serve: the key of the heads (--audit-heads-key-file) must have at least 32 bytes"
+        );
+        return ExitCode::from(2);
+    }
+    let heads = HeadsExport { file, key: key.flatten(), every };
+    match serve(config, mail, gate, heads) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rollcall serve: {error}");
@@ -75,7 +86,12 @@ fn way(config: &IdentityConfig) -> Way {
     }
 }
 
-fn serve(config: ServeConfig, mail: Option<Delivery>, gate: Gate) -> Result<(), ServeError> {
+fn serve(
+    config: ServeConfig,
+    mail: Option<Delivery>,
+    gate: Gate,
+    heads: HeadsExport,
+) -> Result<(), ServeError> {
     // Before the runtime: the private Postgres ends with the thread that started it.
     let (cluster, (url, direct_url)) = match &config.store {
         Store::Url { url, direct_url } => (None, (url.clone(), direct_url.clone())),
@@ -92,7 +108,7 @@ fn serve(config: ServeConfig, mail: Option<Delivery>, gate: Gate) -> Result<(), 
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let connections = Connections { url, direct_url, pool_size: config.pool_size };
-    let served = runtime.block_on(serve_on(&connections, &config, mail, gate));
+    let served = runtime.block_on(serve_on(&connections, &config, mail, gate, heads));
     // Whatever a caller still waits for was cut at the deadline of the drain.
     runtime.shutdown_background();
     if let Some(cluster) = cluster {
@@ -106,11 +122,12 @@ async fn serve_on(
     config: &ServeConfig,
     mail: Option<Delivery>,
     gate: Gate,
+    heads: HeadsExport,
 ) -> Result<(), ServeError> {
     // Taken before anything is started, so that no signal is missed.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let RetentionConfig { log, log_max, subscriptions, history } = config.retention;
+    let RetentionConfig { log, log_max, subscriptions, history, audit } = config.retention;
     let options = Options {
         connections: connections.clone(),
         listen: config.listen,
@@ -118,7 +135,8 @@ async fn serve_on(
         window_bytes: config.window_bytes,
         limits: Limits { patience: config.slow_consumer, age: config.stream_max_age },
         calls: calls(&config.limits),
-        retention: Retention { log, log_max, subscriptions, history },
+        retention: Retention { log, log_max, subscriptions, history, audit },
+        heads,
         sweep_every: config.sweep_every,
         mail,
         access: config.access,

@@ -56,6 +56,8 @@ pub struct Context {
     pub caller: CallerName,
     /// The account of the person for whom it acts. None: as itself.
     pub acting: Option<AccountId>,
+    /// The method that was called, as the audit names it. None: nobody called, time brought it.
+    pub method: Option<&'static str>,
     /// What makes the write safe to repeat.
     pub request: Option<Request>,
     /// Whether to check everything and change nothing (AIP-163).

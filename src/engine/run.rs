@@ -19,7 +19,7 @@ use crate::{
         ids::{CommandId, ContractId, DisplayName, MemberId, OrganizationId},
     },
     storage::{
-        AccountWrite, Acting, ChangeOrigin, Claim, ErasureWrite, InvitationWrite, ProfileWrite,
+        AccountWrite, Acting, AuditWrite, ChangeOrigin, Claim, ErasureWrite, InvitationWrite, ProfileWrite,
         RequestSubject, StorageError, Transaction, Writes,
     },
 };
@@ -217,7 +217,9 @@ impl Engine {
                         validated: true,
                     })
                 }
-                Ok(Decided::Write(transaction, effects)) => write(*transaction, &attempt, *effects).await,
+                Ok(Decided::Write(transaction, effects)) => {
+                    write(*transaction, work.name(), &attempt, *effects).await
+                }
                 Ok(Decided::Repeated(subject)) => {
                     Ok(Done { subject, last: None, committed: Instant::now(), validated: false })
                 }
@@ -283,12 +285,13 @@ impl Engine {
 /// The second half of a write. Nothing cancels it.
 async fn write(
     transaction: Transaction,
+    name: &'static str,
     attempt: &Attempt<'_>,
     effects: Effects,
 ) -> Result<Done, EngineError> {
     let Effects { subject, changes, acting, profile, account, notices, erasures, invitation } = effects;
     let last = changes.last().map(|change| change.command);
-    let caller = &attempt.context.caller;
+    let Context { caller, acting: acting_account, request, method, .. } = attempt.context;
     let writes = Writes {
         notices: &notices,
         account: account.as_ref(),
@@ -302,6 +305,16 @@ async fn write(
         invitation: invitation.as_ref(),
         completed: attempt.claim().filter(|_| subject != attempt.expected).map(|claim| (claim, &subject)),
         origin: last.map(|_| ChangeOrigin { caller: caller.clone(), acting }),
+        audit: AuditWrite {
+            caller,
+            acting: *acting_account,
+            method: method.unwrap_or(name),
+            request_id: request.as_ref().map(|request| request.id),
+            // What the request id leads to already, and no more: the commands of a write that reaches several organizations
+            // are linked nowhere (R46).
+            command: subject.command_id.filter(|_| last.is_some()),
+            organization: subject.organization_id,
+        },
     };
     transaction.write_and_commit(writes).await?;
     let committed = Instant::now();

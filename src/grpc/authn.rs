@@ -10,7 +10,7 @@ use std::{
 use http::Request;
 use tonic::{Status, body::Body, transport::server::TcpConnectInfo};
 
-use super::{parse, status};
+use super::{audited::WhoCalls, parse, status};
 use crate::identity::{Cause, Evidence, Gate};
 
 /// Lines a second about those who are not let in: a flood of them must not become a flood of lines. The counter has all.
@@ -31,6 +31,9 @@ pub(super) fn admit(gate: &Gate, request: &mut Request<Body>) -> Result<(), Stat
             return Err(status::caller_unknown());
         }
     };
+    if let Some(who) = request.extensions().get::<WhoCalls>() {
+        who.tell(&caller);
+    }
     request.extensions_mut().insert(caller);
     Ok(())
 }

@@ -10,7 +10,9 @@ use words::{
 };
 
 pub(super) use enforcement::{report, subscription};
-pub(super) use history::{departure, history_change, lost_revocation, member_at, workspace_member_at};
+pub(super) use history::{
+    audit_entry, departure, history_change, lost_revocation, member_at, workspace_member_at,
+};
 pub(super) use words::reason;
 
 use std::time::SystemTime;

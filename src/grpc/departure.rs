@@ -6,7 +6,7 @@ use tokio::try_join;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{Services, convert, enforcement, parse, status, status::Terms};
+use super::{Services, audited, convert, enforcement, parse, status, status::Terms};
 use crate::{
     engine::{Batch, Context, Done, Order, Planned, Request as EngineRequest},
     proto::{
@@ -392,8 +392,13 @@ impl Services {
         let mut outcomes = Vec::with_capacity(ids.len());
         for (member, order) in ids.iter().zip(orders) {
             let context = Context { request: Some(self.item_request(&given, *member)), ..context.clone() };
-            let done = self.depart(context, order).await;
+            let done = self.depart(context.clone(), order).await;
+            let refused = done.as_ref().err().map(status::reason_of);
             outcomes.push(of_one(*member, done)?);
+            // The answer is none: nobody else would tell.
+            if let Some(reason) = refused {
+                self.audit.refused(audited::of_one(&context, organization, reason));
+            }
         }
         let requests: Vec<RequestId> = ids.iter().map(|id| self.item_request(&given, *id).id).collect();
         let done = outcomes.iter().filter_map(|(_, done)| done.as_ref());

@@ -9,10 +9,11 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{access::Access, feed::Marks};
 
 /// Every other service, and "" for the whole.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "",
     "rollcall.v1.AccountService",
     "rollcall.v1.AppService",
+    "rollcall.v1.AuditService",
     "rollcall.v1.FeedService",
     "rollcall.v1.InvitationService",
     "rollcall.v1.MemberService",

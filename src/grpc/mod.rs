@@ -5,6 +5,8 @@ mod account;
 mod activity;
 mod answer;
 mod app;
+mod audit;
+mod audited;
 mod authn;
 mod beside;
 mod body;
@@ -51,6 +53,7 @@ use tonic_health::server::health_reporter;
 
 use crate::{
     access::Access,
+    audit::Audit,
     durability::Durability,
     enforcement::Enforcement,
     engine::Engine,
@@ -59,8 +62,9 @@ use crate::{
     proto::{
         DESCRIPTORS, access_service_server::AccessServiceServer,
         account_service_server::AccountServiceServer, app_service_server::AppServiceServer,
-        feed_service_server::FeedServiceServer, invitation_service_server::InvitationServiceServer,
-        member_service_server::MemberServiceServer, organization_service_server::OrganizationServiceServer,
+        audit_service_server::AuditServiceServer, feed_service_server::FeedServiceServer,
+        invitation_service_server::InvitationServiceServer, member_service_server::MemberServiceServer,
+        organization_service_server::OrganizationServiceServer,
     },
     seal::Seal,
     store_log::StoreLog,
@@ -122,6 +126,8 @@ pub struct Services {
     pub seal: Arc<Seal>,
     /// The open streams.
     pub registry: Registry,
+    /// Where refusals go.
+    pub audit: Audit,
     /// Whether what is written survives the loss of the database server.
     pub durability: Durability,
     /// The service's own replica. None: access checks are not served.
@@ -171,6 +177,7 @@ impl Services {
             .initial_stream_window_size(IN_FLIGHT_CALL)
             .initial_connection_window_size(IN_FLIGHT)
             .max_concurrent_streams(MAX_STREAMS)
+            .layer(audited::AuditLayer::new(self.audit.clone()))
             .layer(layer::CallsLayer::new(self.durability.clone(), self.gate.clone()))
             .layer(limits::LimitsLayer::new(self.calls, self.engine.database().pool_size()))
             .add_service(health)
@@ -178,6 +185,7 @@ impl Services {
             .add_service(reflection().build_v1alpha().expect(described))
             .add_service(AccountServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(AppServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(AuditServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(OrganizationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(MemberServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(InvitationServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))

@@ -167,7 +167,7 @@ impl Services {
     /// Who writes, for whom, and under which request id.
     pub(super) fn context<M: Message>(
         &self,
-        method: &str,
+        method: &'static str,
         request: &Request<M>,
         acting_account_id: &str,
         request_id: &str,
@@ -180,6 +180,7 @@ impl Services {
         Ok(Context {
             caller: caller(request)?,
             acting,
+            method: Some(method),
             request: request_id,
             validate_only: false,
             etag: None,

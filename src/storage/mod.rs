@@ -8,6 +8,8 @@ mod activity;
 mod answers;
 mod apart;
 mod apps;
+mod audit;
+mod chains;
 mod connect;
 mod contracts;
 mod departures;
@@ -54,6 +56,8 @@ pub use self::{
     activity::{Activity, DueReturn, InactiveGuest, MemberTimes},
     answers::MemberStanding,
     apps::{AppRow, AppSettings},
+    audit::{AuditFilter, AuditRow, AuditWrite, OK, Refusal},
+    chains::{AuditActor, AuditLink, BatchLink, ChainEnds, ChainReader, LogLink},
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
     doctor::{Observed, SchemaAge, notifications_arrive, observe, pooler_fits},

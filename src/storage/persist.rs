@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     accounts::AccountWrite,
     apart::Apart,
+    audit::AuditWrite,
     erase::ErasureWrite,
     error::StorageError,
     invitation_writes::InvitationWrite,
@@ -51,6 +52,8 @@ pub struct Writes<'a> {
     pub completed: Option<(Claim<'a>, &'a RequestSubject)>,
     /// Where the changes come from. None: there are none.
     pub origin: Option<ChangeOrigin>,
+    /// The entry of the audit.
+    pub audit: AuditWrite<'a>,
 }
 
 /// The shown name of a member.
@@ -179,7 +182,8 @@ impl Transaction {
     /// Writes everything and commits, in one round trip. From the first statement on it is not cancelled any more: COMMIT
     /// follows at once. An error may mean that the commit happened: only a repetition with the same request id tells.
     pub async fn write_and_commit(self, writes: Writes<'_>) -> Result<(), StorageError> {
-        let Writes { notices, account, erasures, changes, profile, invitation, completed, origin } = writes;
+        let Writes { notices, account, erasures, changes, profile, invitation, completed, origin, audit } =
+            writes;
         let subjects = Subjects::after(changes);
         let apart = Apart::of(changes, !erasures.is_empty());
         self.committing();
@@ -196,6 +200,8 @@ impl Transaction {
             memberships,
             invitation,
             completed,
+            audited,
+            severed,
             appended,
             committed,
         ) = join!(
@@ -212,10 +218,13 @@ impl Transaction {
             OptionFuture::from(some(&subjects.memberships).map(|rows| self.write_memberships(rows, &apart))),
             OptionFuture::from(invitation.map(|write| self.write_invitation(write))),
             OptionFuture::from(completed.map(|(claim, subject)| self.complete_request(claim, subject))),
+            self.audit(&audit),
+            // Behind the entry of the erasure itself, and late: what chains the audit waits from here on.
+            join_all(erasures.iter().map(|erasure| self.sever_audit(&erasure.what))),
             OptionFuture::from(origin.as_ref().map(|origin| self.append(changes, origin, &apart))),
             self.send_commit(),
         );
-        erased.into_iter().collect::<Result<(), _>>()?;
+        erased.into_iter().chain(severed).collect::<Result<(), _>>()?;
         for written in [
             queued,
             account,
@@ -227,6 +236,7 @@ impl Transaction {
             memberships,
             invitation,
             completed,
+            Some(audited),
             appended,
         ] {
             written.unwrap_or(Ok(()))?;

@@ -33,6 +33,8 @@ pub struct Retention {
     pub subscriptions: Duration,
     /// History stays so long. None: for ever.
     pub history: Option<Duration>,
+    /// The audit stays so long. None: for ever.
+    pub audit: Option<Duration>,
 }
 
 /// What trimming a batch of the log did.

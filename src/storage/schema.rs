@@ -378,6 +378,53 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    pending_audit_entries (id) {
+        id -> Int8,
+        record_time -> Timestamptz,
+        caller -> Nullable<Text>,
+        acting_account_id -> Nullable<Uuid>,
+        method -> Text,
+        request_id -> Nullable<Uuid>,
+        command_id -> Nullable<Uuid>,
+        organization_id -> Nullable<Uuid>,
+        outcome -> Text,
+        times -> Int8,
+    }
+}
+diesel::table! {
+    audit_entries (position) {
+        position -> Int8,
+        record_time -> Timestamptz,
+        caller -> Nullable<Text>,
+        actor -> Nullable<Bytea>,
+        method -> Text,
+        request_id -> Nullable<Uuid>,
+        command_id -> Nullable<Uuid>,
+        organization_id -> Nullable<Uuid>,
+        outcome -> Text,
+        times -> Int8,
+        hash -> Bytea,
+    }
+}
+diesel::table! {
+    audit_actors (actor) {
+        actor -> Bytea,
+        salt -> Uuid,
+        account_id -> Uuid,
+        organization_id -> Nullable<Uuid>,
+    }
+}
+diesel::table! {
+    audit_head (singleton) {
+        singleton -> Bool,
+        position -> Int8,
+        hash -> Bytea,
+        floor_position -> Int8,
+        floor_hash -> Bytea,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     accounts,
     organizations,
@@ -387,3 +434,4 @@ diesel::allow_tables_to_appear_in_same_query!(
     workspace_members
 );
 diesel::allow_tables_to_appear_in_same_query!(changes, log_floor);
+diesel::allow_tables_to_appear_in_same_query!(audit_entries, audit_actors);

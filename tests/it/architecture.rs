@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 21] = [
+const MAY_NAME: [(&str, &[&str]); 22] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -26,12 +26,15 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("enforcement", &["feed", "rules", "storage"]),
     // Follows this very service as any app does.
     ("access", &["rules"]),
+    // Refusals, and what checks the chains.
+    ("audit", &["rules", "storage"]),
     // Who calls: no handler reads a header, a certificate or a token.
     ("identity", &["rules"]),
     (
         "grpc",
         &[
             "access",
+            "audit",
             "durability",
             "enforcement",
             "engine",
@@ -52,6 +55,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
         "app",
         &[
             "access",
+            "audit",
             "durability",
             "enforcement",
             "engine",
@@ -73,7 +77,19 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     // `conformance`; all else goes through the public API.
     (
         "cli",
-        &["agent", "app", "config", "embedded", "identity", "mail", "proto", "rules", "storage", "telemetry"],
+        &[
+            "agent",
+            "app",
+            "audit",
+            "config",
+            "embedded",
+            "identity",
+            "mail",
+            "proto",
+            "rules",
+            "storage",
+            "telemetry",
+        ],
     ),
 ];
 

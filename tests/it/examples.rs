@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The order in which a newcomer reads.
-const ORDER: [&str; 7] = [
+const ORDER: [&str; 8] = [
     "rollcall.v1.AppService",
     "rollcall.v1.AccountService",
     "rollcall.v1.OrganizationService",
@@ -34,6 +34,7 @@ const ORDER: [&str; 7] = [
     "rollcall.v1.InvitationService",
     "rollcall.v1.AccessService",
     "rollcall.v1.FeedService",
+    "rollcall.v1.AuditService",
 ];
 const HEALTH: &str = "grpc.health.v1.Health/Check";
 /// Longer than any answer takes.

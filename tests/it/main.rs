@@ -5,6 +5,7 @@ mod accounts;
 mod agent;
 mod apps;
 mod architecture;
+mod audit;
 mod bad_input;
 mod chaos;
 mod cli;

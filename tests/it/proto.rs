@@ -107,7 +107,7 @@ pub(crate) fn services() -> Vec<String> {
     let services = pool();
     let services = services.services().map(|service| service.full_name().to_owned());
     let services: Vec<String> = services.filter(|name| name.starts_with("rollcall.")).collect();
-    assert_eq!(services.len(), 7, "{services:?}");
+    assert_eq!(services.len(), 8, "{services:?}");
     services
 }
 

@@ -16,7 +16,7 @@ use crate::support::{Database, create_database};
 const OURS: &str = "c.relnamespace = 'public'::regnamespace AND c.relname <> '__diesel_schema_migrations'";
 
 /// Indexes of tables with an `organization_id` that do not begin with it.
-const NOT_BY_ORGANIZATION: [(&str, &str); 21] = [
+const NOT_BY_ORGANIZATION: [(&str, &str); 29] = [
     ("members_by_account", "finds the organizations of an account, which is above them"),
     ("pending_changes_pkey", "the queue of the one log: taken in the order of the whole store"),
     ("changes_pkey", "the one log: positions order the whole store"),
@@ -40,6 +40,14 @@ const NOT_BY_ORGANIZATION: [(&str, &str); 21] = [
     ("receipts_by_age", "what is too old goes, whosever it is"),
     ("lost_revocations_pkey", "the log lost them; an operator decides about those of the whole store"),
     ("lost_revocations_waiting", "the same, for the list of those that wait"),
+    ("pending_audit_entries_pkey", "the queue of the one audit: taken in the order of the whole store"),
+    ("audit_entries_pkey", "the one audit: its chain goes through the whole store"),
+    ("audit_entries_by_caller", "callers are above the organizations"),
+    ("audit_entries_by_actor", "an actor stands for one organization, or for none"),
+    ("audit_entries_refused", "operators look for refusals, whosever they are"),
+    ("audit_entries_by_time", "operators look for a time, in the whole store"),
+    ("audit_actors_pkey", "found by what the entries say"),
+    ("audit_actors_account_id_organization_id_key", "an erased account goes from all organizations"),
     ("requests_pkey", "request ids belong to the caller, also those that name no organization"),
 ];
 

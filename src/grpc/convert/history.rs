@@ -5,13 +5,14 @@ use super::{
     workspace_role, workspace_state,
 };
 use crate::{
+    audit::heads::hex,
     proto::{self, subject::Subject},
     rules::{
         Reason,
         ids::{MemberId, OrganizationId},
         roles::Assignments,
     },
-    storage::{DepartureRow, LostRevocationRow, RecordedRow, StandingRow},
+    storage::{AuditRow, DepartureRow, LostRevocationRow, RecordedRow, StandingRow},
 };
 
 fn text(id: Option<uuid::Uuid>) -> String {
@@ -21,6 +22,36 @@ fn text(id: Option<uuid::Uuid>) -> String {
 /// A stored word as the reason of the API; a word that this version does not know is unspecified.
 fn reason_of(word: &str) -> i32 {
     Reason::from_word(word).map(reason).unwrap_or_default().into()
+}
+
+/// An entry of the audit.
+pub(in crate::grpc) fn audit_entry(row: AuditRow) -> proto::AuditEntry {
+    let AuditRow {
+        position,
+        record_time,
+        caller,
+        actor,
+        account_id,
+        method,
+        request_id,
+        command_id,
+        organization_id,
+        outcome,
+        times,
+    } = row;
+    proto::AuditEntry {
+        position,
+        record_time: time(record_time),
+        caller: caller.unwrap_or_default(),
+        actor: actor.map(|actor| hex(&actor)).unwrap_or_default(),
+        actor_account_id: text(account_id),
+        method,
+        request_id: text(request_id),
+        command_id: text(command_id),
+        organization_id: text(organization_id),
+        outcome,
+        times,
+    }
 }
 
 /// A revocation that the log lost.

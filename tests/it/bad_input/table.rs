@@ -36,6 +36,7 @@ AppService/UpdateApp app.name=chat app.min_instances=2 update_mask.paths[]=min_i
 AppService/UnregisterApp app=boards
 AppService/GetApp app=chat
 AppService/ListApps
+AuditService/ListAuditEntries
 FeedService/Watch app=chat instance=chat-2
 FeedService/Acknowledge subscription_id=$SUBSCRIPTION applied_cursor=$CURSOR
 FeedService/CloseSubscription subscription_id=$SUBSCRIPTION

@@ -27,6 +27,7 @@ const COMMANDS: [&str; 25] = [
     "history",
     "departures",
     "lost",
+    "audit",
     "agent",
     "check",
     "conformance",
@@ -36,7 +37,7 @@ const COMMANDS: [&str; 25] = [
 ];
 
 /// What is below a command.
-const BELOW: [(&str, &[&str]); 10] = [
+const BELOW: [(&str, &[&str]); 11] = [
     ("app", &["register", "get", "list", "update", "unregister"]),
     ("account", &["create", "get", "lookup", "update", "delete"]),
     ("organization", &["create", "get", "list", "update", "delete"]),
@@ -47,6 +48,7 @@ const BELOW: [(&str, &[&str]); 10] = [
     ("erasure", &["list", "apply", "get"]),
     ("history", &["at"]),
     ("lost", &["list", "resolve"]),
+    ("audit", &["list", "verify"]),
 ];
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rollcall::{
     app::{App, Limits, Options},
+    audit::heads::HeadsExport,
     identity::{Gate, Mesh, Way},
     mail::Delivery,
     storage::{Connections, Retention},
@@ -29,6 +30,7 @@ const RETENTION: Retention = Retention {
     log_max: DAY.saturating_mul(90),
     subscriptions: DAY.saturating_mul(3),
     history: Some(DAY.saturating_mul(730)),
+    audit: Some(DAY.saturating_mul(730)),
 };
 
 /// A running service.
@@ -60,6 +62,11 @@ impl Server {
     /// Starts on a database, and sends the mail that is queued in it.
     pub(crate) async fn mailing(database: Database, delivery: Delivery) -> Self {
         Self::with(database, |options| options.mail = Some(delivery)).await
+    }
+
+    /// Starts on a database, and says where log and audit end.
+    pub(crate) async fn exporting(database: Database, heads: HeadsExport) -> Self {
+        Self::with(database, |options| options.heads = heads).await
     }
 
     /// Starts on a fresh database, and serves streams from it alone.
@@ -143,6 +150,7 @@ impl Server {
             limits: Limits { patience: Duration::from_secs(30), age: Duration::from_secs(3_600) },
             calls: CallLimits::default(),
             retention: RETENTION,
+            heads: HeadsExport { file: None, key: None, every: Duration::from_secs(300) },
             sweep_every: Duration::from_secs(60),
             mail: None,
             // Each would be an instance that every departure waits for.

@@ -1,0 +1,274 @@
+//! `rollcall audit`: who commanded what and was refused what, and whether log and audit are as they were written.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use prost_types::Timestamp;
+use rollcall_client::v1;
+
+use super::{
+    output::row,
+    run,
+    service::{CommandError, ReadArgs, print_pages},
+    times,
+};
+use crate::{
+    audit::{
+        heads::{Head, HeadsKey},
+        verify::{self, Checked, Compared, What},
+    },
+    storage::{ChainReader, StorageError},
+};
+
+/// Lines of a file of heads that are compared at once.
+const LINES: usize = 1_000;
+/// Bytes of such a line at most: it has some 400.
+const LINE: u64 = 4_096;
+
+const EXAMPLES: &str = "\
+Each entry is a command or a refusal: ids and words alone, no names or addresses. A time is RFC 3339, or
+a date, whose midnight in UTC is meant. `verify` reads the database itself, recomputes both chains of
+hashes, and exits with 1 where one is broken. What it can and cannot tell: docs/audit.md.
+
+Examples:
+  rollcall audit list --organization ID --refused
+  rollcall audit list --caller chat --since 2026-01-01 -o json
+  rollcall audit list --outcome CALLER_NOT_ALLOWED -o csv
+  rollcall audit verify --database-url postgres://...
+  rollcall audit verify --database-url postgres://... --heads heads.jsonl --heads-key-file heads.key";
+
+/// The options of `rollcall audit`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// List who commanded what and was refused what, the newest first
+    List(ListArgs),
+    /// Check the chains of the log and of the audit, and name the first break of each
+    Verify(VerifyArgs),
+}
+
+/// The options of `rollcall audit list`.
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only about this organization
+    #[arg(long, value_name = "ID")]
+    organization: Option<String>,
+    /// Only of this calling workload
+    #[arg(long, value_name = "NAME")]
+    caller: Option<String>,
+    /// Only of workloads that acted for this account
+    #[arg(long, value_name = "ACCOUNT")]
+    actor: Option<String>,
+    /// Only with this outcome: OK, or the reason of a refusal
+    #[arg(long, value_name = "REASON")]
+    outcome: Option<String>,
+    /// Only refusals
+    #[arg(long)]
+    refused: bool,
+    /// Only what was recorded at this time or later
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    since: Option<Timestamp>,
+    /// Only what was recorded before this time
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    until: Option<Timestamp>,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+row! {
+    /// An entry of the audit.
+    EntryRow {
+        position: i64,
+        record_time: Option<String>,
+        caller: String,
+        actor_account_id: String,
+        actor: String,
+        method: String,
+        outcome: String,
+        times: i64,
+        organization_id: String,
+        command_id: String,
+        request_id: String,
+    }
+}
+
+fn row(entry: v1::AuditEntry) -> EntryRow {
+    EntryRow {
+        position: entry.position,
+        record_time: entry.record_time.as_ref().and_then(times::rfc3339),
+        caller: entry.caller,
+        actor_account_id: entry.actor_account_id,
+        actor: entry.actor,
+        method: entry.method,
+        outcome: entry.outcome,
+        times: entry.times,
+        organization_id: entry.organization_id,
+        command_id: entry.command_id,
+        request_id: entry.request_id,
+    }
+}
+
+async fn list(args: ListArgs) -> Result<(), CommandError> {
+    let service = args.read.open()?;
+    let request = v1::ListAuditEntriesRequest {
+        organization_id: args.organization.unwrap_or_default(),
+        caller: args.caller.unwrap_or_default(),
+        actor_account_id: args.actor.unwrap_or_default(),
+        outcome: args.outcome.unwrap_or_default(),
+        refused_only: args.refused,
+        start_time: args.since,
+        end_time: args.until,
+        ..Default::default()
+    };
+    print_pages!(service.client, audit.list_audit_entries, entries, request, service.format, row)
+}
+
+/// The options of `rollcall audit verify`.
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// The database; reading is enough
+    #[arg(long, env = "ROLLCALL_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: String,
+    /// Exported heads (--audit-heads-file of `serve`) that the chains must go through
+    #[arg(long, value_name = "FILE")]
+    heads: Option<PathBuf>,
+    /// What sealed them (--audit-heads-key-file of `serve`)
+    #[arg(long, value_name = "FILE", requires = "heads")]
+    heads_key_file: Option<PathBuf>,
+}
+
+/// Why a check is not done.
+#[derive(Debug, thiserror::Error)]
+enum VerifyError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("cannot read {}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("{}: a key has at least 32 bytes", .0.display())]
+    Key(PathBuf),
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+}
+
+/// Runs a command about the audit.
+pub(super) fn run(args: AuditArgs) -> ExitCode {
+    match args.command {
+        AuditCommand::List(args) => run::to_end("audit list", list(args)),
+        AuditCommand::Verify(args) => match check(&args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("rollcall audit verify: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Whether all holds.
+fn check(args: &VerifyArgs) -> Result<bool, VerifyError> {
+    let key = args.heads_key_file.as_deref().map(read_key).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(VerifyError::Start)?.block_on(check_all(args, key.as_ref()))
+}
+
+async fn check_all(args: &VerifyArgs, key: Option<&HeadsKey>) -> Result<bool, VerifyError> {
+    let mut reader = ChainReader::open(&args.database_url).await?;
+    let ends = reader.ends().await?;
+    let log = verify::log(&mut reader, &ends).await?;
+    let log = said("log", What::Change, log);
+    let audit = verify::audit(&mut reader, &ends).await?;
+    let mut holds = said("audit", What::Entry, audit) && log;
+    if let Some(path) = &args.heads {
+        let failed = |error| VerifyError::File { path: path.clone(), error };
+        let mut lines = BufReader::new(File::open(path).map_err(failed)?);
+        let (mut number, mut compared) = (0, Compared::default());
+        loop {
+            let mut page = Vec::new();
+            let mut broken = None;
+            while page.len() < LINES
+                && let Some(line) = next_line(&mut lines).map_err(failed)?
+            {
+                match Head::parse(&line, key) {
+                    Ok(head) => page.push(head),
+                    Err(error) => {
+                        broken = Some(error);
+                        break;
+                    }
+                }
+            }
+            let checked = verify::heads(&mut reader, &ends, &page).await?;
+            match checked {
+                Ok(Compared { same, trimmed }) => {
+                    compared.same += same;
+                    compared.trimmed += trimmed;
+                }
+                Err((index, against)) => {
+                    println!("heads: BROKEN: line {} of {}: {against}", number + index + 1, page[index].time);
+                    return Ok(false);
+                }
+            }
+            number += page.len();
+            if let Some(error) = broken {
+                println!("heads: BROKEN: line {} {error}", number + 1);
+                return Ok(false);
+            }
+            if page.len() < LINES {
+                break;
+            }
+        }
+        let Compared { same, trimmed } = compared;
+        if number == 0 {
+            println!("heads: BROKEN: {} has none", path.display());
+            holds = false;
+        } else {
+            let older = match trimmed {
+                0 => String::new(),
+                trimmed => format!("; {trimmed} older than what is kept cannot be compared"),
+            };
+            println!("heads: {same} exported heads are those of the chains{older}");
+        }
+    }
+    Ok(holds)
+}
+
+/// The next line. None: there is no more.
+fn next_line(lines: &mut BufReader<File>) -> io::Result<Option<String>> {
+    let mut line = String::new();
+    let read = io::Read::take(&mut *lines, LINE).read_line(&mut line)?;
+    Ok((read > 0).then_some(line))
+}
+
+/// Says what was found of a chain.
+fn said(name: &str, what: What, checked: Checked) -> bool {
+    match checked {
+        Ok(verify::Verified { head: 0, .. }) => println!("{name}: empty"),
+        Ok(verify::Verified { after, head, .. }) if after == head => {
+            println!("{name}: nothing after {what} {head} yet; before it all was trimmed");
+        }
+        Ok(verify::Verified { after, head, hash }) => {
+            println!("{name}: {what} {} to {head} are as they were written; head {hash}", after + 1);
+        }
+        Err(found) => {
+            println!("{name}: BROKEN: {found}");
+            return false;
+        }
+    }
+    true
+}
+
+fn read_key(path: &Path) -> Result<HeadsKey, VerifyError> {
+    let bytes = std::fs::read(path).map_err(|error| VerifyError::File { path: path.to_owned(), error })?;
+    HeadsKey::new(&bytes).ok_or_else(|| VerifyError::Key(path.to_owned()))
+}

@@ -1,0 +1,172 @@
+//! Whoever owns the database can write a whole chain anew, and then it holds. A head that was exported before says
+//! otherwise.
+
+use std::{fs, path::Path, time::Duration};
+
+use rollcall::audit::heads::{HeadsExport, HeadsKey};
+use tempfile::TempDir;
+
+use super::{all, broken, holds};
+use crate::{
+    fixtures::World,
+    processes::run_badly,
+    support::{Database, Server, create_database},
+};
+
+const SECRET: &[u8; 32] = b"not in the database, nor beside.";
+
+/// What `chain_audit()` does, from a position on: what an owner of the database would do after changing an entry.
+const CHAIN_ANEW: &str = "
+    DO $$
+    DECLARE
+        running bytea := '';
+        e record;
+    BEGIN
+        FOR e IN SELECT * FROM audit_entries ORDER BY position LOOP
+            running := sha256(running || convert_to(concat_ws('|',
+                e.position, floor(extract(epoch FROM e.record_time) * 1000000)::bigint, coalesce(e.caller, ''),
+                coalesce(encode(e.actor, 'hex'), ''), e.method, coalesce(e.request_id::text, ''),
+                coalesce(e.command_id::text, ''), coalesce(e.organization_id::text, ''), e.outcome, e.times), 'UTF8'));
+            UPDATE audit_entries SET hash = running WHERE position = e.position;
+        END LOOP;
+        UPDATE audit_head SET hash = running, position = (SELECT max(position) FROM audit_entries);
+    END $$";
+
+/// The same of the log, with `sequence_changes()`.
+const SEQUENCE_ANEW: &str = "
+    DO $$
+    DECLARE
+        running bytea := '';
+        b record;
+    BEGIN
+        FOR b IN SELECT * FROM batches ORDER BY last_position LOOP
+            SELECT sha256(running || string_agg(convert_to(concat_ws('|',
+                position, change_id, command_id, organization_id, array_to_string(apps, ','), subject,
+                coalesce(workspace_id::text, ''), coalesce(member_id::text, ''), state, coalesce(role, ''), version,
+                reason, caller, coalesce(acting_member_id::text, ''), floor(extract(epoch FROM record_time) * 1000000)::bigint,
+                coalesce(leaving::text, ''), coalesce(tombstone_id::text, ''), coalesce(handover_to_member_id::text, ''),
+                coalesce(assignments, '')), 'UTF8'), '\\x0a'::bytea ORDER BY position))
+            INTO running FROM changes WHERE position BETWEEN b.first_position AND b.last_position;
+            UPDATE batches SET hash = running WHERE last_position = b.last_position;
+        END LOOP;
+        UPDATE log_head SET hash = running;
+    END $$";
+
+/// A place for a file of heads and its key.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("key"), SECRET).expect("a key");
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("heads")).expect("the heads");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn export(&self) -> HeadsExport {
+        let key = HeadsKey::new(SECRET);
+        assert!(key.is_some());
+        HeadsExport { file: Some(self.path("heads").into()), key, every: Duration::from_secs(300) }
+    }
+}
+
+/// A store with something in it, and its heads from before and after: each start of a service exports them.
+async fn exported(place: &Place) -> Database {
+    let database = Server::exporting(create_database().await, place.export()).await.stop().await;
+    let world = World::on(Server::on(database).await).await;
+    let org = world.organization("ada").await;
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    world.acting(&org.owner).deactivate(&org, &bob).await.expect("deactivated");
+    all(&world).await;
+    let database = world.stop().await;
+    let database = Server::exporting(database, place.export()).await.stop().await;
+    let lines = place.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("\"log_position\":0,"), "{lines:?}");
+    database
+}
+
+#[tokio::test]
+async fn a_chain_that_was_written_anew_is_found_by_an_exported_head() {
+    let place = Place::new();
+    let database = exported(&place).await;
+    let (heads, key) = (place.path("heads"), place.path("key"));
+    let with_heads = ["--heads", &heads, "--heads-key-file", &key];
+    let said = holds(&database, &with_heads).await;
+    assert!(said.contains("heads: 2 exported heads are those of the chains"), "{said}");
+    let (untouched, audit) = database.copy().await;
+    let altered = "UPDATE audit_entries SET caller = 'somebody-else' WHERE position = 5";
+    audit.client.batch_execute(altered).await.expect("altered");
+    broken(&audit, &[]).await;
+    audit.client.batch_execute(CHAIN_ANEW).await.expect("chained anew");
+    holds(&audit, &[]).await;
+    let said = broken(&audit, &with_heads).await;
+    assert!(
+        said.starts_with("heads: BROKEN: line 2 of ") && said.contains("has another hash at entry "),
+        "{said}"
+    );
+    let (untouched, log) = untouched.copy().await;
+    log.client
+        .batch_execute("UPDATE changes SET caller = 'somebody-else' WHERE position = 2")
+        .await
+        .expect("altered");
+    broken(&log, &[]).await;
+    log.client.batch_execute(SEQUENCE_ANEW).await.expect("sequenced anew");
+    holds(&log, &[]).await;
+    let said = broken(&log, &with_heads).await;
+    assert!(
+        said.starts_with("heads: BROKEN: line 2 of ") && said.contains("has another hash at change "),
+        "{said}"
+    );
+    // The end cut off, with a head that fits.
+    let cut = "DELETE FROM audit_entries WHERE position = (SELECT position FROM audit_head)";
+    untouched.client.batch_execute(cut).await.expect("cut");
+    broken(&untouched, &[]).await;
+    untouched.client.batch_execute(CHAIN_ANEW).await.expect("chained anew");
+    holds(&untouched, &[]).await;
+    let said = broken(&untouched, &with_heads).await;
+    assert!(said.contains("it was exported at entry ") && said.contains("the end was removed"), "{said}");
+}
+
+#[tokio::test]
+async fn heads_that_were_touched_are_refused() {
+    let place = Place::new();
+    let database = exported(&place).await;
+    let (heads, key) = (place.path("heads"), place.path("key"));
+    let lines = place.lines();
+    let rewrite = |lines: &[String]| fs::write(&heads, lines.join("\n") + "\n").expect("written");
+    let sealed = ["--heads", &heads, "--heads-key-file", &key];
+    // Made to fit a chain that was written anew: whoever has no key cannot seal it.
+    let hash = lines[1].split("\"audit_hash\":\"").nth(1).and_then(|rest| rest.get(..64)).expect("a hash");
+    rewrite(&[lines[0].clone(), lines[1].replace(hash, &"0".repeat(64))]);
+    let said = broken(&database, &sealed).await;
+    assert!(said.starts_with("heads: BROKEN: line 2 is not sealed with this key"), "{said}");
+    rewrite(&["{}".to_owned()]);
+    assert_eq!(broken(&database, &sealed).await, "heads: BROKEN: line 1 is no head");
+    rewrite(&[]);
+    assert!(broken(&database, &["--heads", &heads]).await.ends_with("line 1 is no head"));
+    fs::write(&heads, "").expect("written");
+    assert!(broken(&database, &["--heads", &heads]).await.ends_with("has none"));
+    // A head of another store, which is sealed as it should be.
+    exported(&place).await;
+    assert!(broken(&database, &sealed).await.contains("it is of another store"));
+    // What cannot be read is no verdict.
+    let none = Path::new(&heads).with_extension("none");
+    let none = none.to_str().expect("UTF-8");
+    let errors = run_badly(["audit", "verify", "--database-url", &database.url, "--heads", none]).await;
+    assert!(errors.starts_with("rollcall audit verify: cannot read "), "{errors}");
+    fs::write(&key, "short").expect("written");
+    let arguments =
+        ["audit", "verify", "--database-url", &database.url, "--heads", &heads, "--heads-key-file", &key];
+    assert!(run_badly(arguments).await.contains("at least 32 bytes"));
+}
