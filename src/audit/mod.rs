@@ -58,6 +58,7 @@ impl Waiting {
             self.detailed.push(refusal);
             return;
         }
+        metrics::counter!("rollcall_audit_folded_total").increment(refusal.times.unsigned_abs());
         let key = |one: &Refusal| {
             let caller = one.caller.as_ref().map(|caller| caller.as_str().to_owned());
             (caller, one.method.clone(), one.reason.clone())
@@ -111,14 +112,18 @@ impl Audit {
 
 /// Writes and chains each second, and once more at the end.
 pub async fn run(audit: Audit, shutdown: CancellationToken) {
+    let mut fails = false;
     loop {
         let ends = tokio::select! {
             () = shutdown.cancelled() => true,
             () = tokio::time::sleep(EVERY) => false,
         };
-        if let Err(error) = audit.flush().await {
+        let flushed = audit.flush().await;
+        // Once for each time that the database is away.
+        if let (Err(error), false) = (&flushed, fails) {
             tracing::warn!(%error, "the audit waits to be written; it is tried again");
         }
+        fails = flushed.is_err();
         if ends {
             return;
         }

@@ -46,6 +46,7 @@ const UNAVAILABLE: &[&str] = &[
     "canceling statement due to statement timeout",
     "sequencing needs the primary",
     "trimming needs the primary",
+    "chaining needs the primary",
     "connection closed",
     "No space left on device",
     "could not extend file",

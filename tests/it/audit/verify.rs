@@ -357,9 +357,9 @@ async fn a_store_that_is_written_to_meanwhile_holds() {
     let org = world.organization("ada").await;
     let database = world.server().another_connection().await;
     for round in 0..5 {
-        let name = format!("Engines {round}");
+        let (name, operator) = (format!("Engines {round}"), world.operator());
         let (renamed, said) =
-            tokio::join!(world.operator().rename_organization(&org.id, &name), holds(&database, &[]));
+            tokio::join!(operator.rename_organization(&org.id, &name), holds(&database, &[]));
         renamed.expect("renamed");
         assert!(said.contains("are as they were written"), "{said}");
     }
