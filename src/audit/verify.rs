@@ -257,26 +257,29 @@ impl Changes {
 /// What is stored beside what is hashed: where each command ends, and apps as a list.
 #[derive(Default)]
 struct Commands {
-    /// The change before, of the same batch: position, command, and where that is said to end.
-    before: Option<(i64, Uuid, i64)>,
+    /// The command that is read, and of each of its changes so far the position and where it says that the command ends. A
+    /// command has at most some thousands.
+    command: Option<Uuid>,
+    ends: Vec<(i64, i64)>,
 }
 
 impl Commands {
     /// The first change of which it is wrong, as far as this one tells.
     fn wrong(&mut self, change: &LogLink) -> Option<i64> {
         let LogLink { position, command_id, command_end, apps, .. } = change;
-        let goes_on = self.before.is_some_and(|(_, before, _)| before == *command_id);
-        let ended = if goes_on { None } else { self.end() };
+        let ended = if self.command == Some(*command_id) { None } else { self.end() };
+        self.command = Some(*command_id);
+        self.ends.push((*position, *command_end));
         // Hashed is the list as one text, which a name with a comma would make of another list.
-        let wrong = apps.iter().any(|app| app.contains(','))
-            || goes_on && self.before.is_some_and(|(.., end)| end != *command_end);
-        self.before = Some((*position, *command_id, *command_end));
-        ended.or(wrong.then_some(*position))
+        ended.or_else(|| apps.iter().any(|app| app.contains(',')).then_some(*position))
     }
 
-    /// The last change before, if its command was to end elsewhere.
+    /// The first change of the command that was read which says that it ends elsewhere.
     fn end(&mut self) -> Option<i64> {
-        self.before.take().filter(|(position, _, end)| position != end).map(|(position, ..)| position)
+        let last = self.ends.last().map(|(position, _)| *position);
+        let wrong = self.ends.iter().find(|(_, end)| Some(*end) != last).map(|(position, _)| *position);
+        self.ends.clear();
+        wrong
     }
 }
 

@@ -258,7 +258,11 @@ fn said(name: &str, what: What, checked: Checked) -> bool {
             println!("{name}: nothing after {what} {head} yet; before it all was trimmed");
         }
         Ok(verify::Verified { after, head, hash }) => {
-            println!("{name}: {what} {} to {head} are as they were written; head {hash}", after + 1);
+            let all = match what {
+                What::Change => "changes",
+                What::Entry => "entries",
+            };
+            println!("{name}: {all} {} to {head} are as they were written; head {hash}", after + 1);
         }
         Err(found) => {
             println!("{name}: BROKEN: {found}");

@@ -111,8 +111,8 @@ async fn an_untouched_store_holds() {
     );
     assert!(log > 10 && audit > 10, "{log} changes, {audit} entries");
     let said = holds(&database, &[]).await;
-    assert!(said.contains(&format!("log: change 1 to {log} are as they were written; head ")), "{said}");
-    assert!(said.contains(&format!("audit: entry 1 to {audit} are as they were written; head ")), "{said}");
+    assert!(said.contains(&format!("log: changes 1 to {log} are as they were written; head ")), "{said}");
+    assert!(said.contains(&format!("audit: entries 1 to {audit} are as they were written; head ")), "{said}");
     // Also while there is nothing yet.
     let empty = crate::support::create_database().await;
     rollcall::storage::migrate(&empty.url).await.expect("migrated");
@@ -323,7 +323,7 @@ async fn what_is_left_after_trimming_can_be_checked() {
     assert_eq!(number(client, "SELECT floor_position FROM audit_head").await, 0, "all of the audit is young");
     let said = holds(&database, &[]).await;
     assert!(
-        said.contains(&format!("log: change {} to {head} are as they were written", after + 1)),
+        said.contains(&format!("log: changes {} to {head} are as they were written", after + 1)),
         "{said}"
     );
     // The audit has ages of its own, which are part of what is hashed: a part of it is kept for no time at all.
@@ -340,7 +340,7 @@ async fn what_is_left_after_trimming_can_be_checked() {
     assert_eq!(number(client, unknown).await, 0, "of {actors} actors");
     let said = holds(&database, &[]).await;
     assert!(
-        said.contains(&format!("audit: entry {} to {audit} are as they were written", floor + 1)),
+        said.contains(&format!("audit: entries {} to {audit} are as they were written", floor + 1)),
         "{said}"
     );
     // And what is left is guarded as before.
