@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use super::{all, broken, holds};
 use crate::{
     fixtures::World,
-    processes::run_badly,
-    support::{Database, Server, create_database},
+    processes::{run, run_badly},
+    server::until,
+    support::{Database, Replica, Server, create_database},
 };
 
 const SECRET: &[u8; 32] = b"not in the database, nor beside.";
@@ -169,4 +170,47 @@ async fn heads_that_were_touched_are_refused() {
     let arguments =
         ["audit", "verify", "--database-url", &database.url, "--heads", &heads, "--heads-key-file", &key];
     assert!(run_badly(arguments).await.contains("at least 32 bytes"));
+}
+
+#[tokio::test]
+async fn a_service_says_the_heads_in_its_log_and_in_the_file() {
+    let place = Place::new();
+    let database = create_database().await;
+    let (heads, key) = (place.path("heads"), place.path("key"));
+    let replica = Replica::start(
+        &database.url,
+        &[
+            "--audit-heads-file",
+            &heads,
+            "--audit-heads-key-file",
+            &key,
+            "--audit-heads-interval-seconds",
+            "1",
+        ],
+    )
+    .await;
+    until("three heads", async || Path::new(&heads).exists() && place.lines().len() >= 3).await;
+    let said = holds(&database, &["--heads", &heads, "--heads-key-file", &key]).await;
+    assert!(said.contains("exported heads are those of the chains"), "{said}");
+    let log = replica.log();
+    let line = log.lines().find(|line| line.contains("heads of log and audit")).expect("a line of the log");
+    let first: serde_json::Value = serde_json::from_str(&place.lines()[0]).expect("JSON");
+    assert!(line.contains(first["mac"].as_str().expect("a seal")), "the same as in the file: {line}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_short_or_not_there_is_refused_at_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, key) = (directory.path().join("data"), directory.path().join("key"));
+    let (data, key) = (data.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+    let serve = ["serve", "--data-dir", data, "--audit-heads-key-file", key];
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = run(serve).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("cannot read"), "{}", said(&output));
+    fs::write(key, "31 bytes, and a line end of it.\n").expect("written");
+    let output = run(serve).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("at least 32 bytes"), "{}", said(&output));
+    assert!(!Path::new(data).exists(), "nothing was begun");
 }
