@@ -56,7 +56,11 @@ impl Work for Reminder {
         }
         let (held, administrators) = (held?, administrators?);
         let effects = if marked? {
-            let subject = RequestSubject { member_id: Some(member), ..RequestSubject::default() };
+            let subject = RequestSubject {
+                organization_id: Some(organization),
+                member_id: Some(member),
+                ..RequestSubject::default()
+            };
             // Of who is both, nobody is erased before this has committed, and every later erasure drops the mail.
             let notices = held.intersection(&administrators);
             let notices = notices.map(|to| Notice::return_due(organization, member, *to)).collect();

@@ -136,14 +136,14 @@ async fn what_time_brings_is_the_services_own() {
     let entry = crate::server::soon("the return", async {
         loop {
             let found = listed(world.server().channel(), filter.clone()).await;
-            if let Some(entry) = found.into_iter().find(|entry| entry.method == "ReturnAsPlanned") {
+            if let Some(entry) = found.into_iter().find(|entry| entry.method == "RemindOfReturn") {
                 return entry;
             }
         }
     })
     .await;
     assert_eq!((entry.outcome.as_str(), entry.organization_id.as_str()), ("OK", &*org.id));
-    assert!(!entry.command_id.is_empty());
+    assert_eq!(entry.command_id, "", "a mail: nothing changed");
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn filters_find_what_fits_all_of_them() {
         everything.iter().filter(|entry| keep(entry)).cloned().collect()
     };
     let none = ListAuditEntriesRequest::default;
-    let middle = everything[everything.len() / 2].record_time;
+    let middle = everything[1].record_time;
     type Keep<'a> = &'a dyn Fn(&AuditEntry) -> bool;
     let cases: [(ListAuditEntriesRequest, Keep<'_>); 9] = [
         (ListAuditEntriesRequest { organization_id: org.id.clone(), ..none() }, &|e| {
