@@ -42,6 +42,12 @@ const WAITING: usize = 16;
 /// How long one waits, as long as for a connection of the pool.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a refusal is kept back. Who calls again as soon as they are refused, in a loop that went wrong, would else keep the
+/// processor busy with refusals.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Refusals that are kept back at a time, of all callers; each is a call that is open. What is beyond is told at once.
+const PAUSED: usize = 4_096;
+
 /// How much of everything one caller may have. Rates are calls a second; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimits {
@@ -213,6 +219,7 @@ struct Counts {
     callers: Mutex<Callers>,
     /// Who came when all that are remembered were busy.
     others: Arc<Account>,
+    paused: Semaphore,
 }
 
 impl Counts {
@@ -221,7 +228,7 @@ impl Counts {
         let turns = (pool_size * 3 / 4).max(1);
         let callers = Callers { known: HashMap::new(), looked: Instant::now() };
         let others = Arc::new(Account::new(&limits, turns));
-        Self { limits, turns, callers: Mutex::new(callers), others }
+        Self { limits, turns, callers: Mutex::new(callers), others, paused: Semaphore::new(PAUSED) }
     }
 
     fn account(&self, name: &CallerName, now: Instant) -> Arc<Account> {
@@ -243,6 +250,14 @@ impl Counts {
         let account = Arc::new(Account::new(&self.limits, self.turns));
         callers.known.insert(name.clone(), Arc::clone(&account));
         account
+    }
+
+    /// The answer to who is refused, after a pause.
+    async fn refuse(&self, status: Status) -> Response<Body> {
+        if let Ok(_paused) = self.paused.try_acquire() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        status.into_http()
     }
 
     /// Takes one call of this kind, or refuses it.
@@ -351,13 +366,13 @@ where
             let now = Instant::now();
             let account = counts.account(&name, now);
             if let Err(refused) = counts.take(&name, &account, kind, now) {
-                return Ok(refused.into_http());
+                return Ok(counts.refuse(refused).await);
             }
             if kind == Kind::Opening {
                 let Ok(open) = Arc::clone(&account.streams).try_acquire_owned() else {
                     metrics::counter!("rollcall_calls_limited_total", "kind" => "streams").increment(1);
                     tracing::debug!(caller = %name, "has as many streams as one caller may have");
-                    return Ok(status::stream_limit(counts.limits.streams).into_http());
+                    return Ok(counts.refuse(status::stream_limit(counts.limits.streams)).await);
                 };
                 let response = framed(inner.call(request).await?);
                 let counted = |body| Body::new(Counted { body, _open: open, _account: account });
@@ -368,7 +383,7 @@ where
             }
             let turn = match account.turn().await {
                 Ok(turn) => turn,
-                Err(refused) => return Ok(refused.into_http()),
+                Err(refused) => return Ok(counts.refuse(refused).await),
             };
             request.extensions_mut().insert(turn.clone());
             let response = inner.call(request).await;
