@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races model faults prober conformance bench lint mutants
+.PHONY: help demo test replay-check import-check chaos races model faults prober conformance bench lint mutants fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: ## Measure the speed beside yardsticks of the same run, about thirteen mi
 	@sh scripts/postgres.sh >/dev/null
 	cargo bench --bench feed --bench writes --bench streams --bench replay --bench enforcement --bench access
 	cargo bench -p rollcall-client --bench access
+
+fuzz: ## Run each fuzzer for SECONDS and print its executions and crashes (SECONDS=60; fuzz/README.md)
+	sh scripts/fuzz.sh "$(or $(SECONDS),60)"
 
 mutants: ## Change the rules in one place at a time, and count which changes their tests notice (about an hour)
 	sh scripts/mutants.sh

@@ -1,4 +1,4 @@
-//! `docs/guides.md` names only what exists: rules, methods, commands that call these, tests.
+//! `docs/guides.md` names only what exists: rules, methods, commands that call these, tests. So does SECURITY.md.
 
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
@@ -163,6 +163,47 @@ fn every_test_of_the_page_is_one_of_its_rule() {
         let words = names(&row[4]).flat_map(|test| test.split('_'));
         let numbers: BTreeSet<String> = words.map(str::to_uppercase).collect();
         assert!(row[1].split(", ").any(|rule| numbers.contains(rule)), "a test of another rule: {row:?}");
+    }
+}
+
+/// The rows of SECURITY.md whose last cell names tests: the row, and what it names.
+fn defences() -> Vec<(String, Vec<String>)> {
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let (_, tables) = page.split_once("## What is done against whom").unwrap();
+    let rows = tables.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let rows = rows.filter(|line| !line.ends_with("| test |"));
+    rows.map(|row| {
+        let last = row.trim_matches('|').rsplit('|').next().unwrap();
+        (row.to_owned(), names(last).map(str::to_owned).collect())
+    })
+    .collect()
+}
+
+#[test]
+fn every_test_of_the_threat_model_is_there() {
+    let mut sources = String::new();
+    for place in ["src", "tests", "client"] {
+        collect(&root().join(place), &mut sources);
+    }
+    for (row, named) in defences() {
+        assert!(!named.is_empty() || row.contains("| none: "), "no test: {row}");
+        for name in named {
+            let there = match name.trim_end_matches('…') {
+                command if command.starts_with("make ") || command.starts_with("rollcall ") => true,
+                path if path.contains('/') => root().join(path).exists(),
+                begin => sources.contains(&format!("fn {begin}")),
+            };
+            assert!(there, "{name}: {row}");
+        }
+    }
+}
+
+#[test]
+fn the_threat_model_has_each_of_the_ten_risks() {
+    let rows = defences();
+    for number in 1..=10 {
+        let named = rows.iter().filter(|(row, _)| row.starts_with(&format!("| API{number} ")));
+        assert_eq!(named.count(), 1, "API{number}");
     }
 }
 

@@ -1,0 +1,4 @@
+//! `roster` of `src/cli/fuzzed.rs`, with whatever the fuzzer thinks of.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rollcall::cli::fuzzed::roster(bytes));

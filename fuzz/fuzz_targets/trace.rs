@@ -1,0 +1,4 @@
+//! `trace` of `src/cli/fuzzed.rs`, with whatever the fuzzer thinks of.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rollcall::cli::fuzzed::trace(bytes));
