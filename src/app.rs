@@ -20,7 +20,7 @@ use crate::{
     mail::{self, Delivery},
     retention,
     seal::Seal,
-    storage::{Connections, Database, Listener, Retention, StorageError, migrate},
+    storage::{Connections, Database, Listener, Retention, StorageError},
     store_log::{StoreLog, StoreSequence},
     sweeper,
 };
@@ -111,7 +111,7 @@ impl App {
             gate,
         } = options;
         let (listen, pool_size) = (*listen, connections.pool_size);
-        for migration in migrate(connections.direct_url()).await? {
+        for migration in connections.migrate().await? {
             tracing::info!(migration, "migrated");
         }
         let database = Database::open(connections).await?;

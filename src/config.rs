@@ -63,6 +63,10 @@ pub struct ServeArgs {
     /// in transaction mode
     #[arg(long, env = "ROLLCALL_DIRECT_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub direct_database_url: Option<String>,
+    /// The same Postgres, as the role that owns the tables: for migrations, where --database-url names a role that may only
+    /// serve
+    #[arg(long, env = "ROLLCALL_MIGRATION_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub migration_database_url: Option<String>,
     /// Directory of Postgres' programs (initdb, postgres), for --data-dir [default: found]
     #[arg(long, env = "ROLLCALL_POSTGRES_BIN", value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
@@ -215,6 +219,9 @@ pub struct MigrateArgs {
     /// Postgres to migrate: postgresql://user:password@host/database
     #[arg(long, env = "ROLLCALL_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: String,
+    /// Role that serves, where that is not the one that migrates: it is given what it needs for that, and no more
+    #[arg(long, env = "ROLLCALL_SERVICE_ROLE", value_name = "ROLE")]
+    pub service_role: Option<String>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -231,6 +238,7 @@ struct File {
     data_dir: Option<PathBuf>,
     database_url: Option<String>,
     direct_database_url: Option<String>,
+    migration_database_url: Option<String>,
     postgres_bin: Option<PathBuf>,
     pool_size: Option<NonZeroUsize>,
     drain_seconds: Option<u64>,
@@ -269,6 +277,8 @@ pub enum Store {
         url: String,
         /// Where it is without the pooler, if `url` names one.
         direct_url: Option<String>,
+        /// Where it is for the role that owns the tables, if `url` names another one.
+        migration_url: Option<String>,
     },
     /// A private one in a directory.
     DataDir {
@@ -468,19 +478,25 @@ fn seconds(given: Option<NonZeroU64>, default: u64) -> Duration {
 
 fn store(args: &ServeArgs, file: &File) -> Result<Store, ConfigError> {
     // A store named on the command line or in the environment replaces the file's, whichever kind that is.
-    // So does the way around its pooler: it leads to the same database.
-    let (data_dir, url, direct_url) = match (&args.data_dir, &args.database_url) {
+    // So do the ways around its pooler and as its owner: they lead to the same database.
+    let (data_dir, url, direct_url, migration_url) = match (&args.data_dir, &args.database_url) {
         (None, None) => {
             let direct_url = args.direct_database_url.as_ref().or(file.direct_database_url.as_ref());
-            (&file.data_dir, &file.database_url, direct_url.cloned())
+            let migration_url = args.migration_database_url.as_ref().or(file.migration_database_url.as_ref());
+            (&file.data_dir, &file.database_url, direct_url.cloned(), migration_url.cloned())
         }
-        (data_dir, url) => (data_dir, url, args.direct_database_url.clone()),
+        (data_dir, url) => {
+            (data_dir, url, args.direct_database_url.clone(), args.migration_database_url.clone())
+        }
     };
+    let said = |url: Option<String>| url.filter(|url| !url.is_empty());
     match (data_dir, url) {
         (Some(_), Some(_)) => Err(ConfigError::TwoStores),
-        (None, Some(url)) if !url.is_empty() => {
-            Ok(Store::Url { url: url.clone(), direct_url: direct_url.filter(|url| !url.is_empty()) })
-        }
+        (None, Some(url)) if !url.is_empty() => Ok(Store::Url {
+            url: url.clone(),
+            direct_url: said(direct_url),
+            migration_url: said(migration_url),
+        }),
         (Some(data_dir), None) => Ok(Store::DataDir {
             data_dir: data_dir.clone(),
             postgres_bin: args.postgres_bin.clone().or(file.postgres_bin.clone()),

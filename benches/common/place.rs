@@ -35,8 +35,9 @@ impl Postgres {
         Self { cluster, number: AtomicU32::new(0), directory }
     }
 
+    /// Where the role of the service connects to: row level security is measured with everything else.
     pub(crate) fn url(&self, database: &str) -> String {
-        self.cluster.url(database)
+        self.cluster.service_url(database)
     }
 
     pub(crate) fn socket_dir(&self) -> &Path {
@@ -54,7 +55,10 @@ impl Postgres {
         let name = format!("bench_{}", self.number.fetch_add(1, Ordering::Relaxed));
         let template = template.map(|name| format!(" TEMPLATE {name}")).unwrap_or_default();
         let admin = self.connect("postgres").await;
-        admin.batch_execute(&format!("CREATE DATABASE {name}{template}")).await.expect("a database");
+        admin
+            .batch_execute(&format!("CREATE DATABASE {name} OWNER rollcall_service{template}"))
+            .await
+            .expect("a database");
         name
     }
 
@@ -69,7 +73,7 @@ impl Postgres {
 
     pub(crate) async fn connect(&self, database: &str) -> Client {
         let (client, connection) =
-            tokio_postgres::connect(&self.url(database), NoTls).await.expect("a connection");
+            tokio_postgres::connect(&self.cluster.url(database), NoTls).await.expect("a connection");
         tokio::spawn(connection);
         client
     }

@@ -53,7 +53,7 @@ impl Proxy {
 
     /// Where the service connects to a database through it.
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgresql://rollcall@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+        format!("postgresql://rollcall_service@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
     /// Forgets what was sent so far.

@@ -17,7 +17,7 @@ pub(super) fn run(args: &MigrateArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(migrate(&args.database_url)) {
+    match runtime.block_on(migrate(&args.database_url, args.service_role.as_deref())) {
         Ok(ran) if ran.is_empty() => println!("nothing to migrate"),
         Ok(ran) => ran.iter().for_each(|name| println!("migrated {name}")),
         Err(error) => {

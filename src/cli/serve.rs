@@ -93,8 +93,12 @@ fn serve(
     heads: HeadsExport,
 ) -> Result<(), ServeError> {
     // Before the runtime: the private Postgres ends with the thread that started it.
-    let (cluster, (url, direct_url)) = match &config.store {
-        Store::Url { url, direct_url } => (None, (url.clone(), direct_url.clone())),
+    let pool_size = config.pool_size;
+    let (cluster, connections) = match &config.store {
+        Store::Url { url, direct_url, migration_url } => {
+            let (url, direct_url, migration_url) = (url.clone(), direct_url.clone(), migration_url.clone());
+            (None, Connections { url, direct_url, migration_url, pool_size })
+        }
         Store::DataDir { data_dir, postgres_bin } => {
             let cluster = Cluster::start(&embedded::Options {
                 data_dir: data_dir.clone(),
@@ -102,12 +106,12 @@ fn serve(
                 durability: Durability::Durable,
                 max_connections: u32::try_from(config.pool_size).unwrap_or(u32::MAX / 2) + SPARE_CONNECTIONS,
             })?;
-            let url = cluster.url("rollcall");
-            (Some(cluster), (url, None))
+            let url = cluster.service_url("rollcall");
+            let migration_url = Some(cluster.url("rollcall"));
+            (Some(cluster), Connections { url, direct_url: None, migration_url, pool_size })
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let connections = Connections { url, direct_url, pool_size: config.pool_size };
     let served = runtime.block_on(serve_on(&connections, &config, mail, gate, heads));
     // Whatever a caller still waits for was cut at the deadline of the drain.
     runtime.shutdown_background();

@@ -3,7 +3,8 @@
 //!
 //! What callers may rely on:
 //!
-//! 1. When [`Cluster::start`] returns, the database `rollcall` accepts connections at [`Cluster::url`].
+//! 1. When [`Cluster::start`] returns, the database `rollcall` accepts connections at [`Cluster::url`], and the role of
+//!    [`Cluster::service_url`] exists.
 //! 2. One service per data directory: the second gets [`EmbeddedError::InUse`].
 //! 3. A directory that is not empty and was not made here is refused and not changed.
 //! 4. The server ends with the service, on Linux even when that is killed with SIGKILL; Ctrl-C in a terminal
@@ -47,6 +48,9 @@ pub use self::error::EmbeddedError;
 /// The role that owns everything, and the database that exists from the start.
 const SUPERUSER: &str = "rollcall";
 const DATABASE: &str = "rollcall";
+
+/// The role of the service: it reads and writes rows, and policies hold it.
+const SERVICE_ROLE: &str = "rollcall_service";
 
 /// Settings of every server. They are given as arguments, so that they hold whatever the directory says.
 const SETTINGS: &[&str] = &[
@@ -144,6 +148,12 @@ impl Cluster {
     pub fn url(&self, database: &str) -> String {
         let host = percent_encode(self.socket_dir().as_os_str().as_bytes());
         format!("postgresql://{SUPERUSER}@{host}/{}", percent_encode(database.as_bytes()))
+    }
+
+    /// Where to connect to `database` as the role of the service, which row level security holds. It may do there what it
+    /// was granted.
+    pub fn service_url(&self, database: &str) -> String {
+        self.url(database).replacen(SUPERUSER, SERVICE_ROLE, 1)
     }
 
     /// The directory of the socket, whose port is 5432.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    DATABASE, EmbeddedError, SUPERUSER,
+    DATABASE, EmbeddedError, SERVICE_ROLE, SUPERUSER,
     directory::Log,
     postmaster::Postmaster,
     socket::SocketDirectory,
@@ -23,15 +23,19 @@ const POLL: Duration = Duration::from_millis(5);
 const CANNOT_CONNECT_NOW: &str = "57P03";
 const NO_SUCH_DATABASE: &str = "3D000";
 
-/// Returns when the database accepts connections, having created it if it was missing.
+/// Returns when the database accepts connections, having created it and the role of the service if they were missing.
 pub(super) fn wait(server: &Postmaster, socket: &SocketDirectory, log: &Log) -> Result<(), EmbeddedError> {
     let started = Instant::now();
     let mut limit = SILENT_LIMIT;
     loop {
         let last = match Connection::open(&socket.socket(), SUPERUSER, DATABASE) {
-            Ok(_) => return Ok(()),
+            Ok(mut connection) => {
+                let created = connection.execute(&service_role());
+                return created.map_err(|error| failure("create the role of the service", error, socket));
+            }
             Err(WireError::Refused { sqlstate, .. }) if sqlstate == NO_SUCH_DATABASE => {
-                return create_database(socket);
+                create_database(socket)?;
+                continue;
             }
             Err(WireError::Refused { sqlstate, message }) if sqlstate == CANNOT_CONNECT_NOW => {
                 limit = RECOVERY_LIMIT;
@@ -53,6 +57,14 @@ pub(super) fn wait(server: &Postmaster, socket: &SocketDirectory, log: &Log) -> 
         }
         thread::sleep(POLL);
     }
+}
+
+/// Makes the role that the service connects as, in directories of earlier versions too.
+fn service_role() -> String {
+    format!(
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{SERVICE_ROLE}') THEN \
+         CREATE ROLE {SERVICE_ROLE} LOGIN; END IF; END $$"
+    )
 }
 
 fn create_database(socket: &SocketDirectory) -> Result<(), EmbeddedError> {

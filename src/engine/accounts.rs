@@ -13,7 +13,7 @@ use crate::{
         roles::Language,
         tables::Action,
     },
-    storage::{AccountWrite, Acting, Lock, NewAccount, RequestSubject, Transaction},
+    storage::{AccountWrite, Acting, Lock, NewAccount, RequestSubject, Tenant, Transaction},
 };
 
 /// A change of an account: what is named is to be so.
@@ -44,6 +44,10 @@ impl Engine {
 impl Work for NewAccount {
     fn name(&self) -> &'static str {
         "CreateAccount"
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant::Outside
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {
@@ -77,6 +81,11 @@ impl Work for NewAccount {
 impl Work for AccountChange {
     fn name(&self) -> &'static str {
         "UpdateAccount"
+    }
+
+    /// Every organization of the account is told (R23).
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

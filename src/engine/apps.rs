@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     rules::ids::{AppName, CommandId},
-    storage::{AppSettings, RequestSubject, Transaction},
+    storage::{AppSettings, RequestSubject, Tenant, Transaction},
 };
 
 struct Registration(AppName, AppSettings);
@@ -62,6 +62,10 @@ impl Work for Registration {
         "RegisterApp"
     }
 
+    fn tenant(&self) -> Tenant {
+        Tenant::Outside
+    }
+
     fn expected(&self, _: CommandId) -> RequestSubject {
         RequestSubject::default()
     }
@@ -83,6 +87,10 @@ impl Work for Registration {
 impl Work for AppChange {
     fn name(&self) -> &'static str {
         "UpdateApp"
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant::Outside
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {
@@ -114,6 +122,11 @@ impl Work for AppChange {
 impl Work for Unregistration {
     fn name(&self) -> &'static str {
         "UnregisterApp"
+    }
+
+    /// An app that has a workspace anywhere stays.
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

@@ -15,7 +15,7 @@ use crate::{
         notices,
         roles::MembershipState,
     },
-    storage::{Acting, RequestSubject, Transaction},
+    storage::{Acting, RequestSubject, Tenant, Transaction},
 };
 
 impl Engine {
@@ -28,6 +28,10 @@ impl Engine {
 impl Work for Order {
     fn name(&self) -> &'static str {
         self.command.name()
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant::Organization(self.organization)
     }
 
     fn expected(&self, id: CommandId) -> RequestSubject {

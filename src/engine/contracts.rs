@@ -13,7 +13,7 @@ use crate::{
         seats::SeatsOf,
         tables::Action,
     },
-    storage::{Lock, RequestSubject, Transaction},
+    storage::{Lock, RequestSubject, Tenant, Transaction},
 };
 
 /// A contract to be created.
@@ -82,6 +82,10 @@ impl Work for NewContract {
         "CreateContract"
     }
 
+    fn tenant(&self) -> Tenant {
+        Tenant::Outside
+    }
+
     fn expected(&self, _: CommandId) -> RequestSubject {
         shows(self.id)
     }
@@ -99,6 +103,11 @@ impl Work for NewContract {
 impl Work for ContractChange {
     fn name(&self) -> &'static str {
         "UpdateContract"
+    }
+
+    /// The seats are those of all organizations that share it.
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {
@@ -135,6 +144,11 @@ impl Work for ContractChange {
 impl Work for ContractDeletion {
     fn name(&self) -> &'static str {
         "DeleteContract"
+    }
+
+    /// It is looked for in all of them.
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

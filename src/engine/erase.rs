@@ -18,7 +18,7 @@ use crate::{
         state::Member,
         tables::Action,
     },
-    storage::{Acting, Erased, ErasureWrite, Lock, RequestSubject, StorageError, Transaction, Whose},
+    storage::{Acting, Erased, ErasureWrite, Lock, RequestSubject, StorageError, Tenant, Transaction, Whose},
 };
 
 /// What is erased, and the changes that tell of it: in each organization a command of its own, so that nobody who sees two
@@ -92,6 +92,8 @@ pub(super) async fn rest_of_account(
     but: OrganizationId,
 ) -> Result<Rest, EngineError> {
     let mut rest = Rest::default();
+    // What the account leaves behind elsewhere is erased too (R43), by the writes at the end of the transaction.
+    transaction.widen().await?;
     let members = transaction.members_of_account(account).await?;
     for member in members.into_iter().filter(|member| member.organization_id != but) {
         let command = erasure(&member, ErasureCause::Ledger(ErasedBy::Account), Departure::default());
@@ -209,6 +211,11 @@ impl Work for AccountDeletion {
         "DeleteAccount"
     }
 
+    /// The person leaves every organization.
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
+    }
+
     /// No command: it would lead from the account to what is left of it.
     fn expected(&self, _: CommandId) -> RequestSubject {
         RequestSubject { account_id: Some(self.account), ..RequestSubject::default() }
@@ -281,6 +288,11 @@ impl Work for AccountDeletion {
 impl Work for Ledger {
     fn name(&self) -> &'static str {
         "ReapplyErasure"
+    }
+
+    /// An account is erased wherever it is. A member is found first, by an entry of the one ledger.
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

@@ -24,8 +24,8 @@ use crate::{
         tables::Standing,
     },
     storage::{
-        InvitationChange, InvitationWrite, Lock, NewInvitation, RequestSubject, Transaction, WhichInvitation,
-        Whose,
+        InvitationChange, InvitationWrite, Lock, NewInvitation, RequestSubject, Tenant, Transaction,
+        WhichInvitation, Whose,
     },
 };
 
@@ -72,6 +72,10 @@ impl Work for InvitationOrder {
             InvitationCommand::Revoke { .. } => "RevokeInvitation",
             InvitationCommand::Decline { .. } => "DeclineInvitation",
         }
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant::Organization(self.organization)
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

@@ -14,7 +14,7 @@ use crate::{
         roles::MembershipState,
         state::State,
     },
-    storage::{RequestSubject, Transaction},
+    storage::{RequestSubject, Tenant, Transaction},
 };
 
 /// So many are never too many.
@@ -90,6 +90,10 @@ impl Engine {
 impl Work for Batch {
     fn name(&self) -> &'static str {
         "BatchDeactivateMembers"
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant::Organization(self.organization)
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     rules::ids::{ChangeId, CommandId},
-    storage::{RequestSubject, Transaction},
+    storage::{RequestSubject, Tenant, Transaction},
 };
 
 /// A decision about a lost revocation.
@@ -28,6 +28,11 @@ impl Engine {
 impl Work for LostDecision {
     fn name(&self) -> &'static str {
         "ResolveLostRevocation"
+    }
+
+    /// The request names a change, and not whose it is.
+    fn tenant(&self) -> Tenant {
+        Tenant::Across
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

@@ -93,7 +93,7 @@ impl Engine {
         loop {
             let command_id = CommandId::generate();
             let attempt = Attempt::new(&context, command_id, firmness, order.expected(command_id));
-            let transaction = self.database().transaction().await?;
+            let transaction = self.database().transaction(order.tenant()).await?;
             let planned = match planned(&transaction, &order, &attempt).await {
                 Err(error) => Err(invitations::or_invited(&transaction, order.organization, error).await?),
                 planned => planned,

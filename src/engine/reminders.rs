@@ -12,7 +12,7 @@ use crate::{
         Notice,
         ids::{CommandId, MemberId, OrganizationId},
     },
-    storage::{RequestSubject, Transaction},
+    storage::{RequestSubject, Tenant, Transaction},
 };
 
 /// A member whose planned return has come, and who is not brought back by the service itself.
@@ -37,6 +37,10 @@ impl Engine {
 impl Work for Reminder {
     fn name(&self) -> &'static str {
         "RemindOfReturn"
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant::Organization(self.organization)
     }
 
     fn expected(&self, _: CommandId) -> RequestSubject {

@@ -20,7 +20,7 @@ use crate::{
     },
     storage::{
         AccountWrite, Acting, AuditWrite, ChangeOrigin, Claim, ErasureWrite, InvitationWrite, ProfileWrite,
-        RequestSubject, StorageError, Transaction, Writes,
+        RequestSubject, StorageError, Tenant, Transaction, Writes,
     },
 };
 
@@ -32,6 +32,10 @@ pub(super) const ATTEMPTS: u32 = 5;
 pub(super) trait Work: Send + Sync + 'static {
     /// What is done, for the span around it.
     fn name(&self) -> &'static str;
+
+    /// Whose rows it reads and writes. What of a write must look further says so by itself (`Transaction::beyond`), or
+    /// when that turns out (`Transaction::widen`).
+    fn tenant(&self) -> Tenant;
 
     /// What the answer shows if all goes as usual and this command changes something.
     fn expected(&self, id: CommandId) -> RequestSubject;
@@ -157,6 +161,10 @@ impl Work for Earlier {
         "an earlier write"
     }
 
+    fn tenant(&self) -> Tenant {
+        Tenant::Outside
+    }
+
     fn expected(&self, _: CommandId) -> RequestSubject {
         RequestSubject::default()
     }
@@ -248,7 +256,7 @@ impl Engine {
 
     /// The first half of a write.
     async fn decide(&self, work: &impl Work, attempt: &Attempt<'_>) -> Result<Decided, EngineError> {
-        let transaction = self.database.transaction().await?;
+        let transaction = self.database.transaction(work.tenant()).await?;
         let decided = match work.apply(&transaction, attempt).await {
             // Of several organizations together: each alone was looked at when it was decided (C4).
             Ok(Outcome::Done(effects)) if effects.changes.len() > MAX_CHANGES => {

@@ -418,7 +418,7 @@ impl Services {
         requests: &[RequestId],
         outcomes: Vec<(BatchDepartureResult, Option<Done>)>,
     ) -> Result<BatchDeactivateMembersResponse, Status> {
-        let departed = self.engine.database().departed_by(caller, requests).await;
+        let departed = self.engine.database().departed_by(organization, caller, requests).await;
         let departed = departed.map_err(status::storage)?;
         let done: Vec<&Done> = outcomes.iter().filter_map(|(_, done)| done.as_ref()).collect();
         let mut answer = BatchDeactivateMembersResponse {

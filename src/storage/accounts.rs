@@ -249,7 +249,7 @@ impl Database {
     /// Reads an account.
     pub async fn account(&self, id: AccountId) -> Result<Option<AccountRead>, StorageError> {
         let query = prepared::<ReadAccount, _>(|sql| sql.bind::<sql_types::Uuid, _>(id.0));
-        Ok(query.get_result(&mut self.read().await?).await.optional()?)
+        Ok(query.get_result(&mut self.read_outside().await?).await.optional()?)
     }
 
     /// Finds an account, if who asks may find it: for whom the caller acts, and the name of the caller, which may be that
@@ -271,6 +271,7 @@ impl Database {
                 .bind::<sql_types::Nullable<sql_types::Uuid>, _>(acting.map(|account| account.0))
                 .bind::<sql_types::Text, _>(caller.as_str())
         });
-        Ok(query.get_result(&mut self.read().await?).await.optional()?)
+        // Across: who may find whom depends on the organizations that they share.
+        Ok(query.get_result(&mut self.read_across().await?).await.optional()?)
     }
 }

@@ -14,6 +14,7 @@ use super::{
     error::StorageError,
     persist::time_of,
     prepared::{Text, prepared},
+    tenant::Tenant,
     transaction::Transaction,
 };
 use crate::rules::{
@@ -259,7 +260,13 @@ impl Database {
                 .bind::<sql_types::Array<sql_types::Nullable<sql_types::Timestamptz>>, _>(times)
                 .bind::<sql_types::Text, _>(caller.as_str())
         });
-        let rows: Vec<UnknownRow> = query.load(&mut self.read().await?).await?;
+        let rows: Vec<UnknownRow> = query
+            .load(
+                &mut self
+                    .reading(Tenant::of(activities.iter().map(|activity| activity.organization)))
+                    .await?,
+            )
+            .await?;
         Ok(rows.into_iter().map(|row| row.member_id).collect())
     }
 
@@ -274,7 +281,8 @@ impl Database {
                 .bind::<sql_types::Uuid, _>(after.1)
                 .bind::<sql_types::BigInt, _>(limit)
         });
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: what time brings is looked for in the whole store.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 
     /// Members whose planned return has come, of whom nobody was reminded, by id, from after one.
@@ -284,6 +292,7 @@ impl Database {
                 .bind::<sql_types::Uuid, _>(after.1)
                 .bind::<sql_types::BigInt, _>(limit)
         });
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: the same.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 }

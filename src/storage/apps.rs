@@ -185,7 +185,7 @@ impl Database {
             .find(app.as_str())
             .filter(apps::unregister_time.is_null())
             .select(AppRow::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(query.first(&mut self.read_outside().await?).await.optional()?)
     }
 
     /// Lists registered apps by name, from after a name.
@@ -196,7 +196,7 @@ impl Database {
             .order(apps::app)
             .limit(limit)
             .select(AppRow::as_select());
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_outside().await?).await?)
     }
 
     /// Which of some apps are unregistered.
@@ -205,6 +205,6 @@ impl Database {
             .filter(apps::app.eq_any(names))
             .filter(apps::unregister_time.is_not_null())
             .select(apps::app);
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_outside().await?).await?)
     }
 }

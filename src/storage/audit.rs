@@ -203,13 +203,13 @@ impl Database {
                 .bind::<Texts, _>(column(refusals, |one| one.reason.clone()))
                 .bind::<sql_types::Array<sql_types::BigInt>, _>(column(refusals, |one| one.times))
         });
-        query.execute(&mut self.read().await?).await?;
+        query.execute(&mut self.read_outside().await?).await?;
         Ok(())
     }
 
     /// Chains all that waits. Whatever was committed before this call is chained behind it.
     pub async fn chain_audit(&self) -> Result<(), StorageError> {
-        let mut connection = self.read().await?;
+        let mut connection = self.read_outside().await?;
         loop {
             let query = prepared::<Chain, _>(|sql| sql.bind::<sql_types::BigInt, _>(BATCH));
             let Chained { more } = query.get_result(&mut connection).await?;
@@ -225,7 +225,7 @@ impl Database {
         let query = sql_query("SELECT * FROM trim_audit(make_interval(secs => $1), $2)")
             .bind::<sql_types::Double, _>(keep.as_secs_f64())
             .bind::<sql_types::BigInt, _>(TRIM);
-        let Removed { removed, more } = query.get_result(&mut self.read().await?).await?;
+        let Removed { removed, more } = query.get_result(&mut self.read_outside().await?).await?;
         Ok((removed, more))
     }
 
@@ -278,6 +278,6 @@ impl Database {
         if let Some(end) = end {
             query = query.filter(audit_entries::record_time.lt(end));
         }
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_outside().await?).await?)
     }
 }

@@ -16,6 +16,7 @@ use super::{
     connect::Target,
     error::StorageError,
     schema::{audit_actors, audit_entries, batches, changes},
+    tenant::Tenant,
 };
 
 /// In one statement, so of one moment.
@@ -135,7 +136,8 @@ impl ChainReader {
         let target = Target::parse(database_url)?;
         let connected = target.connect().await;
         let mut connection = connected.map_err(|error| StorageError::Unavailable(error.to_string()))?;
-        connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        connection.batch_execute(&format!("{begin}{}", Tenant::Across.setting())).await?;
         Ok(Self { connection })
     }
 
@@ -204,6 +206,6 @@ impl ChainReader {
 impl Database {
     /// Where the chains begin and end.
     pub async fn chain_ends(&self) -> Result<ChainEnds, StorageError> {
-        Ok(sql_query(ENDS).get_result(&mut self.read().await?).await?)
+        Ok(sql_query(ENDS).get_result(&mut self.read_outside().await?).await?)
     }
 }

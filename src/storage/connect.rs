@@ -7,7 +7,7 @@ use std::{
 };
 
 use deadpool::{Runtime, managed::Timeouts};
-use diesel::ConnectionError;
+use diesel::{ConnectionError, QueryResult};
 use diesel_async::{
     AsyncPgConnection, SimpleAsyncConnection,
     pooled_connection::{
@@ -15,11 +15,12 @@ use diesel_async::{
         deadpool::{Hook, HookError, Pool},
     },
 };
+use futures_util::join;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::{CancelToken, Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::StorageError;
+use super::{error::StorageError, transaction::commit};
 
 /// How long a call waits for a connection of the pool. Longer than a burst takes to pass, shorter than callers' deadlines.
 const POOL_WAIT: Duration = Duration::from_secs(3);
@@ -89,6 +90,11 @@ impl Target {
         Self { pooled: true, ..self }
     }
 
+    /// As whom it connects, where the URL says so.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled
     }
@@ -128,7 +134,11 @@ impl Target {
         manager.recycling_method = RecyclingMethod::Fast;
         manager.custom_setup = Box::new(move |_| {
             let target = target.clone();
-            Box::pin(async move { target.connect().await })
+            Box::pin(async move {
+                let connection = target.connect().await?;
+                prepare_commit(&connection).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(connection)
+            })
         });
         Pool::builder(AsyncDieselConnectionManager::new_with_config(String::new(), manager))
             .max_size(size)
@@ -142,6 +152,12 @@ impl Target {
             .build()
             .map_err(|error| StorageError::Unfit(error.to_string()))
     }
+}
+
+/// Prepares COMMIT, so that no later transaction waits for that between its last statement and its end.
+async fn prepare_commit(connection: &AsyncPgConnection) -> QueryResult<()> {
+    let (begun, committed) = join!(async { (&*connection).batch_execute("BEGIN").await }, commit(connection));
+    begun.and(committed)
 }
 
 /// How long a connection that was made then lives.

@@ -189,7 +189,8 @@ impl Transaction {
                 .bind::<sql_types::Array<sql_types::Uuid>, _>(about.ids())
                 .bind::<sql_types::Array<sql_types::Uuid>, _>(accounts)
         });
-        Ok(query.get_result(&mut self.connection()).await?)
+        // The seats are shared by the organizations of the contract (R35).
+        self.beyond(async { Ok(query.get_result(&mut self.connection()).await?) }).await
     }
 }
 
@@ -197,7 +198,7 @@ impl Database {
     /// Reads a contract.
     pub async fn contract(&self, id: ContractId) -> Result<Option<ContractRow>, StorageError> {
         let query = contracts::table.find(id.0).select(ContractRow::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(query.first(&mut self.read_outside().await?).await.optional()?)
     }
 
     /// Lists contracts by id, from after one.
@@ -207,20 +208,21 @@ impl Database {
             .order(contracts::contract_id)
             .limit(limit)
             .select(ContractRow::as_select());
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_outside().await?).await?)
     }
 
     /// How many members of an organization are ACTIVE.
     pub async fn seats_used(&self, organization: OrganizationId) -> Result<i64, StorageError> {
         let query = prepared::<SeatsUsed, _>(|sql| sql.bind::<sql_types::Uuid, _>(organization.0));
-        let count: Count = query.get_result(&mut self.read().await?).await?;
+        let count: Count = query.get_result(&mut self.read_in(organization).await?).await?;
         Ok(count.count)
     }
 
     /// How many accounts are ACTIVE in the organizations of a contract.
     pub async fn contract_seats_used(&self, id: ContractId) -> Result<i64, StorageError> {
         let query = prepared::<ContractSeatsUsed, _>(|sql| sql.bind::<sql_types::Uuid, _>(id.0));
-        let count: Count = query.get_result(&mut self.read().await?).await?;
+        // Across: those of all organizations that share the contract.
+        let count: Count = query.get_result(&mut self.read_across().await?).await?;
         Ok(count.count)
     }
 }

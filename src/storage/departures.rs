@@ -100,10 +100,11 @@ impl Transaction {
                 .bind::<OptionalUuids, _>(handovers)
                 .bind::<sql_types::Array<sql_types::BigInt>, _>(earlier)
         });
-        Some(async move {
+        // Whether a seat becomes free depends on the other organizations of the contract (R48).
+        Some(self.beyond(async move {
             query.execute(&mut self.connection()).await?;
             Ok(())
-        })
+        }))
     }
 }
 
@@ -202,9 +203,11 @@ const DEPARTURES: &str = "
     ORDER BY d.depart_time DESC, d.command_id DESC, d.member_id DESC";
 
 impl Database {
-    /// The members who left by a caller's writes under these request ids, with the seats that became free with them.
+    /// The members who left an organization by a caller's writes under these request ids, with the seats that became free
+    /// with them.
     pub async fn departed_by(
         &self,
+        organization: OrganizationId,
         caller: &CallerName,
         requests: &[RequestId],
     ) -> Result<HashMap<MemberId, i32>, StorageError> {
@@ -213,7 +216,7 @@ impl Database {
             sql.bind::<sql_types::Text, _>(caller.as_str())
                 .bind::<sql_types::Array<sql_types::Uuid>, _>(requests)
         });
-        let rows: Vec<DepartedRow> = query.load(&mut self.read().await?).await?;
+        let rows: Vec<DepartedRow> = query.load(&mut self.read_in(organization).await?).await?;
         Ok(rows.into_iter().map(|row| (MemberId(row.member_id), row.seats_freed)).collect())
     }
 
@@ -235,6 +238,6 @@ impl Database {
             .bind::<Id, _>(after.map(|key| key.command_id))
             .bind::<Id, _>(after.map(|key| key.member_id))
             .bind::<sql_types::BigInt, _>(limit);
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_in(organization).await?).await?)
     }
 }

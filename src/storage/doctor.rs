@@ -35,12 +35,13 @@ const ROLE: &str = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname 
 
 const MIGRATED: &str = "SELECT version FROM __diesel_schema_migrations";
 
-/// What of the schema in which `store` is this role may not use.
+/// What of the schema in which `store` is this role may not use, and must: `rollcall migrate --service-role` gives it.
 const MISSING: &str = "
     WITH home AS (SELECT relnamespace AS id FROM pg_class WHERE oid = to_regclass('store'))
     SELECT privilege || ' on ' || relname FROM pg_class, home,
         unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
         WHERE relnamespace = home.id AND relkind IN ('r', 'p') AND relname <> '__diesel_schema_migrations'
+        AND (privilege = 'SELECT' OR relname NOT IN ('store', 'mac_keys'))
         AND NOT has_table_privilege(pg_class.oid, privilege)
     UNION ALL SELECT 'USAGE on sequence ' || relname FROM pg_class, home
         WHERE relnamespace = home.id

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{QueryableByName, sql_types};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use uuid::Uuid;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     connect::Target,
     error::StorageError,
     prepared::{Text, prepared},
+    tenant::SESSION_ACROSS,
 };
 use crate::rules::ids::{OrganizationId, SubscriptionId};
 
@@ -222,7 +223,11 @@ impl Enforcer {
             Some(connection) => Ok(connection),
             None => {
                 let connected = self.target.connect().await;
-                connected.map_err(|error| StorageError::Unavailable(error.to_string()))
+                let mut connection =
+                    connected.map_err(|error| StorageError::Unavailable(error.to_string()))?;
+                // Receipts are stored together, whosever they are.
+                connection.batch_execute(SESSION_ACROSS).await?;
+                Ok(connection)
             }
         }
     }

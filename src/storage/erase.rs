@@ -247,7 +247,8 @@ impl Database {
     /// An entry of the ledger.
     pub async fn erasure(&self, id: ErasureId) -> Result<Option<ErasureRow>, StorageError> {
         let query = erasures::table.find(id.0).select(ErasureRow::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        // Across: the ledger is one, and has entries of accounts too.
+        Ok(query.first(&mut self.read_across().await?).await.optional()?)
     }
 
     /// The ledger in its order, from after an entry.
@@ -257,6 +258,7 @@ impl Database {
             .order(erasures::erasure_id)
             .limit(limit)
             .select(ErasureRow::as_select());
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: the same.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 }

@@ -249,7 +249,7 @@ impl Database {
             .bind::<sql_types::Uuid, _>(organization.0)
             .bind::<sql_types::Timestamptz, _>(start.unwrap_or(EARLIEST))
             .bind::<sql_types::Timestamptz, _>(end.unwrap_or(LATEST));
-        let Bounds { first, last } = query.get_result(&mut self.read().await?).await?;
+        let Bounds { first, last } = query.get_result(&mut self.read_in(organization).await?).await?;
         Ok(first.zip(last).map(|(first, last)| Between { after: first - 1, before: last + 1 }))
     }
 
@@ -274,7 +274,7 @@ impl Database {
             .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(*end)
             .bind::<sql_types::BigInt, _>(limit)
             .bind::<sql_types::BigInt, _>(if reasons.is_empty() { limit } else { LOOK });
-        let read: Vec<FlooredRow> = query.load(&mut self.read().await?).await?;
+        let read: Vec<FlooredRow> = query.load(&mut self.read_in(*organization).await?).await?;
         let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
         let looked_until = read.as_slice().first().and_then(|row| row.looked_until);
         Ok(HistoryPage { rows: read.into_iter().filter_map(|row| row.row).collect(), floor, looked_until })
@@ -298,7 +298,7 @@ impl Database {
                 .bind::<sql_types::Nullable<sql_types::BigInt>, _>(position)
                 .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(time)
         });
-        Ok(past(query.load(&mut self.read().await?).await?))
+        Ok(past(query.load(&mut self.read_in(organization).await?).await?))
     }
 }
 

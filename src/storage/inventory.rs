@@ -95,7 +95,8 @@ impl Database {
         let InventoryCursor { kind, after } = cursor;
         // A limit of a page is small.
         let asked = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut connection = self.read().await?;
+        // Across: digests are sums over all there is.
+        let mut connection = self.read_across().await?;
         macro_rules! load {
             ($kind:ident) => {
                 prepared::<$kind, _>(|query| {

@@ -230,7 +230,7 @@ impl Database {
                 .bind::<sql_types::Uuid, _>(invitation.0)
                 .bind::<sql_types::Uuid, _>(account.0)
         });
-        let row: FoundRow = query.get_result(&mut self.read().await?).await?;
+        let row: FoundRow = query.get_result(&mut self.read_in(organization).await?).await?;
         Ok(row.found)
     }
 
@@ -243,7 +243,7 @@ impl Database {
         let query = prepared::<One, _>(|sql| {
             sql.bind::<sql_types::Uuid, _>(organization.0).bind::<sql_types::Uuid, _>(id.0)
         });
-        Ok(query.get_result(&mut self.read().await?).await.optional()?)
+        Ok(query.get_result(&mut self.read_in(organization).await?).await.optional()?)
     }
 
     /// Lists the invitations of an organization by id, from after one: the pending ones, or also those that have ended.
@@ -261,7 +261,7 @@ impl Database {
                         .bind::<sql_types::Uuid, _>(after.unwrap_or_default())
                         .bind::<sql_types::BigInt, _>(limit)
                 })
-                .load(&mut self.read().await?)
+                .load(&mut self.read_in(organization).await?)
                 .await?
             };
         }
@@ -282,13 +282,14 @@ impl Database {
                 .bind::<sql_types::BigInt, _>(limit)
                 .bind::<sql_types::Uuid, _>(workspace.0)
         });
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_in(organization).await?).await?)
     }
 
     /// Ends pending invitations that have expired, and forgets which addresses were sent one long ago: `limit` of each at
     /// most. Returns how many it was; as many as `limit` or more say that there may be more.
     pub async fn expire_invitations(&self, limit: i64) -> Result<usize, StorageError> {
-        let mut connection = self.read().await?;
+        // Across: what has expired ends, whosever it is.
+        let mut connection = self.read_across().await?;
         let expire = prepared::<Expire, _>(|sql| sql.bind::<sql_types::BigInt, _>(limit));
         let expired = expire.execute(&mut connection).await?;
         let window = i64::try_from(ADDRESS_WINDOW.as_secs()).unwrap_or(i64::MAX);

@@ -16,10 +16,15 @@ use diesel_async::{
 use futures_util::{
     StreamExt as _,
     future::BoxFuture,
+    join,
     stream::{Iter, iter},
 };
 
-use super::connect::{Tls, cancel};
+use super::{
+    connect::{Tls, cancel},
+    tenant::Tenant,
+    transaction::{BEGIN, BEGIN_POOLED, commit},
+};
 
 /// Nothing is going on: the pool may have it back.
 const IDLE: u8 = 0;
@@ -74,21 +79,62 @@ impl Drop for Lease {
     }
 }
 
-/// A connection for single statements, each its own transaction.
-pub struct Reading(Lease);
+/// A connection for single statements, each its own transaction. Where that says whose rows it may see, BEGIN with the
+/// setting, the statement and COMMIT are one pipeline (see `transaction`), so one round trip.
+pub struct Reading {
+    lease: Lease,
+    /// What begins each transaction. None: statements commit by themselves, and see nothing of any organization.
+    begin: Option<String>,
+}
 
 impl Reading {
-    pub(super) fn new(lease: Lease) -> Self {
-        Self(lease)
+    pub(super) fn new(lease: Lease, pooled: bool, tenant: Tenant) -> Self {
+        let begin = if pooled { BEGIN_POOLED } else { BEGIN };
+        let begin = (tenant != Tenant::Outside).then(|| format!("{begin}{}", tenant.setting()));
+        Self { lease, begin }
     }
 }
 
+/// Runs a statement that was not sent yet: between BEGIN and COMMIT, where there is a BEGIN.
+async fn within<T>(
+    lease: &Lease,
+    begin: Option<&str>,
+    statement: impl Future<Output = QueryResult<T>>,
+) -> QueryResult<T> {
+    lease.busy();
+    let Some(begin) = begin else {
+        let done = statement.await;
+        lease.idle();
+        return done;
+    };
+    let (begun, done, committed) = join!(
+        async { lease.connection().batch_execute(begin).await },
+        statement,
+        commit(lease.connection()),
+    );
+    // Without a beginning nothing of any organization was seen, and without an end nobody may have the connection.
+    begun?;
+    let done = match done {
+        Ok(done) => {
+            committed?;
+            done
+        }
+        // COMMIT has ended the aborted transaction.
+        Err(error) => {
+            if committed.is_ok() {
+                lease.idle();
+            }
+            return Err(error);
+        }
+    };
+    lease.idle();
+    Ok(done)
+}
+
 impl SimpleAsyncConnection for Reading {
+    /// Sees nothing of any organization: texts are for settings.
     async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
-        self.0.busy();
-        let done = self.0.connection().batch_execute(query).await;
-        self.0.idle();
-        done
+        within(&self.lease, None, async { self.lease.connection().batch_execute(query).await }).await
     }
 }
 
@@ -106,18 +152,16 @@ impl AsyncConnectionCore for Reading {
         T: AsQuery + 'query,
         T::Query: QueryFragment<Self::Backend> + QueryId + 'query,
     {
-        let lease = &self.0;
+        let Self { lease, begin } = &*self;
         let mut connection = lease.connection();
         let loading = AsyncConnectionCore::load(&mut connection, source);
+        // All rows, so that the statement has ended when this has. The first of them that failed is what went wrong.
+        let rows = async move {
+            loading.await?.collect::<Vec<_>>().await.into_iter().collect::<QueryResult<Vec<_>>>()
+        };
         Box::pin(async move {
-            lease.busy();
-            // All rows, so that the statement has ended when this has.
-            let rows = match loading.await {
-                Ok(rows) => Ok(iter(rows.collect::<Vec<_>>().await)),
-                Err(error) => Err(error),
-            };
-            lease.idle();
-            rows
+            let rows = within(lease, begin.as_deref(), rows).await?;
+            Ok(iter(rows.into_iter().map(Ok).collect::<Vec<_>>()))
         })
     }
 
@@ -128,14 +172,9 @@ impl AsyncConnectionCore for Reading {
     where
         T: QueryFragment<Self::Backend> + QueryId + 'query,
     {
-        let lease = &self.0;
+        let Self { lease, begin } = &*self;
         let mut connection = lease.connection();
         let executing = AsyncConnectionCore::execute_returning_count(&mut connection, source);
-        Box::pin(async move {
-            lease.busy();
-            let done = executing.await;
-            lease.idle();
-            done
-        })
+        Box::pin(async move { within(lease, begin.as_deref(), executing).await })
     }
 }

@@ -406,7 +406,9 @@ impl Transaction {
             .filter(members::account_id.eq(account.0))
             .filter(members::organization_id.ne(organization.0))
             .filter(members::state.eq_any(BELONGS));
-        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
+        let query = diesel::select(diesel::dsl::exists(query));
+        // Whether it is the only organization is asked of all of them.
+        self.beyond(async { Ok(query.get_result(&mut self.connection()).await?) }).await
     }
 
     /// Whether an account has a member in another live organization that is not erased, a REMOVED one included: content
@@ -421,7 +423,9 @@ impl Transaction {
             .filter(members::account_id.eq(account.0))
             .filter(members::organization_id.ne(organization.0))
             .filter(organizations::state.eq(OrganizationState::Active.as_str()));
-        Ok(diesel::select(diesel::dsl::exists(query)).get_result(&mut self.connection()).await?)
+        let query = diesel::select(diesel::dsl::exists(query));
+        // The account ends with what is the last of it anywhere (R43).
+        self.beyond(async { Ok(query.get_result(&mut self.connection()).await?) }).await
     }
 
     /// The other organizations in which an account is ACTIVE, by id, and whether one of them shares a contract with this
@@ -434,7 +438,9 @@ impl Transaction {
         let query = prepared::<Elsewhere, _>(|sql| {
             sql.bind::<sql_types::Uuid, _>(account.0).bind::<sql_types::Uuid, _>(organization.0)
         });
-        let rows: Vec<ElsewhereRow> = query.load(&mut self.connection()).await?;
+        // Who confirms a departure is told where else the person is (R21), and whether a seat becomes free (R48).
+        let rows: Vec<ElsewhereRow> =
+            self.beyond(async { Ok(query.load(&mut self.connection()).await?) }).await?;
         let seat_held = rows.iter().any(|row| row.same_contract);
         Ok((rows.into_iter().map(|row| row.organization_id).collect(), seat_held))
     }

@@ -10,6 +10,7 @@ use super::{
     connect::Target,
     error::StorageError,
     prepared::{Text, prepared},
+    tenant::SESSION_ACROSS,
 };
 use crate::rules::{
     Subject,
@@ -102,7 +103,7 @@ impl Sequencer {
                 // All that is pending moves in one statement, whatever piled up: cut off, it would never get done.
                 // For the same reason it goes on when a call is given up for one that hangs.
                 let settings = "SET statement_timeout = '5min'; SET client_connection_check_interval = 0";
-                connection.batch_execute(settings).await?;
+                connection.batch_execute(&format!("{settings}; {SESSION_ACROSS}")).await?;
                 connection
             }
         };
@@ -335,7 +336,8 @@ impl Database {
         (after, until): (i64, i64),
         limit: i64,
     ) -> Result<ReadChanges, StorageError> {
-        let mut connection = self.read().await?;
+        // Across: a scope has many organizations, and the known change may be of any.
+        let mut connection = self.read_across().await?;
         macro_rules! load {
             ($kind:ident) => {
                 prepared::<$kind, _>(|query| {

@@ -13,6 +13,7 @@ use super::{
     error::StorageError,
     prepared::{Text, prepared},
     schema::lost_revocations,
+    tenant::Tenant,
     transaction::Transaction,
 };
 use crate::rules::ids::{ChangeId, MemberId, OrganizationId, SubscriptionId, WorkspaceId};
@@ -115,7 +116,9 @@ impl Database {
                     lost.iter().map(|lost| lost.record_time).collect::<Vec<_>>(),
                 )
         });
-        Ok(query.execute(&mut self.read().await?).await?)
+        Ok(query
+            .execute(&mut self.reading(Tenant::of(lost.iter().map(|lost| lost.organization))).await?)
+            .await?)
     }
 
     /// Which of some lost revocations a subscription need not deny on their account any more.
@@ -128,7 +131,9 @@ impl Database {
             sql.bind::<sql_types::Uuid, _>(reporter.0)
                 .bind::<Uuids, _>(lost.iter().map(|lost| lost.change.0).collect::<Vec<_>>())
         });
-        let rows: Vec<ResolvedRow> = query.load(&mut self.read().await?).await?;
+        let rows: Vec<ResolvedRow> = query
+            .load(&mut self.reading(Tenant::of(lost.iter().map(|lost| lost.organization))).await?)
+            .await?;
         Ok(rows.into_iter().map(|row| row.change_id).collect())
     }
 
@@ -144,7 +149,8 @@ impl Database {
             .order(lost_revocations::change_id)
             .limit(limit)
             .select(LostRevocationRow::as_select());
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: an operator decides about those of the whole store.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 }
 

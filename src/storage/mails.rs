@@ -1,7 +1,7 @@
 //! The outbox: mails are queued in the transaction of the command that they tell of, and claimed one by one to be sent.
 //!
-//! Claiming, settling and dropping are one autocommitted statement each, so a replica that is paused or killed holds
-//! nothing (C18): what it had claimed is due again when the claim is over.
+//! Claiming, settling and dropping are one statement each, whose COMMIT is sent with it, so a replica that is paused or
+//! killed holds nothing (C18): what it had claimed is due again when the claim is over.
 
 use std::time::Duration;
 
@@ -269,7 +269,8 @@ impl Database {
                 .bind::<sql_types::Double, _>(claim.as_secs_f64())
                 .bind::<sql_types::Double, _>(lifetime.as_secs_f64())
         });
-        let claimed: Option<Claimed> = query.get_result(&mut self.read().await?).await.optional()?;
+        // Across: the outbox is one.
+        let claimed: Option<Claimed> = query.get_result(&mut self.read_across().await?).await.optional()?;
         claimed.map(MailRow::try_from).transpose()
     }
 
@@ -278,7 +279,8 @@ impl Database {
         let query = prepared::<FinishMail, _>(|sql| {
             sql.bind::<sql_types::Uuid, _>(mail).bind::<sql_types::Uuid, _>(claim_id)
         });
-        query.execute(&mut self.read().await?).await?;
+        // Across: the outbox is one.
+        query.execute(&mut self.read_across().await?).await?;
         Ok(())
     }
 
@@ -294,7 +296,8 @@ impl Database {
                 .bind::<sql_types::Uuid, _>(claim_id)
                 .bind::<sql_types::Double, _>(wait.as_secs_f64())
         });
-        query.execute(&mut self.read().await?).await?;
+        // Across: the outbox is one.
+        query.execute(&mut self.read_across().await?).await?;
         Ok(())
     }
 
@@ -303,6 +306,7 @@ impl Database {
         let query = prepared::<DropOldMails, _>(|sql| {
             sql.bind::<sql_types::Double, _>(lifetime.as_secs_f64()).bind::<sql_types::BigInt, _>(BATCH)
         });
-        Ok(query.execute(&mut self.read().await?).await?)
+        // Across: the outbox is one.
+        Ok(query.execute(&mut self.read_across().await?).await?)
     }
 }

@@ -1,7 +1,8 @@
 //! Postgres: pool, transactions, rows, queries, the log. diesel, and the only place that knows it.
 //!
-//! [`Database`] hands out connections for single statements ([`Database::read`]) and transactions
-//! ([`Database::transaction`]); the other modules add the statements, each beside the type that it loads.
+//! [`Database`] hands out connections for single statements ([`Database::read_in`]) and transactions
+//! ([`Database::transaction`]); the other modules add the statements, each beside the type that it loads. Each says whose
+//! rows it may see ([`Tenant`]), and the database holds it to that.
 
 mod accounts;
 mod activity;
@@ -41,6 +42,7 @@ mod rows;
 mod schema;
 mod snapshot;
 mod subscriptions;
+mod tenant;
 mod transaction;
 mod verdicts;
 
@@ -88,10 +90,11 @@ pub use self::{
     rows::{AccountRow, SettingsColumns},
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
     subscriptions::{NewSubscription, Opened, Resumed, SubscriptionRow},
+    tenant::Tenant,
     transaction::Transaction,
     verdicts::{EnforcementRow, EnforcementWrite, ReceiptRow, SentChange, SentRow, WriteRow},
 };
-use crate::rules::ids::StoreId;
+use crate::rules::ids::{OrganizationId, StoreId};
 
 /// Calls that may wait for each connection of the pool. Where a call takes 10 ms, the last of them has its connection
 /// within a sixth of a second; who comes after that is told at once instead of in seconds.
@@ -104,6 +107,8 @@ pub struct Connections {
     pub url: String,
     /// Where sequencing and notifications connect to, where `url` is a pooler in transaction mode. None: to `url`.
     pub direct_url: Option<String>,
+    /// Where migrations connect to, as the owner of the tables. None: as the role that serves, and directly.
+    pub migration_url: Option<String>,
     /// Connections of the pool at most.
     pub pool_size: usize,
 }
@@ -112,6 +117,16 @@ impl Connections {
     /// The URL that leads to the server itself.
     pub fn direct_url(&self) -> &str {
         self.direct_url.as_deref().unwrap_or(&self.url)
+    }
+
+    /// Brings the database to this version's schema, and lets the role that serves do so, where that is another one.
+    pub async fn migrate(&self) -> Result<Vec<String>, StorageError> {
+        let Some(owner) = &self.migration_url else { return migrate(self.direct_url(), None).await };
+        let serves = connect::Target::parse(self.direct_url())?;
+        let role = serves.user().ok_or_else(|| {
+            StorageError::Unfit("the URL of the database must name the role that serves".to_owned())
+        })?;
+        migrate(owner, Some(role)).await
     }
 }
 
@@ -180,7 +195,10 @@ impl Database {
         }
         let target = connect::Target::parse(connections.direct_url())?;
         let pool = through.pool(connections.pool_size)?;
-        migrate::check_server(&mut *pool.get().await?).await?;
+        let mut connection = pool.get().await?;
+        migrate::check_server(&mut connection).await?;
+        migrate::check_role(&mut connection).await?;
+        drop(connection);
         Ok(Self { pool, pooled: through.is_pooled(), tls: through.tls(), target })
     }
 
@@ -189,14 +207,28 @@ impl Database {
         self.pool.status().max_size
     }
 
-    /// A connection for single statements, each its own transaction.
-    pub async fn read(&self) -> Result<Reading, StorageError> {
-        Ok(Reading::new(self.lease().await?))
+    /// A connection for single statements, each its own transaction, that see the rows of one organization.
+    pub async fn read_in(&self, organization: OrganizationId) -> Result<Reading, StorageError> {
+        self.reading(Tenant::Organization(organization)).await
+    }
+
+    /// The same for what belongs to no organization.
+    pub async fn read_outside(&self) -> Result<Reading, StorageError> {
+        self.reading(Tenant::Outside).await
+    }
+
+    /// The same for the rows of all organizations. Beside each use stands why it cannot be one.
+    pub async fn read_across(&self) -> Result<Reading, StorageError> {
+        self.reading(Tenant::Across).await
+    }
+
+    async fn reading(&self, tenant: Tenant) -> Result<Reading, StorageError> {
+        Ok(Reading::new(self.lease().await?, self.pooled, tenant))
     }
 
     /// A connection for a transaction, which [`Transaction::open`] begins.
-    pub async fn transaction(&self) -> Result<Transaction, StorageError> {
-        Ok(Transaction::new(self.lease().await?, self.pooled))
+    pub async fn transaction(&self, tenant: Tenant) -> Result<Transaction, StorageError> {
+        Ok(Transaction::new(self.lease().await?, self.pooled, tenant))
     }
 
     async fn lease(&self) -> Result<lease::Lease, StorageError> {
@@ -210,7 +242,7 @@ impl Database {
     /// Reads what this store is.
     pub async fn identity(&self) -> Result<Identity, StorageError> {
         use schema::{mac_keys, store};
-        let mut connection = self.read().await?;
+        let mut connection = self.read_outside().await?;
         let store_id = store::table.select(store::store_id).first(&mut connection).await?;
         let keys = mac_keys::table
             .select((mac_keys::key_id, mac_keys::secret))

@@ -145,7 +145,7 @@ impl Database {
     /// Reads an organization.
     pub async fn organization(&self, id: OrganizationId) -> Result<Option<OrganizationRead>, StorageError> {
         let query = organizations::table.find(id.0).select(OrganizationRead::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(query.first(&mut self.read_in(id).await?).await.optional()?)
     }
 
     /// Lists organizations by id, from after one: the live ones, unless others are asked for.
@@ -173,15 +173,17 @@ impl Database {
                 .filter(members::state.eq(MembershipState::Active.as_str()));
             query = query.filter(exists(owners).ne(*without));
         }
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: the list is of organizations.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 
     /// The first of some organizations that does not exist. None: all do.
     pub async fn missing_organization(&self, ids: &[Uuid]) -> Result<Option<Uuid>, StorageError> {
+        // Across: a filter names several.
         let found: Vec<Uuid> = organizations::table
             .filter(organizations::organization_id.eq_any(ids))
             .select(organizations::organization_id)
-            .load(&mut self.read().await?)
+            .load(&mut self.read_across().await?)
             .await?;
         Ok(ids.iter().find(|id| !found.contains(id)).copied())
     }
@@ -195,7 +197,7 @@ impl Database {
         let query = workspaces::table
             .filter(workspaces::organization_id.eq(organization.0))
             .filter(workspaces::workspace_id.eq_any(ids));
-        let found: i64 = query.count().get_result(&mut self.read().await?).await?;
+        let found: i64 = query.count().get_result(&mut self.read_in(organization).await?).await?;
         Ok(usize::try_from(found).unwrap_or_default() < ids.len())
     }
 
@@ -206,7 +208,7 @@ impl Database {
         id: WorkspaceId,
     ) -> Result<Option<WorkspaceRead>, StorageError> {
         let query = workspaces::table.find((organization.0, id.0)).select(WorkspaceRead::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(query.first(&mut self.read_in(organization).await?).await.optional()?)
     }
 
     /// Lists the live workspaces of an organization by id, from after one.
@@ -237,7 +239,7 @@ impl Database {
                 .filter(workspace_members::state.eq(MembershipState::Active.as_str()));
             query = query.filter(exists(admins).ne(without));
         }
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_in(organization).await?).await?)
     }
 
     /// Reads a member, also a REMOVED one.
@@ -249,7 +251,7 @@ impl Database {
         let row: Option<MemberTuple> = members_with_profile!()
             .filter(members::organization_id.eq(organization.0).and(members::member_id.eq(id.0)))
             .select(member_columns!())
-            .first(&mut self.read().await?)
+            .first(&mut self.read_in(organization).await?)
             .await
             .optional()?;
         Ok(row.map(Into::into))
@@ -264,7 +266,7 @@ impl Database {
         let query = members::table
             .filter(members::organization_id.eq(organization.0).and(members::account_id.eq(account.0)))
             .select(members::member_id);
-        let found: Option<Uuid> = query.first(&mut self.read().await?).await.optional()?;
+        let found: Option<Uuid> = query.first(&mut self.read_in(organization).await?).await.optional()?;
         Ok(found.map(MemberId))
     }
 
@@ -277,7 +279,7 @@ impl Database {
         let rows: Vec<MemberTuple> = members_with_profile!()
             .filter(members::organization_id.eq(organization.0).and(members::member_id.eq_any(ids)))
             .select(member_columns!())
-            .load(&mut self.read().await?)
+            .load(&mut self.read_in(organization).await?)
             .await?;
         Ok(rows.into_iter().map(Into::into).collect())
     }
@@ -314,7 +316,7 @@ impl Database {
         if let Some(email) = email {
             query = query.filter(accounts::email_key.eq(email.key()));
         }
-        let rows: Vec<MemberTuple> = query.load(&mut self.read().await?).await?;
+        let rows: Vec<MemberTuple> = query.load(&mut self.read_in(organization).await?).await?;
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
@@ -325,6 +327,7 @@ impl Database {
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<AccountOrganizationRow>, StorageError> {
+        // Across: an account is above them.
         let rows: Vec<(OrganizationRead, MemberTuple)> = members_with_profile!()
             .inner_join(organizations::table.on(organizations::organization_id.eq(members::organization_id)))
             .filter(members::account_id.eq(account.0))
@@ -333,7 +336,7 @@ impl Database {
             .order(members::organization_id)
             .limit(limit)
             .select((OrganizationRead::as_select(), member_columns!()))
-            .load(&mut self.read().await?)
+            .load(&mut self.read_across().await?)
             .await?;
         Ok(rows.into_iter().map(|(organization, member)| (organization, member.into())).collect())
     }
@@ -348,7 +351,7 @@ impl Database {
         let query = workspace_members::table
             .find((organization.0, workspace.0, member.0))
             .select(WorkspaceMemberRead::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(query.first(&mut self.read_in(organization).await?).await.optional()?)
     }
 
     /// Lists the ACTIVE and DEACTIVATED members of a workspace by member id, from after one (R26).
@@ -373,7 +376,7 @@ impl Database {
         if let Some(role) = role {
             query = query.filter(workspace_members::role.eq(role.as_str()));
         }
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_in(organization).await?).await?)
     }
 
     /// The members who are DEACTIVATED since a command, by id.
@@ -388,6 +391,6 @@ impl Database {
             .filter(members::state.eq(MembershipState::Deactivated.as_str()))
             .order(members::member_id)
             .select(members::member_id);
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_in(organization).await?).await?)
     }
 }

@@ -38,6 +38,6 @@ impl Database {
     /// Asks the primary about its synchronous standbys.
     pub async fn replication(&self) -> Result<Replication, StorageError> {
         let query = prepared::<ReadReplication, _>(|sql| sql);
-        Ok(query.get_result(&mut self.read().await?).await?)
+        Ok(query.get_result(&mut self.read_outside().await?).await?)
     }
 }

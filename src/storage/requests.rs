@@ -213,7 +213,7 @@ impl Database {
         let (payload_mac, row): (Vec<u8>, SubjectRow) = requests::table
             .find((claim.caller.as_str(), claim.request_id.0))
             .select((requests::payload_mac, SubjectRow::as_select()))
-            .first(&mut self.read().await?)
+            .first(&mut self.read_outside().await?)
             .await?;
         Ok(RequestRow { payload_mac, subject: row.into() })
     }

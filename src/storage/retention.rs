@@ -1,7 +1,7 @@
 //! Retention (C8): moving old changes from the log into the history, and looking at the log and its floor at one moment.
 //!
-//! Trimming is done by functions in the database, one autocommitted statement for each batch, so that a replica which is
-//! paused or killed holds nothing (C18). A second one at the same time does nothing.
+//! Trimming is done by functions in the database, one statement for each batch, whose COMMIT is sent with it, so that a
+//! replica which is paused or killed holds nothing (C18). A second one at the same time does nothing.
 
 use std::time::Duration;
 
@@ -78,7 +78,8 @@ impl Database {
             .bind::<sql_types::Double, _>(keep.log_max.as_secs_f64())
             .bind::<sql_types::Double, _>(keep.subscriptions.as_secs_f64())
             .bind::<sql_types::BigInt, _>(BATCH);
-        Ok(query.get_result(&mut self.read().await?).await?)
+        // Across: what is old goes, whosever it is.
+        Ok(query.get_result(&mut self.read_across().await?).await?)
     }
 
     /// Drops a batch of the history that is older than it is kept for. Returns how many changes, and whether there is
@@ -87,7 +88,8 @@ impl Database {
         let query = sql_query("SELECT * FROM trim_history(make_interval(secs => $1), $2)")
             .bind::<sql_types::Double, _>(keep.as_secs_f64())
             .bind::<sql_types::BigInt, _>(BATCH);
-        let Removed { removed, more } = query.get_result(&mut self.read().await?).await?;
+        // Across: the same.
+        let Removed { removed, more } = query.get_result(&mut self.read_across().await?).await?;
         Ok((removed, more))
     }
 
@@ -100,7 +102,8 @@ impl Database {
             changes::change_id.nullable(),
         ));
         let (floor, at_floor, found): (i64, Option<Uuid>, Option<Uuid>) =
-            query.first(&mut self.read().await?).await?;
+            // Across: a position says nothing about whose change stands there.
+            query.first(&mut self.read_across().await?).await?;
         Ok(PointAndFloor { change_id: found.or(at_floor.filter(|_| position == floor)), floor })
     }
 
@@ -108,7 +111,8 @@ impl Database {
     /// are not sequenced, changed nothing, or are older than the history. Needs the indexes by command.
     pub async fn end_of_commands(&self, commands: &[CommandId]) -> Result<Option<(i64, Uuid)>, StorageError> {
         let commands: Vec<Uuid> = commands.iter().map(|command| command.0).collect();
-        let mut connection = self.read().await?;
+        // Across: nor does a command.
+        let mut connection = self.read_across().await?;
         let query = changes::table
             .filter(changes::command_id.eq_any(&commands))
             // Not the last by position: on a log without statistics that is planned as a walk through all of it.

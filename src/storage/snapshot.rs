@@ -171,7 +171,8 @@ impl Database {
         let SnapshotCursor { kind, after } = cursor;
         // A scope holds at most what fits in memory many times over; the conversion cannot fail.
         let asked = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut connection = self.read().await?;
+        // Across: a scope has many organizations, and the noted head may be of any.
+        let mut connection = self.read_across().await?;
         macro_rules! load {
             ($kind:ident) => {
                 prepared::<$kind, _>(|query| {

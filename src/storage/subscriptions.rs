@@ -14,6 +14,7 @@ use super::{
     Database,
     error::StorageError,
     schema::{apps, subscriptions},
+    tenant::Tenant,
 };
 use crate::rules::ids::{AppName, InstanceName, SubscriptionId};
 
@@ -74,7 +75,7 @@ pub enum Resumed {
 impl Database {
     /// Opens a subscription; a live one of the same instance name is replaced. None: the app is not registered.
     pub async fn open_subscription(&self, new: &NewSubscription) -> Result<Option<Opened>, StorageError> {
-        let transaction = self.transaction().await?;
+        let transaction = self.transaction(Tenant::Outside).await?;
         transaction.begin().await?;
         // One opening of an instance name at a time: two at once would both find nobody to replace.
         sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
@@ -129,7 +130,7 @@ impl Database {
         organization_ids: &[Uuid],
         stream_id: Uuid,
     ) -> Result<Resumed, StorageError> {
-        let mut connection = self.read().await?;
+        let mut connection = self.read_outside().await?;
         let live = subscriptions::table.find(id.0).filter(subscriptions::state.eq("LIVE"));
         let updated: Option<(String, i64)> =
             diesel::update(live.filter(subscriptions::organization_ids.eq(organization_ids)))
@@ -149,13 +150,13 @@ impl Database {
     /// Reads a subscription, also an ended one.
     pub async fn subscription(&self, id: SubscriptionId) -> Result<Option<SubscriptionRow>, StorageError> {
         let query = subscriptions::table.find(id.0).select(SubscriptionRow::as_select());
-        Ok(query.first(&mut self.read().await?).await.optional()?)
+        Ok(query.first(&mut self.read_outside().await?).await.optional()?)
     }
 
     /// Ends a subscription. Closed by its own process it counts no longer, also where it had ended before; by somebody else,
     /// until its lease must have run out.
     pub async fn close_subscription(&self, id: SubscriptionId, by_itself: bool) -> Result<(), StorageError> {
-        let mut connection = self.read().await?;
+        let mut connection = self.read_outside().await?;
         diesel::update(subscriptions::table.find(id.0))
             .filter(subscriptions::state.eq("LIVE"))
             .set((
@@ -193,7 +194,7 @@ impl Database {
         if let Some(app) = app {
             query = query.filter(subscriptions::app.eq(app.as_str().to_owned()));
         }
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.read_outside().await?).await?)
     }
 
     /// Which of some streams must end, and whether each was replaced (true) or its subscription closed (false).
@@ -205,7 +206,7 @@ impl Database {
         let rows: Vec<(Uuid, String, Uuid)> = subscriptions::table
             .filter(subscriptions::subscription_id.eq_any(ids))
             .select((subscriptions::subscription_id, subscriptions::state, subscriptions::stream_id))
-            .load(&mut self.read().await?)
+            .load(&mut self.read_outside().await?)
             .await?;
         let found: HashMap<Uuid, (String, Uuid)> =
             rows.into_iter().map(|(id, state, newest)| (id, (state, newest))).collect();

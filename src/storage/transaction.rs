@@ -26,19 +26,24 @@
 //! connection up (see `lease`), and with it every lock; its running statement is cancelled on the server, but never once
 //! COMMIT may have been sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use diesel::{QueryResult, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use futures_util::join;
 
 use super::{
     error::StorageError,
     lease::Lease,
     prepared::{Text, prepared},
+    tenant::Tenant,
 };
 
 /// READ COMMITTED is said aloud: the lock order relies on each statement seeing what was committed before it. The mark
 /// makes claims (see `requests`) impossible outside of a transaction.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL rollcall.begun = 'yes'";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL rollcall.begun = 'yes'";
 /// The same where the session is a pooler's, which would hand settings of the session to whoever comes next.
-const BEGIN_POOLED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL rollcall.begun = 'yes'; \
+pub(super) const BEGIN_POOLED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL rollcall.begun = 'yes'; \
      SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '3s'; \
      SET LOCAL idle_in_transaction_session_timeout = '5s'; \
      SELECT set_config('synchronous_commit', 'on', true) \
@@ -50,16 +55,32 @@ impl Text for Commit {
     const SQL: &'static str = "COMMIT";
 }
 
+/// The last statement of a pipeline that BEGIN is the first of.
+pub(super) async fn commit(mut connection: &AsyncPgConnection) -> QueryResult<()> {
+    prepared::<Commit, _>(|sql| sql).execute(&mut connection).await.map(|_| ())
+}
+
+/// $1 `yes` or nothing, until the end of the transaction.
+struct SetAcross;
+
+impl Text for SetAcross {
+    const SQL: &'static str = "SELECT set_config('rollcall.across', $1, true)";
+}
+
 /// A READ COMMITTED transaction.
 pub struct Transaction {
     lease: Lease,
     /// Whether its settings cannot be those of the session.
     pooled: bool,
+    /// Whose rows it may see and write, to begin with.
+    tenant: Tenant,
+    /// Whether it may see and write those of all organizations now.
+    across: AtomicBool,
 }
 
 impl Transaction {
-    pub(super) fn new(lease: Lease, pooled: bool) -> Self {
-        Self { lease, pooled }
+    pub(super) fn new(lease: Lease, pooled: bool, tenant: Tenant) -> Self {
+        Self { lease, pooled, tenant, across: AtomicBool::new(tenant == Tenant::Across) }
     }
 
     pub(super) fn connection(&self) -> &AsyncPgConnection {
@@ -69,7 +90,40 @@ impl Transaction {
     /// Begins it: the first statement of the first pipeline.
     pub(super) async fn begin(&self) -> Result<(), StorageError> {
         self.lease.busy();
-        Ok(self.connection().batch_execute(if self.pooled { BEGIN_POOLED } else { BEGIN }).await?)
+        let begin = if self.pooled { BEGIN_POOLED } else { BEGIN };
+        let text = format!("{begin}{}", self.tenant.setting());
+        Ok(self.connection().batch_execute(&text).await?)
+    }
+
+    /// Lets one statement, and nothing before or behind it, see the rows of all organizations. Whoever uses this says why
+    /// the statement must look beyond its own. Is itself a pipeline.
+    pub(super) async fn beyond<T>(
+        &self,
+        look: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        if AtomicBool::load(&self.across, Ordering::Relaxed) {
+            return look.await;
+        }
+        let (widened, found, narrowed) = join!(self.set_across("yes"), look, self.set_across(""));
+        widened?;
+        let found = found?;
+        narrowed?;
+        Ok(found)
+    }
+
+    /// From here to its end it sees and writes the rows of all organizations: it turned out to be about more than its own.
+    pub async fn widen(&self) -> Result<(), StorageError> {
+        if !self.across.swap(true, Ordering::Relaxed) {
+            self.set_across("yes").await?;
+        }
+        Ok(())
+    }
+
+    async fn set_across(&self, across: &str) -> Result<(), StorageError> {
+        prepared::<SetAcross, _>(|sql| sql.bind::<sql_types::Text, _>(across))
+            .execute(&mut self.connection())
+            .await?;
+        Ok(())
     }
 
     /// From here on nothing cancels what is sent: COMMIT is in it, or follows.
@@ -80,7 +134,7 @@ impl Transaction {
     /// Commits: the last statement of the last pipeline. Ends an aborted transaction too, without an error, so it means
     /// something only if nothing before it failed.
     pub(super) async fn send_commit(&self) -> Result<(), StorageError> {
-        prepared::<Commit, _>(|sql| sql).execute(&mut self.connection()).await?;
+        commit(self.connection()).await?;
         self.lease.idle();
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::{
     error::StorageError,
     prepared::{Text, prepared},
     schema::{changes, enforcements, history},
+    tenant::Tenant,
 };
 use crate::rules::{
     Reason,
@@ -217,7 +218,8 @@ impl Database {
     /// What commands are, in the log or, of those that it has no more, in the history.
     pub async fn writes(&self, commands: &[CommandId]) -> Result<Vec<WriteRow>, StorageError> {
         let mut ids: Vec<Uuid> = commands.iter().map(|command| command.0).collect();
-        let mut connection = self.read().await?;
+        // Across: a command does not say whose it is: that is what is asked.
+        let mut connection = self.read_across().await?;
         let query = sql_query(LOGGED).bind::<Uuids, _>(&ids).bind::<Texts, _>(revoking());
         let mut rows: Vec<WriteRow> = query.load(&mut connection).await?;
         ids.retain(|id| rows.iter().all(|row| row.command_id != *id));
@@ -231,7 +233,8 @@ impl Database {
 
     /// The command of the change at a position, also of one that was trimmed into the history.
     pub async fn command_at(&self, position: i64) -> Result<Option<CommandId>, StorageError> {
-        let mut connection = self.read().await?;
+        // Across: nor does a position.
+        let mut connection = self.read_across().await?;
         let query = changes::table.find(position).select(changes::command_id);
         let found: Option<Uuid> = match query.first(&mut connection).await.optional()? {
             Some(found) => Some(found),
@@ -246,7 +249,8 @@ impl Database {
     /// The commands behind a position that took access away lately, and of which nothing is recorded.
     pub async fn unsettled(&self, after: i64) -> Result<Vec<WriteRow>, StorageError> {
         let query = sql_query(UNSETTLED).bind::<sql_types::BigInt, _>(after).bind::<Texts, _>(revoking());
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: verdicts are recorded of all.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 
     /// Records how commands were enforced.
@@ -267,7 +271,9 @@ impl Database {
                 // Names of instances have no spaces.
                 .bind::<Texts, _>(writes.iter().map(|one| one.lapsed_instances.join(" ")).collect::<Vec<_>>())
         });
-        query.execute(&mut self.read().await?).await?;
+        query
+            .execute(&mut self.reading(Tenant::of(writes.iter().map(|one| one.organization))).await?)
+            .await?;
         Ok(())
     }
 
@@ -283,7 +289,11 @@ impl Database {
             .filter(enforcements::organization_id.eq_any(organizations))
             .filter(enforcements::command_id.eq_any(ids))
             .select(EnforcementRow::as_select());
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query
+            .load(
+                &mut self.reading(Tenant::of(commands.iter().map(|(organization, _)| *organization))).await?,
+            )
+            .await?)
     }
 
     /// What was said of the changes of an organization at these positions, from the first to the last, by subscription.
@@ -297,12 +307,13 @@ impl Database {
                 .bind::<Numbers, _>(spans.iter().map(|span| span.1).collect::<Vec<_>>())
                 .bind::<Numbers, _>(spans.iter().map(|span| span.2).collect::<Vec<_>>())
         });
-        Ok(query.load(&mut self.read().await?).await?)
+        Ok(query.load(&mut self.reading(Tenant::of(spans.iter().map(|span| span.0))).await?).await?)
     }
 
     /// The changes at these positions that the log still has, and its floor.
     pub async fn sent(&self, positions: &[i64]) -> Result<Vec<SentRow>, StorageError> {
         let query = prepared::<ReadSent, _>(|query| query.bind::<Numbers, _>(positions));
-        Ok(query.load(&mut self.read().await?).await?)
+        // Across: positions do not say whose changes stand there: that is what is asked.
+        Ok(query.load(&mut self.read_across().await?).await?)
     }
 }

@@ -159,8 +159,12 @@ async fn what_has_expired_is_dead_at_once_and_its_address_is_cleared() {
     assert_ne!(again.id, invited.id);
     pass(&world, &again.id, 24 * 8).await;
     assert_eq!(count(&world, "SELECT count(*) FROM invitations WHERE email IS NOT NULL").await, 2);
-    let connections =
-        Connections { url: world.server().another_connection().await.url, direct_url: None, pool_size: 2 };
+    let connections = Connections {
+        url: world.server().another_connection().await.url,
+        direct_url: None,
+        migration_url: None,
+        pool_size: 2,
+    };
     let database = Database::open(&connections).await.expect("the database");
     assert_eq!(database.expire_invitations(100).await.expect("swept"), 1);
     assert_eq!(database.expire_invitations(100).await.expect("nothing to do"), 0);

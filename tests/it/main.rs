@@ -46,5 +46,6 @@ mod schema;
 mod server;
 mod small;
 mod support;
+mod tenants;
 mod tokens;
 mod watch_client;

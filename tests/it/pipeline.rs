@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::{
     fixtures::{World, refused},
     server::{soon, waits},
-    support::create_database,
+    support::{create_database, superuser},
 };
 
 diesel::table! {
@@ -31,7 +31,7 @@ async fn statements_run_in_the_order_in_which_they_are_polled() {
     let database = create_database().await;
     let table = "CREATE TABLE seen (id bigserial PRIMARY KEY, n integer NOT NULL, note text)";
     database.client.batch_execute(table).await.expect("a table");
-    let connection = AsyncPgConnection::establish(&database.url).await.expect("a connection");
+    let connection = AsyncPgConnection::establish(&superuser(&database.url)).await.expect("a connection");
     let insert = |n: i32| diesel::insert_into(seen::table).values(seen::n.eq(n));
     let noted = |n: i32| diesel::insert_into(seen::table).values((seen::n.eq(n), seen::note.eq("noted")));
     let anew = |n: i32| sql_query("INSERT INTO seen (n) VALUES ($1)").bind::<Integer, _>(n);

@@ -51,6 +51,14 @@ const NOT_BY_ORGANIZATION: [(&str, &str); 29] = [
     ("requests_pkey", "request ids belong to the caller, also those that name no organization"),
 ];
 
+/// Tables with an `organization_id` whose rows are not held by it.
+const WITHOUT_POLICY: [(&str, &str); 4] = [
+    ("requests", "request ids belong to the caller, also those that name no organization"),
+    ("pending_audit_entries", "the one audit: what was refused is of whoever was asked for, or of nobody"),
+    ("audit_entries", "the one audit: a chain over the whole store"),
+    ("audit_actors", "the one audit: who is meant by a name in it"),
+];
+
 #[derive(Debug, PartialEq, Default)]
 struct Table {
     key: Vec<String>,
@@ -62,7 +70,7 @@ type Tables = BTreeMap<String, Table>;
 
 async fn migrated() -> Database {
     let database = create_database().await;
-    migrate(&database.url).await.expect("migrated");
+    migrate(&database.url, None).await.expect("migrated");
     database
 }
 
@@ -195,12 +203,37 @@ async fn keys_begin_with_the_organization() {
 }
 
 #[tokio::test]
+async fn rows_of_an_organization_are_held_by_a_policy() {
+    let database = migrated().await;
+    let of_organization = format!(
+        "SELECT c.relname::text FROM pg_class c JOIN pg_attribute o ON o.attrelid = c.oid AND o.attname = 'organization_id' \
+         WHERE {OURS} AND c.relkind IN ('r', 'p')"
+    );
+    let tables: BTreeSet<String> = strings(&database.client, &of_organization).await.into_iter().collect();
+    // The one policy of the table, for everything and everybody, with the same condition as any other's.
+    let held = "SELECT min(c.relname::text) FROM pg_class c JOIN pg_policies p ON p.tablename = c.relname \
+                WHERE c.relrowsecurity AND c.relforcerowsecurity AND p.policyname = 'of_organization' AND p.cmd = 'ALL' \
+                  AND p.permissive = 'PERMISSIVE' AND p.roles = '{public}' AND p.with_check IS NULL \
+                GROUP BY c.oid";
+    let held: BTreeSet<String> = strings(&database.client, held).await.into_iter().collect();
+    let excused = BTreeSet::from(WITHOUT_POLICY.map(|(table, _)| table));
+    let free: Vec<&str> = tables.difference(&held).map(String::as_str).collect();
+    assert!(free.iter().all(|table| excused.contains(table)), "{free:?}");
+    assert!(free.contains(&"requests"), "{free:?}");
+    assert!(held.len() >= 17 && held.is_subset(&tables), "{held:?}");
+    let policies = "SELECT DISTINCT qual FROM pg_policies WHERE schemaname = 'public'";
+    assert_eq!(strings(&database.client, policies).await.len(), 1, "one condition");
+    let count = "SELECT count(*)::text FROM pg_policies WHERE schemaname = 'public'";
+    assert_eq!(strings(&database.client, count).await, [held.len().to_string()], "one policy each");
+}
+
+#[tokio::test]
 async fn migrating_again_changes_nothing() {
     let database = create_database().await;
-    let ran = migrate(&database.url).await.expect("migrated");
+    let ran = migrate(&database.url, None).await.expect("migrated");
     assert_eq!(ran.len(), migrations().len(), "{ran:?}");
     let before = picture(&database.client).await;
-    assert_eq!(migrate(&database.url).await.expect("nothing to do"), Vec::<String>::new());
+    assert_eq!(migrate(&database.url, None).await.expect("nothing to do"), Vec::<String>::new());
     assert_eq!(picture(&database.client).await, before);
 }
 
@@ -208,7 +241,8 @@ async fn migrating_again_changes_nothing() {
 async fn replicas_that_start_together_migrate_once() {
     let database = create_database().await;
     let url = database.url.as_str();
-    let (a, b, c, d) = tokio::join!(migrate(url), migrate(url), migrate(url), migrate(url));
+    let (a, b, c, d) =
+        tokio::join!(migrate(url, None), migrate(url, None), migrate(url, None), migrate(url, None));
     let mut ran: Vec<usize> =
         [a, b, c, d].map(|ran| ran.expect("each of the four succeeds").len()).into_iter().collect();
     ran.sort_unstable();
@@ -226,7 +260,7 @@ async fn down_undoes_up() {
     }
     assert_eq!(picture(&database.client).await, Vec::<String>::new(), "left over");
     database.client.batch_execute("DELETE FROM __diesel_schema_migrations").await.expect("forgotten");
-    migrate(&database.url).await.expect("migrated again");
+    migrate(&database.url, None).await.expect("migrated again");
     assert_eq!(picture(&database.client).await, before);
 }
 
@@ -262,6 +296,9 @@ async fn picture(client: &Client) -> Vec<String> {
             FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE {ours} \
          UNION ALL SELECT 'function ' || pg_get_functiondef(p.oid) FROM pg_proc p \
             WHERE p.pronamespace = 'public'::regnamespace \
+         UNION ALL SELECT 'row security ' || c.relname || ' ' || c.relforcerowsecurity::text FROM pg_class c \
+            WHERE {ours} AND c.relrowsecurity \
+         UNION ALL SELECT 'policy ' || p.tablename || ' ' || p.policyname || ' ' || p.qual FROM pg_policies p \
          ORDER BY 1"
     );
     strings(client, &query).await

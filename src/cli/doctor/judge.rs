@@ -226,7 +226,7 @@ fn schema(age: Option<&SchemaAge>) -> Finding {
 fn role(unbound: bool) -> Finding {
     match unbound {
         true => Finding::warning(
-            "the role is a superuser, or row level security does not hold it: give the service a role of its own that is neither",
+            "the role is a superuser, or row level security does not hold it: give the service a role of its own that is neither (rollcall migrate --service-role)",
         ),
         false => Finding::ok("the role is no superuser"),
     }
@@ -241,7 +241,7 @@ fn privileges(seen: &Observed) -> Vec<Finding> {
         missing => missing
             .iter()
             .map(|privilege| {
-                Finding::fails(format!("the role lacks {privilege}: GRANT it, as the owner of the schema"))
+                Finding::fails(format!("the role lacks {privilege}: as the owner of the schema, rollcall migrate --service-role gives it"))
             })
             .collect(),
     }

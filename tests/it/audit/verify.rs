@@ -115,7 +115,7 @@ async fn an_untouched_store_holds() {
     assert!(said.contains(&format!("audit: entries 1 to {audit} are as they were written; head ")), "{said}");
     // Also while there is nothing yet.
     let empty = crate::support::create_database().await;
-    rollcall::storage::migrate(&empty.url).await.expect("migrated");
+    rollcall::storage::migrate(&empty.url, None).await.expect("migrated");
     assert_eq!(holds(&empty, &[]).await, "log: empty\naudit: empty\n");
 }
 

@@ -21,12 +21,12 @@ use super::{
     network::{Way, pass},
     scene::{soon, until},
 };
-use crate::support::Database;
+use crate::support::{Database, SERVICE};
 
 /// Where a server in this directory is found.
 fn url(sockets: &Path) -> String {
     let host = sockets.to_str().expect("UTF-8").replace('/', "%2F");
-    format!("postgresql://rollcall@{host}/rollcall")
+    format!("postgresql://{SERVICE}@{host}/rollcall")
 }
 
 /// A server, and its data. Stopped when dropped.
@@ -47,9 +47,7 @@ impl Postgres {
     /// A new one, of the programs in this directory.
     pub(super) async fn start_with(programs: Option<PathBuf>) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let mut postgres = Self { cluster: None, directory, programs };
-        postgres.start_again().await;
-        postgres
+        Self { cluster: None, directory, programs }.made().await
     }
 
     /// Where the programs are that a test uses where it says nothing else.
@@ -62,9 +60,15 @@ impl Postgres {
     /// A new one, somewhere in this directory.
     pub(super) async fn start_in(parent: &Path) -> Self {
         let directory = TempDir::new_in(parent).expect("a directory");
-        let mut postgres = Self { cluster: None, directory, programs: None };
-        postgres.start_again().await;
-        postgres
+        Self { cluster: None, directory, programs: None }.made().await
+    }
+
+    /// The role of the service migrates too.
+    async fn made(mut self) -> Self {
+        self.start_again().await;
+        let owner = format!("ALTER DATABASE rollcall OWNER TO {SERVICE}");
+        self.database().await.client.batch_execute(&owner).await.expect("an owner");
+        self
     }
 
     /// Its first process.

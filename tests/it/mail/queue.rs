@@ -169,8 +169,12 @@ async fn whatever_ends_an_invitation_drops_the_mail_that_would_bring_it() {
     }
     world.invite(&org, "again", &[]).await;
     world.operator().delete_workspace(&org, &boards).await.expect("deleted");
-    let connections =
-        Connections { url: world.server().another_connection().await.url, direct_url: None, pool_size: 2 };
+    let connections = Connections {
+        url: world.server().another_connection().await.url,
+        direct_url: None,
+        migration_url: None,
+        pool_size: 2,
+    };
     let database = Database::open(&connections).await.expect("the database");
     assert_eq!(database.expire_invitations(100).await.expect("swept"), 1);
     let left = ["again@example.com", "pending@example.com"];

@@ -4,7 +4,7 @@ use rollcall::embedded::{Cluster, Durability, Options};
 use tempfile::TempDir;
 
 use super::{binary::ended, pooler::pooler};
-use crate::support::{Database, create_database};
+use crate::support::{Database, create_database, superuser};
 
 /// The exit codes.
 const WELL: Option<i32> = Some(0);
@@ -22,15 +22,12 @@ fn line<'a>(said: &'a str, level: &str, part: &str) -> &'a str {
     lines.next().unwrap_or_else(|| panic!("no {level} with {part:?}: {said}"))
 }
 
-/// A role of its own that may use everything in this database and is no superuser, and the URL with it.
+/// A role of its own that may serve on this database and is no superuser, and the URL with it.
 async fn service_role(database: &Database, name: &str) -> String {
-    let statements = format!(
-        "CREATE ROLE {name} LOGIN;
-         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name};
-         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name};
-         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {name};"
-    );
-    database.client.batch_execute(&statements).await.expect("a role");
+    database.client.batch_execute(&format!("CREATE ROLE {name} LOGIN")).await.expect("a role");
+    let (code, said) =
+        ended(&["migrate", "--database-url", &database.url, "--service-role", name], &[]).await;
+    assert_eq!(code, WELL, "{said}");
     let config: tokio_postgres::Config = database.url.parse().expect("a URL");
     let user = config.get_user().expect("a user");
     let with_role = database.url.replacen(&format!("{user}@"), &format!("{name}@"), 1);
@@ -143,7 +140,7 @@ async fn a_doctor_finds_every_privilege_that_is_missing() {
     }
     assert_eq!(said.matches("the role lacks").count(), 4, "{said}");
     // A superuser lacks nothing, which is said too.
-    let (code, said) = doctor(&["--database-url", &database.url]).await;
+    let (code, said) = doctor(&["--database-url", &superuser(&database.url)]).await;
     assert_eq!(code, WELL, "{said}");
     line(&said, "warning", "superuser");
 }

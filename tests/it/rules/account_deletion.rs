@@ -12,6 +12,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     fixtures::{Org, Person, World, mask, refused},
     server::waits,
+    support::SERVICE,
 };
 
 async fn count(world: &World, query: &str) -> i64 {
@@ -71,7 +72,7 @@ async fn r60_a_deletion_begins_anew_where_a_member_was_reactivated_meanwhile() {
 /// A sequence is not rolled back.
 async fn losing(world: &World, times: u32) {
     let trigger = format!(
-        "CREATE SEQUENCE tried;
+        "CREATE SEQUENCE tried; GRANT USAGE ON SEQUENCE tried TO {SERVICE};
          CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              IF nextval('tried') <= {times} THEN
                  RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001';

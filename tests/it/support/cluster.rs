@@ -44,9 +44,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A database of one test.
 pub(crate) struct Database {
-    /// Where it is.
+    /// Where it is, for the role of the service: row level security holds that, also as the owner.
     pub(crate) url: String,
-    /// A connection for looking at it.
+    /// A connection for looking at it, as the superuser, who sees everything.
     pub(crate) client: tokio_postgres::Client,
 }
 
@@ -59,17 +59,17 @@ impl Database {
         let name = name.split('?').next().expect("a name").to_owned();
         // Postgres itself waits a moment until the others have gone.
         let copy = create(&format!("TEMPLATE {name}")).await;
-        (Self { client: connect(&url).await, url }, copy)
+        (Self { client: connect(&superuser(&url)).await, url }, copy)
     }
 
     /// A database of another Postgres.
     pub(crate) async fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), client: connect(url).await }
+        Self { url: url.to_owned(), client: connect(&superuser(url)).await }
     }
 
     /// The same database, over another connection.
     pub(crate) async fn another(&self) -> Self {
-        Self { url: self.url.clone(), client: connect(&self.url).await }
+        Self { url: self.url.clone(), client: connect(&superuser(&self.url)).await }
     }
 }
 
@@ -93,12 +93,20 @@ async fn create(options: &str) -> Database {
     .expect("the cluster starts");
     connect(&admin)
         .await
-        .batch_execute(&format!("CREATE DATABASE {name} {options}"))
+        .batch_execute(&format!("CREATE DATABASE {name} OWNER {SERVICE} {options}"))
         .await
         .expect("a database");
-    let url = SHARED.cluster.url(&name);
-    let client = connect(&url).await;
+    let url = SHARED.cluster.service_url(&name);
+    let client = connect(&superuser(&url)).await;
     Database { url, client }
+}
+
+/// The role of the service.
+pub(crate) const SERVICE: &str = "rollcall_service";
+
+/// The same place for the superuser.
+pub(crate) fn superuser(url: &str) -> String {
+    url.replacen(SERVICE, "rollcall", 1)
 }
 
 async fn connect(url: &str) -> tokio_postgres::Client {

@@ -10,7 +10,7 @@ mod server;
 pub(crate) use self::{
     callers::{CALLERS, CallersFile, OPERATOR, istio, spiffe_id},
     channel::Channel,
-    cluster::{Database, create_database, postgres_log},
+    cluster::{Database, SERVICE, create_database, postgres_log, superuser},
     python::python,
     replica::Replica,
     server::{CallLimits, Server},

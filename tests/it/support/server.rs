@@ -143,7 +143,12 @@ impl Server {
 
     async fn with(database: Database, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
-            connections: Connections { url: database.url.clone(), direct_url: None, pool_size: 8 },
+            connections: Connections {
+                url: database.url.clone(),
+                direct_url: None,
+                migration_url: None,
+                pool_size: 8,
+            },
             listen: "127.0.0.1:0".parse().expect("an address"),
             drain: Duration::from_secs(5),
             window_bytes: 32 << 20,
