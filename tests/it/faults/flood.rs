@@ -126,6 +126,6 @@ async fn t16_a_caller_that_floods_does_not_slow_the_others() {
     assert!(slowest < STALL, "the others wait {slowest:?}");
     let expected = ["Ok", "ResourceExhausted"];
     assert!(codes.keys().all(|code| expected.contains(&code.as_str())), "{codes:?}");
-    // With the name of the flood one waits behind all of it: that is what the others are kept from.
-    assert!(own.iter().all(|took| *took > before), "the flood was none");
+    // With the name of the flood one waits behind all of it, or is refused: that is what the others are kept from.
+    assert!(refused_own > 0 || p99(own) > before, "the flood was none");
 }

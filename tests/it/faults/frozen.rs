@@ -18,6 +18,8 @@ use crate::{processes::rollcall, support::python};
 /// An idle connection is asked for a sign of life every 20 s, and has 10 s to give one; and what a busy machine may need.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_secs(10);
+/// How often the broken one is tried at most.
+const TRIES: usize = 5;
 
 /// Stops a process while somebody leaves. Gives what it says of them when it wakes.
 async fn woken(command: Command, name: &str) -> String {
@@ -50,15 +52,20 @@ async fn t10_a_stopped_process_lapses_and_lets_nobody_in_when_it_wakes() {
     assert!(["stale", "denied"].contains(&answer.as_str()), "{answer}");
 }
 
-/// One that counts its lease by a clock that stands still while it is stopped.
+/// One that counts its lease by a clock that stands still while it is stopped. It reads its stream beside the question, and
+/// now and then finds there in time who left: then it is tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn t10_a_process_that_sleeps_through_its_lease_is_found_out() {
     let Some(python) = python().await else { return };
-    let mut command = Command::new(python);
     let instance = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/instance.py");
-    command.args(["-B", instance, "--broken", "ticks"]);
-    let answer = woken(command, "sleeper").await;
-    assert!(answer.starts_with("allowed"), "{answer}");
+    for _ in 0..TRIES {
+        let mut command = Command::new(&python);
+        command.args(["-B", instance, "--broken", "ticks"]);
+        if woken(command, "sleeper").await.starts_with("allowed") {
+            return;
+        }
+    }
+    panic!("nobody was let in");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,7 @@ fn told(service: &Service, cause: &str) -> usize {
 async fn the_workload_that_the_header_names_is_let_in() {
     let server = Server::telling_apart().await;
     call(server.channel()).await.expect("the operator is let in");
-    let bare = server.channel().as_nobody();
+    let bare = server.channel().unnamed();
     // The nearest proxy has the last word.
     let (name, of_console) = istio("console");
     let appended = [b"URI=spiffe://example.org/ns/evil/sa/evil,", of_console.as_bytes()].concat();

@@ -45,7 +45,7 @@ impl Channel {
     }
 
     /// The same connection, without saying who calls.
-    pub(crate) fn as_nobody(mut self) -> Self {
+    pub(crate) fn unnamed(mut self) -> Self {
         self.headers.clear();
         self
     }

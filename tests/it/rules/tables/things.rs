@@ -55,6 +55,8 @@ FeedService/GetMembershipAt organization_id=$ORG member_id=$BOB position=$POSITI
     ORGANIZATION_NOT_FOUND yes yes
 FeedService/ListDepartures organization_id=$ORG
     ORGANIZATION_NOT_FOUND yes yes
+AuditService/ListAuditEntries organization_id=$ORG
+    yes yes yes
 OrganizationService/GetOrganization organization_id=$ORG
     ORGANIZATION_NOT_FOUND yes yes
 OrganizationService/UpdateOrganization organization.display_name=New update_mask.paths[]=display_name
