@@ -2,7 +2,7 @@
 //!
 //! - A command writes its entry in its own transaction (`storage`). A refusal leaves nothing behind to write it with:
 //!   [`Audit`] keeps it for at most a second, and [`run`] writes all that came in with one statement. So a flood of refusals is
-//!   no flood of writes: of what comes beyond [`DETAILED`] in a second only the number is kept, for each caller, method and
+//!   no flood of writes: of what comes beyond a hundred in a second only the number is kept, for each caller, method and
 //!   reason.
 //! - What is committed is chained behind everything before it, each second, by whichever replica comes first.
 //! - [`heads`] says where both chains end, to where no owner of the database can reach; [`verify`] checks the chains and
