@@ -203,7 +203,12 @@ impl App {
     /// Serves until the shutdown, drains, and ends.
     pub async fn serve(self) -> Result<(), AppError> {
         let Self { services, listener, drain, tasks, .. } = self;
+        let audit = services.audit.clone();
         services.serve(listener, drain).await?;
+        // What was refused while it drained.
+        if let Err(error) = audit.flush().await {
+            tracing::warn!(%error, "the last refusals could not be written to the audit");
+        }
         for task in tasks {
             // A task fails only by a panic, which its hook has logged.
             let _ = task.await;

@@ -154,6 +154,17 @@ enum ExportError {
 async fn once(database: &Database, export: &HeadsExport) -> Result<(), ExportError> {
     let ends = database.chain_ends().await?;
     let head = Head::of(&ends, Utc::now(), export.key.as_ref());
+    let Head { log_position, log_hash, audit_position, audit_hash, mac, .. } = &head;
+    let mac_text = mac.as_deref().unwrap_or_default();
+    // In the log also where the file cannot be written.
+    tracing::info!(
+        log_position,
+        log_hash,
+        audit_position,
+        audit_hash,
+        mac = mac_text,
+        "heads of log and audit"
+    );
     if let Some(file) = export.file.clone() {
         let line = serde_json::to_string(&head).map_err(io::Error::other)? + "\n";
         // One write of a whole line, so that replicas with one file do not mix theirs.
@@ -164,9 +175,6 @@ async fn once(database: &Database, export: &HeadsExport) -> Result<(), ExportErr
         };
         tokio::task::spawn_blocking(append).await.map_err(io::Error::other)??;
     }
-    let Head { log_position, log_hash, audit_position, audit_hash, mac, .. } = head;
-    let mac = mac.unwrap_or_default();
-    tracing::info!(log_position, log_hash, audit_position, audit_hash, mac, "heads of log and audit");
     Ok(())
 }
 

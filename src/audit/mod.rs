@@ -31,7 +31,7 @@ const DETAILED: usize = 100;
 /// as one.
 const FOLDED: usize = 100;
 /// Stands for what is not told apart any more.
-const VARIOUS: &str = "VARIOUS";
+pub const VARIOUS: &str = "VARIOUS";
 
 /// Takes refusals. Clones take them to the same place.
 #[derive(Clone)]
@@ -93,6 +93,14 @@ impl Audit {
 
     /// Writes what was taken, and chains all that is committed. What cannot be written is kept, within the same bound.
     pub async fn flush(&self) -> Result<(), StorageError> {
+        // In a task of its own: a caller who hangs up must not take along what waits.
+        let audit = self.clone();
+        let written = tokio::spawn(async move { audit.write().await }).await;
+        written
+            .unwrap_or_else(|_| Err(StorageError::Unavailable("writing the audit was given up".to_owned())))
+    }
+
+    async fn write(&self) -> Result<(), StorageError> {
         let _flushing = self.flushing.lock().await;
         let taken = self.waiting().take();
         if !taken.is_empty()

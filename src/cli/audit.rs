@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _, Take},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -38,7 +38,7 @@ hashes, and exits with 1 where one is broken. What it can and cannot tell: docs/
 Examples:
   rollcall audit list --organization ID --refused
   rollcall audit list --caller chat --since 2026-01-01 -o json
-  rollcall audit list --outcome CALLER_NOT_ALLOWED -o csv
+  rollcall audit list --outcome ROLE_INSUFFICIENT -o csv
   rollcall audit verify --database-url postgres://...
   rollcall audit verify --database-url postgres://... --heads heads.jsonl --heads-key-file heads.key";
 
@@ -184,15 +184,16 @@ fn check(args: &VerifyArgs) -> Result<bool, VerifyError> {
 }
 
 async fn check_all(args: &VerifyArgs, key: Option<&HeadsKey>) -> Result<bool, VerifyError> {
+    // First: a service that goes on writing exports heads of what comes after the moment that is read.
+    let exported = args.heads.as_ref().map(|path| exported(path)).transpose()?;
     let mut reader = ChainReader::open(&args.database_url).await?;
     let ends = reader.ends().await?;
     let log = verify::log(&mut reader, &ends).await?;
     let log = said("log", What::Change, log);
     let audit = verify::audit(&mut reader, &ends).await?;
     let mut holds = said("audit", What::Entry, audit) && log;
-    if let Some(path) = &args.heads {
+    if let (Some(path), Some(mut lines)) = (&args.heads, exported) {
         let failed = |error| VerifyError::File { path: path.clone(), error };
-        let mut lines = BufReader::new(File::open(path).map_err(failed)?);
         let (mut number, mut compared) = (0, Compared::default());
         loop {
             let mut page = Vec::new();
@@ -244,9 +245,18 @@ async fn check_all(args: &VerifyArgs, key: Option<&HeadsKey>) -> Result<bool, Ve
 }
 
 /// The next line. None: there is no more.
-fn next_line(lines: &mut BufReader<File>) -> io::Result<Option<String>> {
+/// The heads that the file has now, and none that come later.
+fn exported(path: &Path) -> Result<BufReader<Take<File>>, VerifyError> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.map_err(|error| VerifyError::File { path: path.to_owned(), error })?;
+    // A pipe has no length.
+    let length = if metadata.is_file() { metadata.len() } else { u64::MAX };
+    Ok(BufReader::new(file.take(length)))
+}
+
+fn next_line(lines: &mut BufReader<Take<File>>) -> io::Result<Option<String>> {
     let mut line = String::new();
-    let read = io::Read::take(&mut *lines, LINE).read_line(&mut line)?;
+    let read = (&mut *lines).take(LINE).read_line(&mut line)?;
     Ok((read > 0).then_some(line))
 }
 

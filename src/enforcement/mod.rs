@@ -30,7 +30,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -53,6 +53,8 @@ use crate::{
 /// The app under which the replicas of the service itself follow the log.
 pub const OWN_APP: &str = "rollcall";
 
+/// So many of those who wait read from the pool at a time: however many wait, the others find connections.
+const LOOKING: usize = 2;
 /// How long a first lease waits for a mark that was made after the registration.
 const FIRST_MARK: Duration = Duration::from_millis(250);
 
@@ -64,6 +66,7 @@ pub struct Enforcement {
     holders: Arc<Holders>,
     flush: Flush,
     readings: Readings,
+    looking: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -109,7 +112,8 @@ impl Enforcement {
             revocations,
             shutdown.clone(),
         );
-        let enforcement = Self { database, marks, holders, flush, readings, shutdown };
+        let looking = Arc::new(Semaphore::new(LOOKING));
+        let enforcement = Self { database, marks, holders, flush, readings, looking, shutdown };
         (enforcement, vec![flushing, watching])
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{SemaphorePermit, mpsc},
     time::{Instant, sleep_until},
 };
 
@@ -82,6 +82,11 @@ impl Enforcement {
     pub fn covered(&self, position: i64) -> Write {
         let write_time = chrono::Utc::now();
         Write { spans: Vec::new(), position, apps: None, write_time, known: self.known(position) }
+    }
+
+    /// A turn at the pool, for somebody who waits: they share a few, or thousands of them would take all of it.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.looking.acquire().await.expect("it is never closed")
     }
 
     fn known(&self, position: i64) -> Instant {
@@ -203,7 +208,9 @@ impl Waiter {
         if looks && !self.wait.write.spans.is_empty() {
             let spans: Vec<(OrganizationId, i64, i64)> =
                 self.wait.write.spans.iter().map(|span| (span.organization, span.first, span.last)).collect();
+            let turn = self.enforcement.turn().await;
             self.receipts = self.enforcement.database.receipts(&spans).await?;
+            drop(turn);
             self.looked = Some(Instant::now());
             report = self.report(standing).await?;
         }
@@ -225,6 +232,7 @@ impl Waiter {
             None => {
                 let spans = self.wait.write.spans.iter();
                 let commands: Vec<_> = spans.map(|span| (span.organization, span.command)).collect();
+                let _turn = self.enforcement.turn().await;
                 self.enforcement.database.enforcements(&commands).await?
             }
         };

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, convert, page::Asked, parse, status};
 use crate::{
+    audit::VARIOUS,
     proto::{
         ErrorReason, ListAuditEntriesRequest, ListAuditEntriesResponse, audit_service_server::AuditService,
     },
@@ -37,8 +38,9 @@ impl AuditService for Services {
 fn filter(message: &ListAuditEntriesRequest) -> Result<AuditFilter, Status> {
     let (start, end) = parse::time_range(message.start_time, message.end_time)?;
     let outcome = (!message.outcome.is_empty()).then(|| message.outcome.clone());
-    let known =
-        |word: &str| word == OK || ErrorReason::from_str_name(&format!("ERROR_REASON_{word}")).is_some();
+    let known = |word: &str| {
+        [OK, VARIOUS].contains(&word) || ErrorReason::from_str_name(&format!("ERROR_REASON_{word}")).is_some()
+    };
     if outcome.as_deref().is_some_and(|word| !known(word)) {
         return Err(status::invalid_field("outcome", "must be OK or a reason of errors.proto"));
     }

@@ -26,7 +26,11 @@ use tokio::{
 use tonic::{Extensions, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{body::framed, layer, status};
+use super::{
+    body::framed,
+    layer::{self, Deadline},
+    status,
+};
 use crate::{identity::Caller, proto::DESCRIPTORS, rules::ids::CallerName};
 
 /// Acknowledgements a second. A bucket of their own: leases must not lapse because their app reads too much. Thousands of
@@ -252,10 +256,11 @@ impl Counts {
         account
     }
 
-    /// The answer to who is refused, after a pause.
-    async fn refuse(&self, status: Status) -> Response<Body> {
+    /// The answer to who is refused, after a pause; well before their time is up, so that they hear why.
+    async fn refuse(&self, status: Status, deadline: Option<Deadline>) -> Response<Body> {
+        let left = deadline.map(|Deadline(at)| at.saturating_duration_since(tokio::time::Instant::now()) / 2);
         if let Ok(_paused) = self.paused.try_acquire() {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(left.map_or(PAUSE, |left| left.min(PAUSE))).await;
         }
         status.into_http()
     }
@@ -362,17 +367,18 @@ where
         };
         let kind = self.kinds.of(request.uri().path().trim_start_matches('/'));
         let counts = Arc::clone(&self.counts);
+        let deadline = request.extensions().get::<Deadline>().copied();
         Box::pin(async move {
             let now = Instant::now();
             let account = counts.account(&name, now);
             if let Err(refused) = counts.take(&name, &account, kind, now) {
-                return Ok(counts.refuse(refused).await);
+                return Ok(counts.refuse(refused, deadline).await);
             }
             if kind == Kind::Opening {
                 let Ok(open) = Arc::clone(&account.streams).try_acquire_owned() else {
                     metrics::counter!("rollcall_calls_limited_total", "kind" => "streams").increment(1);
                     tracing::debug!(caller = %name, "has as many streams as one caller may have");
-                    return Ok(counts.refuse(status::stream_limit(counts.limits.streams)).await);
+                    return Ok(counts.refuse(status::stream_limit(counts.limits.streams), deadline).await);
                 };
                 let response = framed(inner.call(request).await?);
                 let counted = |body| Body::new(Counted { body, _open: open, _account: account });
@@ -383,7 +389,7 @@ where
             }
             let turn = match account.turn().await {
                 Ok(turn) => turn,
-                Err(refused) => return Ok(counts.refuse(refused).await),
+                Err(refused) => return Ok(counts.refuse(refused, deadline).await),
             };
             request.extensions_mut().insert(turn.clone());
             let response = inner.call(request).await;

@@ -27,6 +27,14 @@ use crate::{
 
 /// How often the state is written to its file, when it changed.
 const SAVE: Duration = Duration::from_secs(60);
+/// How soon after a revocation: a process that is killed forgets at most those of its last second, should the log lose them
+/// too (C7).
+const SAVE_REVOCATION: Duration = Duration::from_secs(1);
+/// After a write of the file so many times as long as that took passes before the next: a large state is not written all
+/// the time.
+const SAVE_PAUSE: u32 = 10;
+/// No position: what is held is not in the file.
+const NEVER: i64 = -1;
 /// How soon after a refill for a digest that did not fit the next one may come; it doubles up to the last. A mismatch that a
 /// refill does not mend is a defect, and no reason to read everything again and again.
 const FIRST_REFILL: Duration = Duration::from_secs(60);
@@ -60,6 +68,8 @@ pub(super) struct Held {
     /// The state is of the file, and no stream has confirmed that it is of the store that is followed.
     from_file: bool,
     saved: i64,
+    /// Whether something was revoked, or found lost, that is not in the file yet.
+    unsaved: bool,
     /// How many messages changed what checks see.
     changes: u64,
     refill: Refill,
@@ -76,8 +86,8 @@ impl Follow {
     /// Runs until the replica ends, or another process takes its name.
     pub(super) async fn run(mut self) {
         self.load().await;
-        let mut saving: Option<JoinHandle<()>> = None;
-        let mut save_at = Instant::now() + SAVE;
+        let mut saving: Option<Saving> = None;
+        let (mut save_at, mut rested) = (Instant::now() + SAVE, Instant::now());
         let ended = self.shared.ended();
         tokio::pin!(ended);
         loop {
@@ -92,19 +102,30 @@ impl Follow {
                     Err(error) => self.fail(&error),
                 },
                 Some(finding) = self.findings.recv() => self.heed(&finding),
-                () = self.resolved.notified() => self.publish(&[Touched::Everyone]),
-                () = tokio::time::sleep_until(save_at) => {
+                () = self.resolved.notified() => {
+                    self.held.unsaved = true;
+                    self.publish(&[Touched::Everyone]);
+                }
+                is_written = finished(&mut saving) => {
+                    rested = Instant::now() + self.saved(saving.take(), is_written) * SAVE_PAUSE;
+                }
+                () = tokio::time::sleep_until(save_at.max(rested)), if saving.is_none() => {
                     save_at = Instant::now() + SAVE;
-                    if saving.as_ref().is_none_or(JoinHandle::is_finished) {
-                        saving = self.save();
-                    }
+                    saving = self.save();
                 }
                 () = &mut ended => break,
             }
+            if self.held.unsaved {
+                save_at = save_at.min(Instant::now() + SAVE_REVOCATION);
+            }
         }
-        for saving in [saving, self.save()].into_iter().flatten() {
-            // Its own log line says what went wrong.
-            let _ = saving.await;
+        // One after the other: both write beside the same file.
+        if saving.is_some() {
+            let is_written = finished(&mut saving).await;
+            self.saved(saving.take(), is_written);
+        }
+        if let Some(last) = self.save() {
+            finished(&mut Some(last)).await;
         }
     }
 
@@ -202,6 +223,7 @@ impl Follow {
             let applied = store.apply_and_tell(&thing, Source::Change);
             touched.push(applied.touched);
             if revokes(change, &thing) {
+                self.held.unsaved = true;
                 self.held.lately.add(past(change, &thing, now));
                 revocations.extend(revocation(change, &thing, applied));
             }
@@ -274,6 +296,7 @@ impl Follow {
                 "the log has lost revocations that were applied here; they go on denying until an operator decides"
             );
         }
+        self.held.unsaved |= !swapped.lost.is_empty();
         self.lost.add(swapped.lost);
         let again = std::mem::replace(&mut self.held.filled, true);
         self.publish(&[Touched::Everyone]);
@@ -345,14 +368,15 @@ impl Follow {
     }
 
     /// Writes the state, beside the work. `None` where there is nothing to write.
-    fn save(&mut self) -> Option<JoinHandle<()>> {
+    fn save(&mut self) -> Option<Saving> {
         let path = self.options.state_file.clone()?;
         let position = self.held.store.scope.position;
-        if !self.held.filled || self.held.fill.is_some() || position == self.held.saved {
+        let is_same = position == self.held.saved && !self.held.unsaved;
+        if !self.held.filled || self.held.fill.is_some() || is_same {
             return None;
         }
         let cursor = self.watch.cursor()?.to_owned();
-        self.held.saved = position;
+        self.held.unsaved = false;
         let header = Header {
             app: self.options.app.clone(),
             organization_ids: self.options.organization_ids.clone(),
@@ -364,12 +388,39 @@ impl Follow {
             lost: self.lost.list(),
         };
         let store = self.held.store.clone();
-        Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = file::write(&path, header, &store) {
-                let error: FileError = error;
+        let task = tokio::task::spawn_blocking(move || {
+            let written: Result<(), FileError> = file::write(&path, header, &store);
+            if let Err(error) = &written {
                 tracing::warn!(path = %path.display(), %error, "the state file could not be written");
             }
-        }))
+            written.is_ok()
+        });
+        Some(Saving { task, position, begun: Instant::now() })
+    }
+
+    /// Notes what became of a write, and says how long it took.
+    fn saved(&mut self, saving: Option<Saving>, is_written: bool) -> Duration {
+        let Some(Saving { position, begun, .. }) = saving else { return Duration::ZERO };
+        // What could not be written is tried again with the next regular one.
+        self.held.saved = if is_written { position } else { NEVER };
+        begun.elapsed()
+    }
+}
+
+/// A state that is being written.
+struct Saving {
+    /// Its own log line says what went wrong.
+    task: JoinHandle<bool>,
+    /// What it is of.
+    position: i64,
+    begun: Instant,
+}
+
+/// Returns when it is written, and says whether it is; never where nothing is being written.
+async fn finished(saving: &mut Option<Saving>) -> bool {
+    match saving {
+        Some(Saving { task, .. }) => matches!(task.await, Ok(true)),
+        None => std::future::pending().await,
     }
 }
 

@@ -89,6 +89,52 @@ async fn c7_a_restart_does_not_forget_what_was_revoked_lately() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
+/// What a process that is killed leaves is the file as it is: here a copy of it, while the replica goes on.
+#[tokio::test(start_paused = true)]
+async fn c7_a_kill_forgets_no_revocation_of_more_than_a_second_ago() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (directory.path().join("chat.state"), directory.path().join("killed.state"));
+    let (mut stage, mut stream) = Stage::live_with(at(&path)).await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.replica.passed(11).await;
+    // It is written beside, on a thread: time stands still meanwhile.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    fs::copy(&path, &copy).expect("it was written at once");
+    let forked = |subscription_id: &str| Opened {
+        store_id: "store".into(),
+        subscription_id: subscription_id.into(),
+        snapshot_follows: true,
+        cursor_refusal: ErrorReason::CursorForked.into(),
+        lease_ttl: TTL.try_into().ok(),
+        ..Opened::default()
+    };
+    // Killed before it hears of the fork.
+    let mut killed = Stage::begin(at(&copy));
+    let mut resumed = Stream::next(&mut killed.streams).await;
+    assert_eq!(resumed.request.cursor, "out");
+    resumed.open_with(forked("s2")).await;
+    resumed.page(people(2)).await;
+    resumed.end("other", 10, 10).await;
+    killed.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+    killed.replica.shutdown().await;
+    // Killed after it.
+    stream.fail(tonic::Status::unavailable("SHUTTING_DOWN")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    again.open_with(forked("s1")).await;
+    again.page(people(2)).await;
+    again.end("other", 10, 10).await;
+    stage.until(1, |access| access == Access::Denied(DenialReason::RevocationLost)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    fs::copy(&path, &copy).expect("it was written again");
+    let mut killed = Stage::begin(at(&copy));
+    let mut resumed = Stream::next(&mut killed.streams).await;
+    assert_eq!(resumed.request.cursor, "other");
+    resumed.open("s3", false).await;
+    resumed.bookmark("resumed", 12).await;
+    killed.until(2, |access| access.is_allowed()).await;
+    assert_eq!(killed.denied(1), Some(DenialReason::RevocationLost));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_does_not_fit_is_not_used() {
     let directory = tempfile::tempdir().unwrap();

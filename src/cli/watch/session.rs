@@ -137,15 +137,16 @@ impl Session {
 
     /// Moves the cursor past what was printed, and tells who wants to know.
     fn cover(&mut self, changed: bool) {
+        // Also where nothing has changed: who acknowledges nothing for longer than a lease is given up.
+        if let (Some(acknowledger), Some(applied)) = (&self.acknowledger, self.watch.acknowledgeable()) {
+            acknowledger.applied(applied);
+        }
         if self.state.cursor.as_deref() == self.watch.cursor() {
             return;
         }
         self.state.cursor = self.watch.cursor().map(str::to_owned);
         if let Some(saver) = &mut self.saver {
             saver.changed(changed);
-        }
-        if let (Some(acknowledger), Some(applied)) = (&self.acknowledger, self.watch.acknowledgeable()) {
-            acknowledger.applied(applied);
         }
     }
 

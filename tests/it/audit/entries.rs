@@ -250,3 +250,26 @@ async fn the_command_prints_what_the_service_lists() {
     let errors = crate::processes::run_badly(bad).await;
     assert!(errors.contains("INVALID_FIELD"), "{errors}");
 }
+
+/// Whoever asks for the audit has written what waits; one who hangs up meanwhile takes none of it along.
+#[tokio::test]
+async fn refusals_are_not_lost_with_somebody_who_asks_for_them_and_hangs_up() {
+    let world = World::start().await;
+    let database = world.server().database();
+    database.batch_execute("BEGIN; LOCK TABLE pending_audit_entries IN EXCLUSIVE MODE").await.expect("held");
+    let channel = world.server().channel();
+    let mut organizations = organization_service_client::OrganizationServiceClient::new(channel.clone());
+    let mut audit = audit_service_client::AuditServiceClient::new(channel);
+    for _ in 0..10 {
+        let unknown = GetOrganizationRequest { organization_id: made_up_id(), ..Default::default() };
+        let answer = organizations.get_organization(unknown).await;
+        refused(answer, Code::NotFound, "ORGANIZATION_NOT_FOUND");
+        let mut impatient = Request::new(ListAuditEntriesRequest::default());
+        impatient.set_timeout(std::time::Duration::from_millis(80));
+        audit.list_audit_entries(impatient).await.expect_err("it waits");
+    }
+    database.batch_execute("COMMIT").await.expect("free");
+    let entries = all(&world).await;
+    let counted = entries.iter().filter(|entry| entry.method == "GetOrganization").map(|entry| entry.times);
+    assert_eq!(counted.sum::<i64>(), 10);
+}

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use super::{company, export, head, place, register, replay, written};
 use crate::{
     processes::{Follower, roster, run_badly, run_well},
+    server::until,
     support::Server,
 };
 
@@ -84,6 +85,25 @@ async fn a_watch_waits_for_its_app_to_be_registered() {
     register(&client, &["chat"]).await;
     waiting.until("snapshot_end", |_| true).await;
     assert_eq!(waiting.terminate().await.code, Some(0));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c11_an_instance_is_heard_of_also_where_nothing_changes() {
+    let server = Server::start().await;
+    let endpoint = server.endpoint();
+    register(&connect(&endpoint).unwrap(), &["chat"]).await;
+    let mut idle = Follower::start(&endpoint, "chat", ["--instance", "chat-1"]);
+    idle.until("snapshot_end", |_| true).await;
+    // More often than the words behind the snapshot: only bookmarks come, and all of them with one cursor.
+    let query = "SELECT count(*), max(grant_seq) FROM subscriptions WHERE instance = 'chat-1'";
+    until("acknowledgements of bookmarks", async || {
+        let row = server.database().query_one(query, &[]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 1, "it is not given up");
+        row.get::<_, i64>(1) >= 4
+    })
+    .await;
+    assert_eq!(idle.terminate().await.code, Some(0));
     server.stop().await;
 }
 
