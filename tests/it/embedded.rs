@@ -378,9 +378,11 @@ fn an_ordinary_user_needs_nothing_from_root() {
     const NOBODY: u32 = 65534;
     let directory = TempDir::new().expect("a directory");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("open to nobody");
-    // A copy, because the build directory may be closed to others.
+    // A copy, because the build directory may be closed to others. By another process: what this one writes may be open in a
+    // child that another test is just starting, and what is open for writing cannot be run.
     let program = directory.path().join("program");
-    fs::copy(std::env::current_exe().expect("this binary"), &program).expect("copied");
+    let copied = Command::new("cp").arg(std::env::current_exe().expect("this binary")).arg(&program).status();
+    assert!(copied.expect("cp runs").success());
     let data = directory.path().join("data");
     fs::create_dir(&data).expect("created");
     std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).expect("given away");
