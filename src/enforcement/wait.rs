@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{SemaphorePermit, mpsc},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
 
 /// How far apart the receipts of a write are looked at.
 const RECEIPTS: Duration = Duration::from_millis(50);
-/// How long the first reading may take.
+/// How long the first reading may take, and waiting for a turn to read more.
 const FIRST: Duration = Duration::from_secs(3);
 
 /// What is waited for.
@@ -85,8 +85,10 @@ impl Enforcement {
     }
 
     /// A turn at the pool, for somebody who waits: they share a few, or thousands of them would take all of it.
-    async fn turn(&self) -> SemaphorePermit<'_> {
-        self.looking.acquire().await.expect("it is never closed")
+    /// Who gets none soon is told so, as by the pool: it must not outlive its deadline in a line.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StorageError> {
+        let turn = timeout(FIRST, self.looking.acquire()).await.map_err(|_| StorageError::Overloaded)?;
+        Ok(turn.expect("it is never closed"))
     }
 
     fn known(&self, position: i64) -> Instant {
@@ -208,7 +210,7 @@ impl Waiter {
         if looks && !self.wait.write.spans.is_empty() {
             let spans: Vec<(OrganizationId, i64, i64)> =
                 self.wait.write.spans.iter().map(|span| (span.organization, span.first, span.last)).collect();
-            let turn = self.enforcement.turn().await;
+            let turn = self.enforcement.turn().await?;
             self.receipts = self.enforcement.database.receipts(&spans).await?;
             drop(turn);
             self.looked = Some(Instant::now());
@@ -232,7 +234,7 @@ impl Waiter {
             None => {
                 let spans = self.wait.write.spans.iter();
                 let commands: Vec<_> = spans.map(|span| (span.organization, span.command)).collect();
-                let _turn = self.enforcement.turn().await;
+                let _turn = self.enforcement.turn().await?;
                 self.enforcement.database.enforcements(&commands).await?
             }
         };

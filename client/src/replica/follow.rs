@@ -27,8 +27,8 @@ use crate::{
 
 /// How often the state is written to its file, when it changed.
 const SAVE: Duration = Duration::from_secs(60);
-/// How soon after a revocation: a process that is killed forgets at most those of its last second, should the log lose them
-/// too (C7).
+/// How soon after a revocation: a process that is killed forgets at most those of its last second, and with a large state of
+/// the pause below, should the log lose them too (C7).
 const SAVE_REVOCATION: Duration = Duration::from_secs(1);
 /// After a write of the file so many times as long as that took passes before the next: a large state is not written all
 /// the time.

@@ -20,6 +20,18 @@ async fn written(path: &Path) {
     stage.replica.shutdown().await;
 }
 
+/// A stream of another history than that of the file.
+fn forked(subscription_id: &str) -> Opened {
+    Opened {
+        store_id: "store".into(),
+        subscription_id: subscription_id.into(),
+        snapshot_follows: true,
+        cursor_refusal: ErrorReason::CursorForked.into(),
+        lease_ttl: TTL.try_into().ok(),
+        ..Opened::default()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn c6_a_restart_resumes_from_its_file_without_lease_and_subscription() {
     let directory = tempfile::tempdir().unwrap();
@@ -61,14 +73,6 @@ async fn c7_a_restart_does_not_forget_what_was_revoked_lately() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("chat.state");
     written(&path).await;
-    let forked = |subscription_id: &str| Opened {
-        store_id: "store".into(),
-        subscription_id: subscription_id.into(),
-        snapshot_follows: true,
-        cursor_refusal: ErrorReason::CursorForked.into(),
-        lease_ttl: TTL.try_into().ok(),
-        ..Opened::default()
-    };
     let mut stage = Stage::begin(at(&path));
     let mut stream = Stream::next(&mut stage.streams).await;
     stream.open_with(forked("s2")).await;
@@ -100,14 +104,6 @@ async fn c7_a_kill_forgets_no_revocation_of_more_than_a_second_ago() {
     // It is written beside, on a thread: time stands still meanwhile.
     tokio::time::sleep(Duration::from_secs(2)).await;
     fs::copy(&path, &copy).expect("it was written at once");
-    let forked = |subscription_id: &str| Opened {
-        store_id: "store".into(),
-        subscription_id: subscription_id.into(),
-        snapshot_follows: true,
-        cursor_refusal: ErrorReason::CursorForked.into(),
-        lease_ttl: TTL.try_into().ok(),
-        ..Opened::default()
-    };
     // Killed before it hears of the fork.
     let mut killed = Stage::begin(at(&copy));
     let mut resumed = Stream::next(&mut killed.streams).await;
