@@ -3,13 +3,24 @@
 //! connection of its own. Beside it stands a commit of one small row in the same Postgres, in turns: what is enforced
 //! has been committed once to be put in order and once by the instances' acknowledgements.
 //!
-//! Settings: `BENCH_DEPARTURES` (300), `BENCH_INSTANCES` (of each app, 10).
+//! Then one instance is a process of its own, which is stopped and let go on while people leave: how long after the begin of
+//! the call it let somebody in, as it says when it is asked again and again through a pipe, against what the service said is
+//! the longest that it can.
+//!
+//! Settings: `BENCH_DEPARTURES` (300), `BENCH_INSTANCES` (of each app, 10), `BENCH_FROZEN` (rounds with a stopped process, 6).
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use common::{
+    child::{self, Running},
     place::{Postgres, Service},
     report::{Samples, line, say, setting},
 };
@@ -18,6 +29,7 @@ use rollcall_client::{
     Client, Outcome, Replica, ReplicaOptions, Revocation, connect,
     v1::{self, EnforcementGoal, EnforcementState},
 };
+use rustix::process::Signal;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -29,8 +41,20 @@ const WARM_UP: usize = 20;
 const ADDING: usize = 16;
 /// Longer than anything here takes.
 const BOUND: Duration = Duration::from_secs(60);
+/// The app whose instance is stopped, with the shortest leases that there are.
+const FROZEN: &str = "frozen";
+const LEASE: Duration = Duration::from_secs(2);
+/// How long before the call the process is stopped, and how long after it goes on: within its lease, and when that is over.
+const BEFORE: [Duration; 2] = [Duration::from_millis(0), Duration::from_millis(700)];
+const ASLEEP: [Duration; 3] =
+    [Duration::from_millis(300), Duration::from_millis(1_200), Duration::from_millis(2_600)];
+/// Between two questions.
+const PACE: Duration = Duration::from_millis(4);
 
 fn main() {
+    if child::is_child() {
+        return;
+    }
     let postgres = Postgres::start();
     common::runtime().block_on(bench(&postgres));
 }
@@ -56,6 +80,10 @@ struct Measured {
     ended: Samples,
     committed: Samples,
     let_in: usize,
+    /// After the begin of the call, by the process that was stopped.
+    longest_grant: Duration,
+    /// The longest that it can be, as the service says it.
+    bound: Duration,
 }
 
 async fn bench(postgres: &Postgres) {
@@ -91,9 +119,31 @@ async fn bench(postgres: &Postgres) {
         measured.committed.push(nanoseconds(begun));
         place.depart(person, &replicas, &mut measured).await;
     }
-    measured.print();
     for (_, replica) in &replicas {
         replica.shutdown().await;
+    }
+    let rounds: usize = setting("BENCH_FROZEN", 6);
+    say(&format!("{rounds} departures while a process is stopped, whose lease is {} s", LEASE.as_secs()));
+    let workspace_id = place.frozen_app().await;
+    let mut instance = Running::start(&["instance", &service.endpoint, FROZEN]);
+    for round in 0..rounds {
+        let person = place.add(departures + WARM_UP + round).await;
+        place.join(&person, &workspace_id).await;
+        instance = place.freeze(round, &person, &workspace_id, instance, &mut measured).await;
+    }
+    measured.print();
+}
+
+/// An answer of a process that let somebody in.
+struct Grant {
+    asked: Instant,
+    answered: Instant,
+}
+
+impl Grant {
+    /// When it was decided at the earliest: what came after the process went on may have been decided only then.
+    fn begun(&self, woken: Instant) -> Instant {
+        if self.answered > woken { self.asked.max(woken) } else { self.asked }
     }
 }
 
@@ -158,18 +208,117 @@ impl Place {
             ..Default::default()
         };
         let added = self.client.members().add_member(request).await.expect("a member").into_inner();
-        let member_id = added.member.expect("the member").member_id;
+        let leaver = Leaver { account_id, member_id: added.member.expect("the member").member_id };
         for (_, workspace_id) in &self.workspaces {
-            let request = v1::AddWorkspaceMemberRequest {
-                organization_id: self.organization_id.clone(),
-                workspace_id: workspace_id.clone(),
-                member_id: member_id.clone(),
-                role: v1::WorkspaceRole::Member.into(),
-                ..Default::default()
-            };
-            self.client.members().add_workspace_member(request).await.expect("a membership");
+            self.join(&leaver, workspace_id).await;
         }
-        Leaver { account_id, member_id }
+        leaver
+    }
+
+    async fn join(&self, person: &Leaver, workspace_id: &str) {
+        let request = v1::AddWorkspaceMemberRequest {
+            organization_id: self.organization_id.clone(),
+            workspace_id: workspace_id.to_owned(),
+            member_id: person.member_id.clone(),
+            role: v1::WorkspaceRole::Member.into(),
+            ..Default::default()
+        };
+        self.client.members().add_workspace_member(request).await.expect("a membership");
+    }
+
+    /// Registers the app whose instance is stopped. Gives its workspace.
+    async fn frozen_app(&self) -> String {
+        let lease_ttl = Some(LEASE.try_into().expect("short"));
+        let request = v1::RegisterAppRequest { app: FROZEN.to_owned(), lease_ttl, ..Default::default() };
+        self.client.apps().register_app(request).await.expect("an app");
+        let request = v1::CreateWorkspaceRequest {
+            organization_id: self.organization_id.clone(),
+            app: FROZEN.to_owned(),
+            display_name: FROZEN.to_owned(),
+            ..Default::default()
+        };
+        let created = self.client.organizations().create_workspace(request).await.expect("a workspace");
+        created.into_inner().workspace.expect("the workspace").workspace_id
+    }
+
+    /// Somebody leaves while the process is stopped, which goes on some time later.
+    async fn freeze(
+        &self,
+        round: usize,
+        person: &Leaver,
+        workspace_id: &str,
+        mut instance: Running,
+        measured: &mut Measured,
+    ) -> Running {
+        let pid = instance.pid();
+        let question = format!("{} {workspace_id}", person.account_id);
+        let (first_in, is_in) = tokio::sync::oneshot::channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let asking = tokio::task::spawn_blocking({
+            let over = Arc::clone(&over);
+            move || {
+                let (mut granted, mut first_in) = (Vec::new(), Some(first_in));
+                while !over.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    instance.tell(&question);
+                    if instance.line(BOUND) == "in" {
+                        granted.push(Grant { asked, answered: Instant::now() });
+                        if let Some(told) = first_in.take() {
+                            let _ = told.send(());
+                        }
+                    }
+                    std::thread::sleep(PACE);
+                }
+                (instance, granted)
+            }
+        });
+        tokio::time::timeout(BOUND, is_in).await.expect("it lets them in in time").expect("it asks");
+        child::signal(pid, Signal::STOP);
+        tokio::time::sleep(BEFORE[round % BEFORE.len()]).await;
+        let begun = Instant::now();
+        let request = v1::DeactivateMemberRequest {
+            organization_id: self.organization_id.clone(),
+            member_id: person.member_id.clone(),
+            ..Default::default()
+        };
+        let answer = self.client.members().deactivate_member(request).await.expect("a departure");
+        let request = v1::AwaitEnforcementRequest {
+            token: answer.into_inner().token,
+            apps: vec![FROZEN.to_owned()],
+            ..Default::default()
+        };
+        let wakes = async {
+            tokio::time::sleep(ASLEEP[round % ASLEEP.len()]).await;
+            // Noted before it goes on.
+            let woken = Instant::now();
+            child::signal(pid, Signal::CONT);
+            woken
+        };
+        let ((enforced, bound), woken) = tokio::join!(self.enforced(request), wakes);
+        tokio::time::sleep((bound + LEASE / 4).saturating_sub(begun.elapsed())).await;
+        over.store(true, Ordering::Relaxed);
+        let (instance, granted) = asking.await.expect("it answers");
+        let after = granted.iter().map(|grant| grant.begun(woken));
+        let longest = after.clone().filter_map(|at| at.checked_duration_since(begun)).max();
+        measured.longest_grant = measured.longest_grant.max(longest.unwrap_or_default());
+        measured.let_in += after.filter(|at| *at > enforced).count();
+        measured.bound = bound;
+        instance
+    }
+
+    /// Waits until it is enforced. Gives when that was told, and the longest that it could have taken.
+    async fn enforced(&self, request: v1::AwaitEnforcementRequest) -> (Instant, Duration) {
+        let progress = self.client.feed().await_enforcement(request).await.expect("an answer");
+        let mut progress = progress.into_inner();
+        loop {
+            let message = progress.message().await.expect("a message").expect("until it is enforced");
+            let told = Instant::now();
+            let app = message.enforcement.expect("how far it is").apps.swap_remove(0);
+            if app.state() == EnforcementState::Enforced {
+                let bound = app.bound.expect("leases are bounded");
+                return (told, bound.try_into().expect("not negative"));
+            }
+        }
     }
 
     /// Whether an instance lets the person in somewhere.
@@ -217,7 +366,7 @@ impl Place {
 
 impl Measured {
     fn print(&self) {
-        let Self { answered, enforced, ended, committed, let_in } = self;
+        let Self { answered, enforced, ended, committed, let_in, longest_grant, bound } = self;
         line("departures", enforced.len() as f64);
         for (name, samples) in
             [("departure", answered), ("enforced", enforced), ("ended", ended), ("commit", committed)]
@@ -226,7 +375,10 @@ impl Measured {
             line(&format!("{name}_p99_ms"), samples.percentile(99.0));
         }
         line("enforced_p50_vs_commit", enforced.percentile(50.0) / committed.percentile(50.0));
+        line("longest_grant_ms", longest_grant.as_secs_f64() * 1e3);
+        line("bound_ms", bound.as_secs_f64() * 1e3);
         line("grants_after_enforced", *let_in as f64);
+        assert!(longest_grant <= bound, "nobody is let in for longer than the service says");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     enforcement::{self, Enforcement},
     engine::Engine,
     feed::{Digests, Ending, Listener as TailListener, Marks, Registry, Window, digest, tail},
-    grpc::{Services, channel_within, encode_change},
+    grpc::{Owners, Services, channel_within, encode_change},
     identity::Gate,
     mail::{self, Delivery},
     retention,
@@ -30,6 +30,10 @@ pub use crate::{feed::Limits, grpc::CallLimits};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the first mark may take: a call takes milliseconds, after a crash a recovering Postgres some seconds.
 const FIRST_MARK: Duration = Duration::from_secs(15);
+/// How often what there is just now is measured.
+const MEASURE: Duration = Duration::from_secs(1);
+/// Measurements between two of what the database is asked for.
+const SELDOM: u32 = 15;
 /// How long the listener leaves a failing database alone.
 const RELISTEN: Duration = Duration::from_secs(1);
 
@@ -144,6 +148,7 @@ impl App {
             sequencing,
             tokio::spawn(listen_for_hints(hints, marks.clone(), shutdown.clone())),
             tokio::spawn(end_ended(database.clone(), registry.clone(), shutdown.clone())),
+            tokio::spawn(measure(database.clone(), registry.clone(), shutdown.clone())),
             tokio::spawn(sweeper::run(engine.clone(), *sweep_every, shutdown.clone())),
             tokio::spawn(durability::run(database.clone(), durability.clone(), shutdown.clone())),
             tokio::spawn(retention::run(database.clone(), *keep, shutdown.clone())),
@@ -176,6 +181,7 @@ impl App {
             audit,
             durability,
             access,
+            owners: Owners::default(),
             digests,
             gate: gate.clone(),
             is_within: false,
@@ -200,11 +206,18 @@ impl App {
         self.services.shutdown.clone()
     }
 
+    /// Says whether it may be sent calls: it reaches the log, and is not to end.
+    pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let (marks, shutdown) = (self.services.marks.clone(), self.services.shutdown.clone());
+        move || marks.are_fresh() && !shutdown.is_cancelled()
+    }
+
     /// Serves until the shutdown, drains, and ends.
     pub async fn serve(self) -> Result<(), AppError> {
         let Self { services, listener, drain, tasks, .. } = self;
         let audit = services.audit.clone();
-        services.serve(listener, drain).await?;
+        // Of two kinds of connections, so a large one.
+        Box::pin(services.serve(listener, drain)).await?;
         // What was refused while it drained.
         if let Err(error) = audit.flush().await {
             tracing::warn!(%error, "the last refusals could not be written to the audit");
@@ -247,6 +260,28 @@ async fn listen_for_hints(mut listener: Listener, marks: Marks, shutdown: Cancel
                     tokio::time::sleep(RELISTEN).await;
                 }
             },
+        }
+    }
+}
+
+/// Measures what there is just now.
+#[allow(clippy::cast_precision_loss)]
+async fn measure(database: Database, registry: Registry, shutdown: CancellationToken) {
+    for round in 0_u32.. {
+        let pool = database.pool();
+        metrics::gauge!("rollcall_pool_size").set(pool.size as f64);
+        metrics::gauge!("rollcall_pool_connections", "state" => "used").set(pool.used as f64);
+        metrics::gauge!("rollcall_pool_connections", "state" => "idle").set(pool.idle as f64);
+        metrics::gauge!("rollcall_pool_waiting").set(pool.waiting as f64);
+        metrics::gauge!("rollcall_streams").set(registry.number() as f64);
+        if round % SELDOM == 0 {
+            match database.undecided_lost().await {
+                Ok(waiting) => metrics::gauge!("rollcall_lost_revocations_waiting").set(waiting as f64),
+                Err(error) => tracing::debug!(%error, "lost revocations cannot be counted"),
+            }
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(MEASURE)).await.is_none() {
+            return;
         }
     }
 }

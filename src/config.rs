@@ -12,8 +12,12 @@ use clap::Args;
 use serde::Deserialize;
 
 mod identity;
+mod migrate;
 
-pub use self::identity::{IdentityArgs, IdentityConfig, IdentityProblem, IdentityWay};
+pub use self::{
+    identity::{IdentityArgs, IdentityConfig, IdentityProblem, IdentityWay},
+    migrate::MigrateArgs,
+};
 
 /// Where the service listens where nothing is said. Loopback: there nothing has to be said of who may call.
 const LISTEN: &str = "127.0.0.1:7400";
@@ -32,7 +36,7 @@ const STREAM_MAX_AGE: u64 = 3_600;
 /// Seconds between two looks for what time brings where nothing is said: it comes due in days.
 const SWEEP: u64 = 60;
 /// Days that changes stay in the log where nothing is said: longer than anybody is away and comes back to resume.
-const LOG_DAYS: u16 = 30;
+pub const LOG_DAYS: u16 = 30;
 /// Days after which they go even if a follower has not applied them: one that never will must not fill the disk.
 const LOG_MAX_DAYS: u16 = 90;
 /// Hours for which a silent subscription holds back what it has not applied: a long weekend.
@@ -40,7 +44,7 @@ const SUBSCRIPTION_HOURS: u16 = 72;
 /// Days that history is kept where nothing is said: two years.
 const HISTORY_DAYS: u16 = 730;
 /// Days that the audit is kept where nothing is said: as long as the history that it explains.
-const AUDIT_DAYS: u16 = 730;
+pub const AUDIT_DAYS: u16 = 730;
 /// Seconds between two exported heads where nothing is said: what an owner of the database rewrites unseen is younger.
 const HEADS: u64 = 300;
 
@@ -53,6 +57,10 @@ pub struct ServeArgs {
     /// Address to listen on; port 0 picks a free one, which is printed [default: 127.0.0.1:7400]
     #[arg(long, env = "ROLLCALL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Address of a port for Prometheus and probes: /metrics, /livez and /readyz over plain HTTP, for everybody who
+    /// reaches it [default: none]
+    #[arg(long, env = "ROLLCALL_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Directory of a private Postgres that this command runs for itself
     #[arg(long, env = "ROLLCALL_DATA_DIR", value_name = "DIR", conflicts_with = "database_url")]
     pub data_dir: Option<PathBuf>,
@@ -70,7 +78,7 @@ pub struct ServeArgs {
     /// Directory of Postgres' programs (initdb, postgres), for --data-dir [default: found]
     #[arg(long, env = "ROLLCALL_POSTGRES_BIN", value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
-    /// Connections to the database; four more are made besides, for sequencing, notifications and leases [default: 16]
+    /// Connections to the database; five more are made besides, for sequencing, notifications, leases and verdicts [default: 16]
     #[arg(long, env = "ROLLCALL_POOL_SIZE", value_name = "NUMBER")]
     pub pool_size: Option<NonZeroUsize>,
     /// Seconds that ending may take after SIGTERM before what is left is cut [default: 20]
@@ -213,28 +221,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Settings of `rollcall migrate`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct MigrateArgs {
-    /// Postgres to migrate: postgresql://user:password@host/database
-    #[arg(long, env = "ROLLCALL_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: String,
-    /// Role that serves, where that is not the one that migrates: it is given what it needs for that, and no more
-    #[arg(long, env = "ROLLCALL_SERVICE_ROLE", value_name = "ROLE")]
-    pub service_role: Option<String>,
-    /// How to log.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
 /// The settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     listen: Option<SocketAddr>,
+    metrics_listen: Option<SocketAddr>,
     identity: Option<IdentityWay>,
     callers: Option<PathBuf>,
     mesh_peer: Option<IpAddr>,
+    tls_certificate: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     database_url: Option<String>,
     direct_database_url: Option<String>,
@@ -293,6 +291,8 @@ pub enum Store {
 pub struct ServeConfig {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where Prometheus and probes ask. None: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Who may call.
     pub identity: IdentityConfig,
     /// Which database.
@@ -414,6 +414,12 @@ pub enum ConfigError {
     /// Two databases are named.
     #[error("both --data-dir and --database-url are given; choose one")]
     TwoStores,
+    /// Ways to a database that is run by others are named for one that is not.
+    #[error(
+        "--direct-database-url and --migration-database-url are other ways to the Postgres of --database-url; \
+         --data-dir has one of its own"
+    )]
+    OtherWays,
     /// The hard cap of the retention lies below what it caps.
     #[error("log_retention_max_days is {max_days}: it must be at least log_retention_days, which is {days}")]
     Retention {
@@ -444,10 +450,17 @@ impl ServeArgs {
         let heads = heads(self.audit, &file)?;
         let listen = self.listen.or(file.listen);
         let listen = listen.unwrap_or_else(|| LISTEN.parse().expect("the default is an address"));
-        let of_file =
-            IdentityArgs { identity: file.identity, callers: file.callers, mesh_peer: file.mesh_peer };
+        let of_file = IdentityArgs {
+            identity: file.identity,
+            callers: file.callers,
+            mesh_peer: file.mesh_peer,
+            tls_certificate: file.tls_certificate,
+            tls_key: file.tls_key,
+            tls_client_ca: file.tls_client_ca,
+        };
         Ok(ServeConfig {
             listen,
+            metrics_listen: self.metrics_listen.or(file.metrics_listen),
             identity: identity::resolve(self.identity, of_file, listen)?,
             store,
             pool_size: self.pool_size.or(file.pool_size).map_or(POOL, NonZeroUsize::get),
@@ -490,13 +503,13 @@ fn store(args: &ServeArgs, file: &File) -> Result<Store, ConfigError> {
         }
     };
     let said = |url: Option<String>| url.filter(|url| !url.is_empty());
+    let (direct_url, migration_url) = (said(direct_url), said(migration_url));
     match (data_dir, url) {
         (Some(_), Some(_)) => Err(ConfigError::TwoStores),
-        (None, Some(url)) if !url.is_empty() => Ok(Store::Url {
-            url: url.clone(),
-            direct_url: said(direct_url),
-            migration_url: said(migration_url),
-        }),
+        (None, Some(url)) if !url.is_empty() => {
+            Ok(Store::Url { url: url.clone(), direct_url, migration_url })
+        }
+        (Some(_), None) if direct_url.is_some() || migration_url.is_some() => Err(ConfigError::OtherWays),
         (Some(data_dir), None) => Ok(Store::DataDir {
             data_dir: data_dir.clone(),
             postgres_bin: args.postgres_bin.clone().or(file.postgres_bin.clone()),

@@ -51,6 +51,7 @@ pub async fn run(database: Database, durability: Durability, shutdown: Cancellat
                     }
                     doubt = now;
                     durability.set(found.wanted && found.synchronous);
+                    measure(found.wanted, found.synchronous);
                 }
                 // Nothing was said about the database.
                 Err(StorageError::Overloaded) => {}
@@ -58,6 +59,7 @@ pub async fn run(database: Database, durability: Durability, shutdown: Cancellat
                 Err(error) => {
                     tracing::debug!(%error, "the standbys cannot be asked about");
                     durability.set(false);
+                    metrics::gauge!("rollcall_writes_replicated").set(0.0);
                 }
             }
             tokio::time::sleep(EVERY).await;
@@ -67,6 +69,12 @@ pub async fn run(database: Database, durability: Durability, shutdown: Cancellat
         () = shutdown.cancelled() => {}
         () = looking => {}
     }
+}
+
+fn measure(wanted: bool, synchronous: bool) {
+    let number = |so: bool| if so { 1.0 } else { 0.0 };
+    metrics::gauge!("rollcall_standby_wanted").set(number(wanted));
+    metrics::gauge!("rollcall_writes_replicated").set(number(wanted && synchronous));
 }
 
 /// Why writes are local although they should not be.

@@ -33,6 +33,7 @@
 //! - [`agent`] is the replica of the client crate as a process beside an app. It answers with
 //!   [`access`] and [`grpc`], and uses [`rules`] for what an id may be.
 //! - [`app`] wires a service and starts and ends it.
+//! - [`exporter`] is what is measured, as Prometheus reads it.
 //! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
 //! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.
 //!
@@ -49,6 +50,7 @@ pub mod durability;
 pub mod embedded;
 pub mod enforcement;
 pub mod engine;
+pub mod exporter;
 pub mod feed;
 pub mod grpc;
 pub mod identity;

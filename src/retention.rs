@@ -4,7 +4,7 @@
 //! Any number of replicas may run it at once. It holds nothing beyond one statement (C18), survives a database that is
 //! away, and ends with the service. What is due is decided in the database, by `trim_log`, `trim_history` and `trim_audit`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn run(database: Database, keep: Retention, shutdown: CancellationToken) {
     let trimming = async {
         loop {
-            if let Err(error) = trim(&database, &keep).await {
-                tracing::warn!(%error, "trimming failed; it is tried again");
+            match trim(&database, &keep).await {
+                Ok(()) => metrics::gauge!("rollcall_retention_success_timestamp_seconds").set(unix_time()),
+                Err(error) => tracing::warn!(%error, "trimming failed; it is tried again"),
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -38,6 +39,9 @@ async fn trim(database: &Database, keep: &Retention) -> Result<(), StorageError>
     loop {
         let trimmed = database.trim_log(keep).await?;
         moved += trimmed.moved;
+        #[allow(clippy::cast_precision_loss)]
+        metrics::gauge!("rollcall_retention_floor_position").set(trimmed.floor as f64);
+        measure("moved", trimmed.moved);
         if !trimmed.more {
             if moved > 0 {
                 tracing::info!(moved, floor = trimmed.floor, "changes moved from the log into the history");
@@ -68,6 +72,24 @@ enum Old {
     Audit,
 }
 
+impl Old {
+    fn word(self) -> &'static str {
+        match self {
+            Self::History => "history_dropped",
+            Self::Audit => "audit_dropped",
+        }
+    }
+}
+
+fn measure(what: &'static str, rows: i64) {
+    metrics::counter!("rollcall_retention_rows_total", "what" => what).increment(rows.unsigned_abs());
+}
+
+fn unix_time() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// Drops batch after batch until nothing is due. Returns how many rows.
 async fn drop_old(database: &Database, what: Old, keep: Duration) -> Result<i64, StorageError> {
     let mut removed = 0;
@@ -77,6 +99,7 @@ async fn drop_old(database: &Database, what: Old, keep: Duration) -> Result<i64,
             Old::Audit => database.trim_audit(keep).await?,
         };
         removed += rows;
+        measure(what.word(), rows);
         if !more {
             return Ok(removed);
         }

@@ -10,14 +10,18 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::rules::ids::StoreId;
+use crate::rules::ids::{AccountId, StoreId};
 
 const FORMAT: u8 = 1;
 const HEAD: usize = 1 + 1 + 16 + 4;
 const CHECKSUM: usize = 4;
 const MAC: usize = 16;
-/// No text of ours is longer; anything longer is refused before it is decoded.
+/// No text of ours is longer, but tokens; anything longer is refused before it is decoded.
 const MAX_TEXT: usize = 1_024;
+/// No token is longer: it names the commands of a batch, 500 at most.
+const MAX_TOKEN: usize = 11_000;
+/// What a pad of hidden bytes begins with.
+const PAD: usize = 16;
 
 /// What a sealed text is for. One that was sealed for one purpose does not open for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +93,7 @@ impl Seal {
 
     /// Opens a sealed text.
     pub fn open(&self, purpose: Purpose, text: &str) -> Result<Vec<u8>, SealError> {
-        if text.len() > MAX_TEXT {
+        if text.len() > if purpose == Purpose::Token { MAX_TOKEN } else { MAX_TEXT } {
             return Err(SealError::Invalid);
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| SealError::Invalid)?;
@@ -114,11 +118,42 @@ impl Seal {
         Ok(body[HEAD..].to_vec())
     }
 
+    /// Hides what a text has from whoever reads it without a key: a pad is laid over it that grows out of a keyed hash of
+    /// it, which stands before it. The same bytes give the same; what was hidden proves nothing before it is sealed.
+    pub fn hide(&self, plain: &[u8]) -> Vec<u8> {
+        let first = keyed(&self.keys[0].1).chain_update("hide").chain_update(plain).finalize().into_bytes();
+        let mut hidden = first[..PAD].to_vec();
+        hidden.extend(self.padded(&first[..PAD], plain));
+        hidden
+    }
+
+    /// What was hidden.
+    pub fn reveal(&self, hidden: &[u8]) -> Option<Vec<u8>> {
+        let (first, padded) = hidden.split_at_checked(PAD)?;
+        Some(self.padded(first, padded))
+    }
+
+    /// The oldest key, as for fingerprints: nothing says which it was.
+    fn padded(&self, first: &[u8], bytes: &[u8]) -> Vec<u8> {
+        let blocks = bytes.chunks(32).zip(0_u64..).flat_map(|(block, number)| {
+            let pad = keyed(&self.keys[0].1).chain_update("pad").chain_update(first);
+            let pad = pad.chain_update(number.to_be_bytes()).finalize().into_bytes();
+            block.iter().zip(pad).map(|(byte, pad)| byte ^ pad).collect::<Vec<u8>>()
+        });
+        blocks.collect()
+    }
+
     /// A keyed hash that tells two payloads apart and nothing of either. The oldest key: it must not change while
     /// repetitions of a request are still recognized.
     pub fn fingerprint(&self, method: &str, payload: &[u8]) -> Vec<u8> {
         let mac = keyed(&self.keys[0].1).chain_update(method).chain_update([0]).chain_update(payload);
         mac.finalize().into_bytes().to_vec()
+    }
+
+    /// The same of what was asked for a person whom the payload does not name.
+    pub fn fingerprint_of(&self, person: AccountId, method: &str, payload: &[u8]) -> Vec<u8> {
+        let mac = keyed(&self.keys[0].1).chain_update(method).chain_update([1]).chain_update(person.0);
+        mac.chain_update(payload).finalize().into_bytes().to_vec()
     }
 }
 
@@ -164,6 +199,29 @@ mod tests {
         assert_eq!(seal(1).open(Purpose::Cursor, &text), Ok(b"payload".to_vec()));
         assert_eq!(seal(1).open(Purpose::Token, &text), Err(SealError::Invalid));
         assert_eq!(seal(2).open(Purpose::Cursor, &text), Err(SealError::WrongStore));
+    }
+
+    #[test]
+    fn what_was_hidden_is_seen_with_the_key_alone() {
+        let (ours, theirs) =
+            (seal(1), Seal::new(StoreId(Uuid::nil()), vec![(1, vec![3; 32])]).expect("a key"));
+        for length in [0, 1, 31, 32, 33, 8_000] {
+            let plain = vec![7; length];
+            let hidden = ours.hide(&plain);
+            assert_eq!(hidden, ours.hide(&plain), "the same gives the same");
+            assert_eq!(ours.reveal(&hidden), Some(plain.clone()));
+            assert!(length < 31 || theirs.reveal(&hidden) != Some(plain));
+            assert!(!hidden.windows(8).any(|some| some == [7; 8]), "nothing of it shows");
+        }
+        assert_ne!(
+            ours.hide(&[7; 64])[16..],
+            ours.hide(&[8; 64])[16..].iter().map(|byte| byte ^ 15).collect::<Vec<_>>()
+        );
+        assert_eq!(ours.reveal(&[0; 15]), None);
+        // A token may be as long as a batch makes it, and nothing else may.
+        let text = ours.seal(Purpose::Token, &[0; 8_041]);
+        assert_eq!(ours.open(Purpose::Token, &text).map(|payload| payload.len()), Ok(8_041));
+        assert_eq!(ours.open(Purpose::Cursor, &text), Err(SealError::Invalid));
     }
 
     #[test]

@@ -113,14 +113,7 @@ impl LogSource for StoreLog {
     async fn standing(&self, point: Point) -> Result<Standing, SourceError> {
         let _permit = self.permit().await;
         let found = self.database.point_and_floor(point.position).await.map_err(failed)?;
-        Ok(if point.position < found.floor {
-            Standing::Compacted
-        } else if point == Point::ZERO || found.change_id == Some(point.change_id.0) {
-            // No change stands at 0, before the first one.
-            Standing::There
-        } else {
-            Standing::Forked
-        })
+        Ok(Standing::of(point, found.change_id.map(ChangeId), found.floor))
     }
 
     async fn change_at(&self, position: i64) -> Result<Option<ChangeId>, SourceError> {

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    engine::{Context, Engine, EngineError, Order},
+    engine::{CallingApp, Context, Engine, EngineError, Order},
     rules::{
         Command,
         ids::{CallerName, MemberId, OrganizationId},
     },
-    storage::{DueReturn, InactiveGuest, StorageError},
+    storage::{DueReturn, InactiveGuest, Reach, StorageError},
 };
 
 /// Rows of a look at most: some milliseconds each. What is more is looked for when these are done.
@@ -132,6 +132,8 @@ async fn execute(
 fn context() -> Context {
     Context {
         caller: CallerName::system(),
+        app: CallingApp::No,
+        reach: Reach::ALL,
         acting: None,
         method: None,
         request: None,

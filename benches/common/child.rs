@@ -10,10 +10,12 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use rollcall_client::v1::WatchRequest;
+use rollcall_client::{NothingToEnd, Replica, ReplicaOptions, connect, v1::WatchRequest};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Barrier, mpsc as channel};
 use tokio_postgres::{AsyncMessage, NoTls};
 use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
 
 use super::{
     report::{Samples, monotonic, wall},
@@ -38,6 +40,7 @@ pub(crate) fn is_child() -> bool {
                 catch_up(endpoint, count(number), cursor, count(until) as i64).await;
             }
             ["snapshot", endpoint] => snapshot(endpoint).await,
+            ["instance", endpoint, app] => instance(endpoint, app).await,
             _ => panic!("no such child: {rest:?}"),
         }
     });
@@ -108,6 +111,12 @@ impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// Sends a signal to a child.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(pid, signal).expect("a signal");
 }
 
 impl Drop for Running {
@@ -291,4 +300,20 @@ async fn snapshot(endpoint: &str) {
             return;
         }
     }
+}
+
+/// An instance of an app: a live replica. Says of each account and workspace that it is told whether it lets them in: `in`
+/// or `out`.
+async fn instance(endpoint: &str, app: &str) {
+    let client = connect(endpoint).expect("an endpoint");
+    let replica = Replica::start(client, ReplicaOptions::new(app, "frozen"), NothingToEnd);
+    let answering = tokio::task::spawn_blocking(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            let (account, workspace) = line.split_once(' ').expect("two ids");
+            let [account, workspace] = [account, workspace].map(|id| id.parse::<Uuid>().expect("an id"));
+            let allowed = replica.check(account, workspace).is_allowed();
+            println!("{}", if allowed { "in" } else { "out" });
+        }
+    });
+    answering.await.expect("it answers until its input ends");
 }

@@ -44,9 +44,9 @@ pub(crate) async fn run(Args { flags }: Args, listener: TcpListener) -> Result<(
     let (_reporter, health) = tonic_health::server::health_reporter();
     Server::builder()
         .add_service(InterceptedService::new(health, MembersOnly(gate.clone())))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), common::goodbye(gate))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), common::goodbye(gate.clone()))
         .await?;
-    Ok(())
+    gate.outcome()
 }
 
 /// Lets only those pass who may use the workspace.

@@ -1,25 +1,19 @@
 //! The connection to the service: made on first use, made again when it breaks, and never silently dead.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use tonic::{
     service::interceptor::InterceptedService,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
-use crate::Credentials;
 use crate::v1::{
     access_service_client::AccessServiceClient, account_service_client::AccountServiceClient,
     app_service_client::AppServiceClient, audit_service_client::AuditServiceClient,
     feed_service_client::FeedServiceClient, invitation_service_client::InvitationServiceClient,
     member_service_client::MemberServiceClient, organization_service_client::OrganizationServiceClient,
 };
+use crate::{Credentials, Endpoints, TlsFiles};
 
 /// A TCP connection takes a round trip; five seconds allow for two lost SYNs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,13 +27,11 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A batch or page is bounded by the service well below this; tonic's own 4 MiB would be too near.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-/// A connection to a service: to one of its replicas at a time, and to the next where one does not answer. Cheap to
-/// clone; the clones share it.
+/// A connection to a service: to one of its replicas at a time, and to the next where one does not answer:
+/// a call that meets one fails, and the call after it goes to the next, whoever makes it. Cheap to clone; the clones share it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    channels: Arc<[Channel]>,
-    /// Counts up; which channel is used follows from it.
-    current: Arc<AtomicUsize>,
+    endpoints: Endpoints,
     credentials: Credentials,
 }
 
@@ -50,6 +42,8 @@ pub struct ClientOptions {
     pub credentials: Credentials,
     /// For `https` endpoints: whom to trust, as whom to present oneself. `None`: the roots of this machine.
     pub tls: Option<ClientTlsConfig>,
+    /// The same from files, which every new connection reads anew. Instead of `tls`.
+    pub tls_files: Option<TlsFiles>,
     /// How long a call may take that sets no timeout of its own, and the opening of a stream. `None`: 30 s, which is
     /// longer than the service's own deadline for a write.
     pub timeout: Option<Duration>,
@@ -73,6 +67,9 @@ pub enum ConnectError {
     /// The certificates cannot be used.
     #[error("the TLS settings cannot be used: {0}")]
     Tls(#[source] tonic::transport::Error),
+    /// `tls` and `tls_files` are both given.
+    #[error("the TLS settings are given twice")]
+    TlsTwice,
     /// No endpoint was given.
     #[error("at least one endpoint is needed")]
     NoEndpoint,
@@ -95,18 +92,31 @@ pub fn connect(endpoint: &str) -> Result<Client, ConnectError> {
 /// Only for what can never work.
 pub fn connect_with(endpoints: &[&str], options: &ClientOptions) -> Result<Client, ConnectError> {
     let channels =
-        endpoints.iter().map(|endpoint| channel(endpoint, options)).collect::<Result<Arc<[_]>, _>>()?;
+        endpoints.iter().map(|endpoint| channel(endpoint, options)).collect::<Result<Vec<_>, _>>()?;
     if channels.is_empty() {
         return Err(ConnectError::NoEndpoint);
     }
-    Ok(Client { channels, current: Arc::default(), credentials: options.credentials.clone() })
+    Ok(Client { endpoints: Endpoints::new(channels), credentials: options.credentials.clone() })
 }
 
 fn channel(endpoint: &str, options: &ClientOptions) -> Result<Channel, ConnectError> {
     let malformed = || ConnectError::Malformed { endpoint: endpoint.to_owned() };
     let mut parsed = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| malformed())?;
+    let mut files = None;
     match parsed.uri().scheme_str() {
         Some("http") => {}
+        Some("https") if options.tls_files.is_some() => {
+            if options.tls.is_some() {
+                return Err(ConnectError::TlsTwice);
+            }
+            let uri = parsed.uri().clone();
+            let host = uri.host().ok_or_else(malformed)?.trim_matches(['[', ']']).to_owned();
+            // TLS is made below the transport, which is told of it by the origin alone.
+            let authority = uri.authority().ok_or_else(malformed)?;
+            parsed =
+                Endpoint::from_shared(format!("http://{authority}")).map_err(|_| malformed())?.origin(uri);
+            files = options.tls_files.as_ref().map(|files| (files, host));
+        }
         Some("https") => {
             let tls = options.tls.clone().unwrap_or_else(|| ClientTlsConfig::new().with_native_roots());
             parsed = parsed.tls_config(tls).map_err(ConnectError::Tls)?;
@@ -114,23 +124,26 @@ fn channel(endpoint: &str, options: &ClientOptions) -> Result<Channel, ConnectEr
         Some(_) => return Err(ConnectError::Scheme { endpoint: endpoint.to_owned() }),
         None => return Err(malformed()),
     }
-    Ok(parsed
+    let parsed = parsed
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(options.timeout.unwrap_or(REQUEST_TIMEOUT))
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect_lazy())
+        .tcp_nodelay(true);
+    Ok(match files {
+        Some((files, host)) => files.connect(parsed, host),
+        None => parsed.connect_lazy(),
+    })
 }
 
-/// What a call goes through: the connection, and who calls.
-pub type Transport = InterceptedService<Channel, Credentials>;
+/// What a call goes through: the endpoint in use, and who calls.
+pub type Transport = InterceptedService<Endpoints, Credentials>;
 
 impl From<Channel> for Client {
     /// Over a connection that was made otherwise, as within one process.
     fn from(channel: Channel) -> Self {
-        Self { channels: [channel].into(), current: Arc::default(), credentials: Credentials::default() }
+        Self { endpoints: Endpoints::new([channel]), credentials: Credentials::default() }
     }
 }
 
@@ -138,7 +151,7 @@ impl Client {
     /// The connection in use, without credentials, for any other gRPC client (health, reflection).
     #[must_use]
     pub fn channel(&self) -> Channel {
-        self.channels[self.turn() % self.channels.len()].clone()
+        self.endpoints.channel(self.turn())
     }
 
     /// Access checks that the service answers.
@@ -190,19 +203,18 @@ impl Client {
     }
 
     fn transport(&self) -> Transport {
-        InterceptedService::new(self.channel(), self.credentials.clone())
+        InterceptedService::new(self.endpoints.clone(), self.credentials.clone())
     }
 
     /// Which connection is in use, as a number for [`Client::move_on`].
     pub(crate) fn turn(&self) -> usize {
-        self.current.load(Ordering::Relaxed)
+        self.endpoints.turn()
     }
 
     /// Uses the next endpoint from here on, unless somebody moved on since `turn` was read: the connection of that
     /// turn does not answer.
     pub(crate) fn move_on(&self, turn: usize) {
-        let _ =
-            self.current.compare_exchange(turn, turn.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        self.endpoints.move_on(turn);
     }
 }
 

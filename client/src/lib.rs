@@ -33,8 +33,10 @@
 //! ```
 
 mod backoff;
+mod certificates;
 mod connection;
 mod credentials;
+mod endpoints;
 mod replica;
 mod retry;
 mod shadow;
@@ -42,8 +44,10 @@ mod status;
 mod tables;
 mod watch;
 
+pub use certificates::TlsFiles;
 pub use connection::{Client, ClientOptions, ConnectError, Transport, connect, connect_with};
 pub use credentials::Credentials;
+pub use endpoints::Endpoints;
 pub use replica::{
     Access, Allowed, Answer, ChangeRef, Clock, Ended, Handler, MalformedStamp, ManualClock, NothingToEnd,
     Outcome, Person, Phase, Replica, ReplicaOptions, ReplicaStatus, Revocation, SessionAccess, SessionGuard,

@@ -31,6 +31,8 @@ mod handler;
 mod lease;
 mod lost;
 mod options;
+mod owed;
+mod saves;
 mod shared;
 mod status;
 mod store;
@@ -68,7 +70,14 @@ struct Handle {
     shared: Arc<Shared>,
     client: Client,
     progress: watch::Receiver<Progress>,
-    tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    tasks: tokio::sync::Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    /// Ends last: it writes the state file.
+    follow: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Handle {
@@ -129,13 +138,13 @@ impl Replica {
                 }
             }
         };
-        let tasks = vec![
-            tokio::spawn(follow.run()),
+        let others = vec![
             tokio::spawn(handlers),
             tokio::spawn(until(told, acknowledge)),
             tokio::spawn(until(shared.ended(), report)),
             tokio::spawn(keep),
         ];
+        let tasks = Tasks { follow: Some(tokio::spawn(follow.run())), others };
         let handle =
             Handle { shared: Arc::clone(&shared), client, progress: progressed, tasks: tasks.into() };
         Self { shared, handle: Arc::new(handle) }
@@ -148,7 +157,8 @@ impl Replica {
     }
 
     /// As [`Replica::check`], but also without a lease, while the answer is no older than this: for who takes a stale answer
-    /// knowingly. See [`View::check_within`].
+    /// knowingly, for this one check. It may be from before a departure that the service calls ENFORCED. See
+    /// [`View::check_within`].
     #[must_use]
     pub fn check_within<'a>(
         &self,
@@ -215,32 +225,48 @@ impl Replica {
     }
 
     /// Stops answering (from here on checks are [`Access::Stale`] and guards resolve), waits for handlers that run, for
-    /// at most five seconds, tells the service that this instance counts no longer, and writes the state file.
+    /// at most five seconds, tells the service that this instance counts no longer, and writes the state file. A handler that
+    /// takes longer is dropped: the next process with that file calls it again.
     pub async fn shutdown(&self) {
         self.shared.lease.stop();
         self.shared.say(|status| status.phase = Phase::Stopped);
         self.shared.guards.review_all(|_, _| Some(Ended::Stale));
         self.shared.ending.send_if_modified(|ending| ending.replace(Ending::Shutdown).is_none());
         let mut tasks = self.handle.tasks.lock().await;
-        for task in tasks.drain(..) {
-            // One that panicked has nothing to wait for.
+        let Tasks { follow, others } = std::mem::take(&mut *tasks);
+        // One that panicked has nothing to wait for.
+        for task in others {
             let _ = task.await;
         }
-        let progress = self.handle.progress.borrow().clone();
-        if progress.cursor.is_empty() {
-            return;
+        self.say_goodbye().await;
+        self.shared.settled.notify_one();
+        if let Some(follow) = follow {
+            let _ = follow.await;
         }
-        acknowledge::hand_in(&self.shared, &self.handle.client, &progress).await;
-        let Progress { subscription_id, cursor, .. } = progress;
-        // With the cursor it says that it is the process itself: then nobody waits for its lease.
-        let request = CloseSubscriptionRequest { subscription_id, cursor };
-        let mut feed = self.handle.client.feed();
-        match tokio::time::timeout(GOODBYE, feed.close_subscription(request)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(status)) => {
-                tracing::warn!(error = %crate::describe(&status), "the subscription could not be closed")
+    }
+
+    async fn say_goodbye(&self) {
+        let progress = self.handle.progress.borrow().clone();
+        if !progress.cursor.is_empty() {
+            acknowledge::hand_in(&self.shared, &self.handle.client, &progress).await;
+        }
+        let Progress { subscription_id, heard, earlier, .. } = progress;
+        let last = Some((subscription_id, heard)).filter(|(id, _)| !id.is_empty());
+        // Of those that were given up too: under one of them it may have been told that it needs no lease.
+        for (subscription_id, cursor) in last.into_iter().chain(earlier.into_iter().rev()) {
+            // With the cursor it says that it is the process itself: then nobody waits for its lease.
+            let request = CloseSubscriptionRequest { subscription_id, cursor, ..Default::default() };
+            let mut feed = self.handle.client.feed();
+            match tokio::time::timeout(GOODBYE, feed.close_subscription(request)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(status)) => {
+                    tracing::warn!(error = %crate::describe(&status), "the subscription could not be closed");
+                }
+                Err(_) => {
+                    tracing::warn!("the subscription could not be closed in time");
+                    return;
+                }
             }
-            Err(_) => tracing::warn!("the subscription could not be closed in time"),
         }
     }
 
@@ -278,8 +304,8 @@ impl View<'_> {
         if self.lease.answers { self.ask(person.into(), workspace_id) } else { Access::Stale }
     }
 
-    /// As [`View::check`], but also where the replica does not know any more: for who takes a stale answer knowingly, after
-    /// a look at [`View::age`]. [`Access::Stale`] only before the first state, and after a shutdown.
+    /// As [`View::check`], but also where the replica does not know any more: for who takes a stale answer knowingly, also one
+    /// from before a departure that the service calls ENFORCED, after a look at [`View::age`]. [`Access::Stale`] only before the first state, and after a shutdown.
     #[must_use]
     pub fn check_however_old<'a>(&self, person: impl Into<Person<'a>>, workspace_id: Uuid) -> Access {
         if self.position() == 0 || self.shared.lease.is_stopped() {
@@ -288,7 +314,8 @@ impl View<'_> {
         self.ask(person.into(), workspace_id)
     }
 
-    /// As [`View::check`] while there is a lease; without one also, while [`View::age`] is at most `max_staleness`.
+    /// As [`View::check`] while there is a lease; without one also, while [`View::age`] is at most `max_staleness`: then the answer
+    /// may be from before a departure that the service calls ENFORCED, and says that it is stale.
     /// Beyond it, before the first lease and after a shutdown the answer is [`Access::Stale`], however the app is
     /// registered.
     #[must_use]

@@ -175,13 +175,6 @@ impl Watch {
         self.reopen();
     }
 
-    /// Forgets the cursor and the store that it is of, and asks for a snapshot of whichever there is.
-    pub(crate) fn forget(&mut self) {
-        self.options.cursor = None;
-        self.store_id.clear();
-        self.reopen();
-    }
-
     fn open(&mut self) -> Opening {
         let request = WatchRequest {
             app: self.options.app.clone(),
@@ -280,6 +273,8 @@ impl Watch {
                 Verdict::Fail(WatchError::AppNotFound { app: self.options.app.clone() })
             }
             Some(ErrorReason::CursorWrongStore) => Verdict::Fail(WatchError::WrongStore),
+            // There may be a newer token by then, or the service may hear that it is to let this app in.
+            Some(ErrorReason::CallerUnknown) => Verdict::Retry,
             Some(reason) if is_refused_cursor(reason) => {
                 // An open stream that ends so is called again with its cursor, and that call asks for the snapshot.
                 if self.options.snapshot_if_refused && matches!(self.phase, Phase::Open(_)) {

@@ -80,7 +80,8 @@ pub(super) struct Service(pub(super) Client);
 
 impl Tokens for Arc<Service> {
     async fn position(&self, token: &str) -> Result<i64, TokenRefusal> {
-        let request = GetEnforcementRequest { write: Some(Write::Token(token.to_owned())) };
+        let request =
+            GetEnforcementRequest { write: Some(Write::Token(token.to_owned())), ..Default::default() };
         match self.0.feed().get_enforcement(request).await {
             Ok(answer) => {
                 let report = answer.into_inner().enforcement.unwrap_or_default();

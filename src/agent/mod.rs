@@ -13,6 +13,7 @@
 //! What an app makes of it is in `docs/agent.md`.
 
 mod answer;
+mod browser;
 mod events;
 mod grpc;
 mod patient;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::access::Access;
+use browser::Reached;
 use patient::Patient;
 use relay::Relay;
 
@@ -134,13 +136,14 @@ impl Agent {
     ///
     /// Where it ends by itself.
     pub async fn serve(self) -> Result<(), AgentError> {
-        let Self { listener, address: _, write_patience, shared } = self;
+        let Self { listener, address, write_patience, shared } = self;
+        let reached = if address.ip().is_loopback() { Reached::Here } else { Reached::Anywhere };
         let drained = CancellationToken::new();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let incoming = incoming.map(move |accepted| accepted.map(|io| Patient::new(io, write_patience)));
         let server = Server::builder().accept_http1(true).max_concurrent_streams(MAX_STREAMS);
         let serving = server.serve_with_incoming_shutdown(
-            grpc::routes(routes::router(shared.clone()), &shared).await,
+            browser::guarded(grpc::routes(routes::router(shared.clone()), &shared).await, reached),
             incoming,
             drained.clone().cancelled_owned(),
         );

@@ -103,10 +103,23 @@ pub(super) fn unknown_change() -> Refusal {
     }
 }
 
-/// A receipt comes after the service was told for the last time that there is none.
+/// A receipt comes after the service was told for the last time what became of the revocation.
 pub(super) fn late() -> Refusal {
-    let message = "nobody waits for this receipt any more: the service was told that there is none";
+    let message =
+        "this receipt counts no longer: the service was told for the last time what became of the revocation";
     Refusal::new(StatusCode::CONFLICT, "RECEIPT_LATE", message)
+}
+
+/// A page had its browser call.
+pub(super) fn of_a_page() -> Refusal {
+    let message = "this is for backends: no page of a browser may call the agent";
+    Refusal::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", message)
+}
+
+/// The call is for a name that is none of this machine's.
+pub(super) fn strange_host() -> Refusal {
+    let message = "the agent is called by localhost or by an address, since it listens on this machine alone";
+    Refusal::new(StatusCode::FORBIDDEN, "HOST_REFUSED", message)
 }
 
 /// An answer cannot be as fresh as a token asks for.

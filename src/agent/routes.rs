@@ -20,7 +20,11 @@ use super::{
     refusal::{self, Refusal, invalid, json},
     relay::{NoSeat, Taken},
 };
-use crate::{access::Moment, grpc::caught_up};
+use crate::{
+    access::Moment,
+    exporter::{Exporter, Process},
+    grpc::caught_up,
+};
 
 /// The largest batch.
 const CHECKS: usize = 1_000;
@@ -37,6 +41,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/receipts", post(receipt))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
+        .route("/metrics", get(measured))
         .fallback(nothing)
         .method_not_allowed_fallback(async || refusal::no_such_method())
         .layer(DefaultBodyLimit::max(BODY))
@@ -54,6 +59,12 @@ struct One {
 
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+/// What the agent and its replica count, for Prometheus.
+async fn measured() -> Response {
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, text)], Exporter::install(Process::Agent).text()).into_response()
 }
 
 async fn check(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Answered {

@@ -5,8 +5,9 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Write as _},
-    path::PathBuf,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -76,6 +77,9 @@ pub struct Head {
 /// What is wrong with an exported line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
+    /// It ends too soon, as where somebody was killed while writing it: it says nothing, and accuses nobody.
+    #[error("was cut off while it was written")]
+    Cut,
     /// It is no head.
     #[error("is no head")]
     Malformed,
@@ -100,9 +104,20 @@ impl Head {
         head
     }
 
+    /// When it was read. None: its time is none, as in no head that was parsed.
+    pub fn exported_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::parse_from_rfc3339(&self.time).ok().map(|time| time.to_utc())
+    }
+
     /// Reads a line, and checks its seal where there is a key.
     pub fn parse(line: &str, key: Option<&HeadsKey>) -> Result<Self, HeadError> {
-        let head: Self = serde_json::from_str(line).map_err(|_| HeadError::Malformed)?;
+        // Zeros: what a file system has after a power failure where it did not get to write.
+        let line = line.trim_end_matches(['\n', '\0']);
+        let head: Self = serde_json::from_str(line).map_err(|error| match error.is_eof() {
+            true => HeadError::Cut,
+            false => HeadError::Malformed,
+        })?;
+        head.exported_at().ok_or(HeadError::Malformed)?;
         if let Some(key) = key {
             let mac = head.mac.as_deref().and_then(unhex).ok_or(HeadError::Seal)?;
             // Compares in constant time.
@@ -169,6 +184,8 @@ async fn once(database: &Database, export: &HeadsExport) -> Result<(), ExportErr
         let line = serde_json::to_string(&head).map_err(io::Error::other)? + "\n";
         // One write of a whole line, so that replicas with one file do not mix theirs.
         let append = move || {
+            // A line that was cut off must not take this one with it.
+            let line = if is_cut(&file) { format!("\n{line}") } else { line };
             let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
             file.write_all(line.as_bytes())?;
             file.sync_data()
@@ -176,6 +193,22 @@ async fn once(database: &Database, export: &HeadsExport) -> Result<(), ExportErr
         tokio::task::spawn_blocking(append).await.map_err(io::Error::other)??;
     }
     Ok(())
+}
+
+/// Whether a file ends within a line. One that cannot be read does not say.
+fn is_cut(path: &Path) -> bool {
+    let last = || {
+        // A pipe would wait for somebody to write.
+        if !std::fs::metadata(path)?.is_file() {
+            return Ok(b'\n');
+        }
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        io::Result::Ok(last[0])
+    };
+    last().is_ok_and(|last| last != b'\n')
 }
 
 #[cfg(test)]
@@ -196,7 +229,8 @@ mod tests {
     #[test]
     fn a_line_that_was_touched_is_not_taken() {
         let key = HeadsKey::new(&[7; 32]).expect("a key");
-        let head = Head::of(&ends(), Utc::now(), Some(&key));
+        let now = Utc::now();
+        let head = Head::of(&ends(), now, Some(&key));
         let line = serde_json::to_string(&head).expect("JSON");
         assert_eq!(Head::parse(&line, Some(&key)), Ok(head.clone()));
         assert_eq!(Head::parse(&line, None), Ok(head.clone()));
@@ -205,10 +239,17 @@ mod tests {
         assert_eq!(Head::parse(&touched, Some(&key)), Err(HeadError::Seal));
         let other = HeadsKey::new(&[8; 32]).expect("a key");
         assert_eq!(Head::parse(&line, Some(&other)), Err(HeadError::Seal));
-        let unsealed = serde_json::to_string(&Head::of(&ends(), Utc::now(), None)).expect("JSON");
+        let unsealed = serde_json::to_string(&Head::of(&ends(), now, None)).expect("JSON");
         assert!(!unsealed.contains("mac"));
         assert_eq!(Head::parse(&unsealed, Some(&key)), Err(HeadError::Seal));
         assert_eq!(Head::parse("{}", None), Err(HeadError::Malformed));
+        let timeless = unsealed.replace(&head.time, "yesterday");
+        assert_ne!(timeless, unsealed);
+        assert_eq!(Head::parse(&timeless, None), Err(HeadError::Malformed));
+        for cut in (0..line.len()).step_by(7) {
+            assert_eq!(Head::parse(&line[..cut], Some(&key)), Err(HeadError::Cut));
+            assert_eq!(Head::parse(&format!("{}\0\0\n", &line[..cut]), None), Err(HeadError::Cut));
+        }
         assert!(HeadsKey::new(b"too short\n").is_none());
     }
 

@@ -5,11 +5,12 @@
 //!   no flood of writes: of what comes beyond a hundred in a second only the number is kept, for each caller, method and
 //!   reason.
 //! - What is committed is chained behind everything before it, each second, by whichever replica comes first.
-//! - [`heads`] says where both chains end, to where no owner of the database can reach; [`verify`] checks the chains and
-//!   compares them with that.
+//! - [`heads`] says where both chains end, to where no owner of the database can reach; [`verify`] checks the chains, and
+//!   [`compare`] compares them with that.
 //!
 //! A replica that is killed loses the refusals of its last second, never a command.
 
+pub mod compare;
 pub mod heads;
 pub mod verify;
 

@@ -6,17 +6,18 @@
 //! - the audit: SHA-256 over the hash of the entry before and all of the entry, in `audit_entries`.
 //!
 //! What was trimmed cannot be checked any more. Of the log the batch that has the floor is where the check begins: its hash is
-//! given, and the changes after it must lead on from there. Of the audit it is the hash that trimming left.
+//! given, and the changes after it must lead on from there. Of the audit it is the hash that trimming left. Whether it was
+//! trimmed or removed is not told here, but by heads that were exported (`compare`).
 //!
 //! Memory is bounded: a page of rows at a time.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::heads::{Head, hex};
+use super::heads::hex;
 use crate::storage::{AuditActor, AuditLink, BatchLink, ChainEnds, ChainReader, LogLink, StorageError};
 
 /// Rows that are read at once.
@@ -27,6 +28,8 @@ const PAGE: i64 = 2_000;
 pub struct Verified {
     /// What was checked begins after this position.
     pub after: i64,
+    /// When the first of what was checked was recorded, as its hash says. None: there is nothing behind that position.
+    pub first: Option<DateTime<Utc>>,
     /// Where the chain ends.
     pub head: i64,
     /// The hash there.
@@ -158,6 +161,10 @@ pub async fn log(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked, 
     {
         return Ok(Err(Break::Inserted { what, position: row.position }));
     }
+    // Trimming never takes the newest change, to which cursors are compared.
+    if ends.log_floor > 0 && ends.log_floor >= ends.log_position {
+        return Ok(Err(Break::Removed { what, position: ends.log_position }));
+    }
     let mut batches = reader.batches(i64::MIN, PAGE).await?;
     let mut hash = Vec::new();
     let mut end = 0;
@@ -178,7 +185,7 @@ pub async fn log(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked, 
             }
         }
     }
-    let after = end;
+    let (after, mut first) = (end, None);
     let mut changes = Changes::after(end);
     let mut commands = Commands::default();
     loop {
@@ -204,6 +211,7 @@ pub async fn log(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked, 
                     digest.update(b"\n");
                 }
                 digest.update(change_text(&change));
+                first = first.or(Some(change.record_time));
             }
             hash = digest.finalize().to_vec();
             if hash != stored {
@@ -226,7 +234,7 @@ pub async fn log(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked, 
     if let Some(row) = reader.changes(end, 1).await?.first() {
         return Ok(Err(Break::Inserted { what, position: row.position }));
     }
-    Ok(Ok(Verified { after, head: end, hash: hex(&hash) }))
+    Ok(Ok(Verified { after, first, head: end, hash: hex(&hash) }))
 }
 
 /// The changes of the log, one after the other.
@@ -292,6 +300,7 @@ pub async fn audit(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked
         return Ok(Err(Break::Inserted { what, position: row.position }));
     }
     let (mut end, mut hash) = (ends.audit_floor, ends.audit_floor_hash.clone());
+    let mut first = None;
     loop {
         let page = reader.entries(end, PAGE).await?;
         if page.is_empty() {
@@ -313,6 +322,7 @@ pub async fn audit(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked
                 return Ok(Err(Break::Entry { position: entry.position, time: entry.record_time }));
             }
             end = entry.position;
+            first = first.or(Some(entry.record_time));
         }
     }
     if (end, &hash) != (ends.audit_position, &ends.audit_hash) {
@@ -327,108 +337,7 @@ pub async fn audit(reader: &mut ChainReader, ends: &ChainEnds) -> Result<Checked
             return Ok(Err(Break::Actor { actor: hex(&wrong.actor) }));
         }
     }
-    Ok(Ok(Verified { after: ends.audit_floor, head: end, hash: hex(&hash) }))
-}
-
-/// How exported heads compare with the chains.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compared {
-    /// Heads that both chains go through.
-    pub same: usize,
-    /// Heads of what was trimmed in the meantime, of one chain at least.
-    pub trimmed: usize,
-}
-
-/// What an exported head says against the chains.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Against {
-    /// It is of another store.
-    Store(Uuid),
-    /// The chain ends before it.
-    Behind {
-        /// What the chain is of.
-        what: What,
-        /// Where the chain ends.
-        head: i64,
-        /// Where the exported head stands.
-        exported: i64,
-    },
-    /// The chain has another hash there.
-    Rewritten {
-        /// What the chain is of.
-        what: What,
-        /// Where.
-        position: i64,
-    },
-}
-
-impl fmt::Display for Against {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store(store) => write!(f, "it is of another store, {store}"),
-            Self::Behind { what, head, exported } => write!(
-                f,
-                "it was exported at {what} {exported}, and the chain ends at {head}: the end was removed, or an older \
-                 backup restored"
-            ),
-            Self::Rewritten { what, position } => write!(
-                f,
-                "the chain has another hash at {what} {position}: it was written anew at or before that, after the export"
-            ),
-        }
-    }
-}
-
-/// Compares exported heads with chains that hold. Err: the first that says otherwise, by its index.
-pub async fn heads(
-    reader: &mut ChainReader,
-    ends: &ChainEnds,
-    exported: &[Head],
-) -> Result<Result<Compared, (usize, Against)>, StorageError> {
-    let log: Vec<i64> = exported.iter().map(|head| head.log_position).collect();
-    let audit: Vec<i64> = exported.iter().map(|head| head.audit_position).collect();
-    let texts = |found: Vec<(i64, Vec<u8>)>| -> BTreeMap<i64, String> {
-        found.into_iter().map(|(position, hash)| (position, hex(&hash))).collect()
-    };
-    let mut log_hashes = texts(reader.log_hashes(&log).await?);
-    let mut audit_hashes = texts(reader.audit_hashes(&audit).await?);
-    // Before the first of them.
-    log_hashes.entry(0).or_insert_with(String::new);
-    audit_hashes.insert(ends.audit_floor, hex(&ends.audit_floor_hash));
-    let mut compared = Compared::default();
-    for (index, head) in exported.iter().enumerate() {
-        if head.store_id != ends.store_id {
-            return Ok(Err((index, Against::Store(head.store_id))));
-        }
-        let chains = [
-            (What::Change, head.log_position, &head.log_hash, &log_hashes, ends.log_position, ends.log_floor),
-            (
-                What::Entry,
-                head.audit_position,
-                &head.audit_hash,
-                &audit_hashes,
-                ends.audit_position,
-                ends.audit_floor,
-            ),
-        ];
-        let mut is_trimmed = false;
-        for (what, position, hash, hashes, end, floor) in chains {
-            match hashes.get(&position) {
-                Some(found) if found == hash => {}
-                _ if position > end => {
-                    return Ok(Err((index, Against::Behind { what, head: end, exported: position })));
-                }
-                None if position < floor => is_trimmed = true,
-                _ => return Ok(Err((index, Against::Rewritten { what, position }))),
-            }
-        }
-        if is_trimmed {
-            compared.trimmed += 1;
-        } else {
-            compared.same += 1;
-        }
-    }
-    Ok(Ok(compared))
+    Ok(Ok(Verified { after: ends.audit_floor, first, head: end, hash: hex(&hash) }))
 }
 
 /// Texts with `|` between them. None of them has one: they are ids, numbers, words and DNS labels.

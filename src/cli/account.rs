@@ -7,9 +7,10 @@ use rollcall_client::v1;
 
 use super::{
     confirm::{ConfirmArgs, Unasked},
+    enforced::{AwaitArgs, Enforced},
     output::{Format, Printer, row},
     run,
-    service::{ActArgs, CommandError, ReadArgs, call, parse_pair, request_id},
+    service::{ActArgs, CommandError, call, parse_pair, request_id},
     watch::json::short,
 };
 
@@ -19,7 +20,7 @@ What is printed of an account is personal data: the address and the external ids
 Examples:
   rollcall account create ada@example.com --external-id https://login.example.com=8f14e45f
   rollcall account lookup --email ada@example.com -o json
-  rollcall account delete ACCOUNT --acting ACCOUNT --yes";
+  rollcall account delete ACCOUNT --acting ACCOUNT --yes --await 20";
 
 /// Arguments of `account`.
 #[derive(Debug, Args)]
@@ -62,7 +63,7 @@ struct GetArgs {
     /// The account
     account: String,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +109,8 @@ struct DeleteArgs {
     #[arg(long)]
     acknowledge_organization_deletion: bool,
     #[command(flatten)]
+    wait: AwaitArgs,
+    #[command(flatten)]
     confirm: ConfirmArgs,
     #[command(flatten)]
     act: ActArgs,
@@ -127,7 +130,7 @@ row! {
 
 row! {
     /// What is left of a deleted account.
-    DeletedRow { account_id: String, state: &'static str, receipt: String }
+    DeletedRow { account_id: String, state: &'static str, receipt: String, enforcement: Option<Enforced> }
 }
 
 pub(super) fn parse_external_id(text: &str) -> Result<v1::ExternalId, String> {
@@ -174,8 +177,12 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
 }
 
 async fn get(args: GetArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
-    let request = v1::GetAccountRequest { account_id: args.account, ..Default::default() };
+    let service = args.act.open()?;
+    let request = v1::GetAccountRequest {
+        account_id: args.account,
+        acting_account_id: service.acting,
+        ..Default::default()
+    };
     print(service.format, call!(service.client, accounts.get_account, request)?.account)
 }
 
@@ -216,7 +223,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
     print(service.format, call!(service.client, accounts.update_account, request)?.account)
 }
 
-async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
+async fn delete(args: DeleteArgs) -> Result<ExitCode, CommandError> {
     let service = args.act.open()?;
     let shown = format!(
         "Account {} is deleted, with everything that is known of the person in every organization, for good. \
@@ -232,12 +239,17 @@ async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
         acting_account_id: service.acting,
         request_id: request_id(),
         validate_only: false,
-        await_enforcement: None,
+        await_enforcement: args.wait.wanted(),
     };
     let answer = call!(service.client, accounts.delete_account, request)?;
     let account = answer.account.ok_or(CommandError::Incomplete("account"))?;
     let state = short(account.state().as_str_name(), "ACCOUNT_STATE_");
-    let row = DeletedRow { account_id: account.account_id, state, receipt: answer.receipt };
-    Printer::new(service.format).print(&[row])?;
-    Ok(())
+    let row = DeletedRow {
+        account_id: account.account_id,
+        state,
+        receipt: answer.receipt,
+        enforcement: args.wait.told(answer.enforcement),
+    };
+    Printer::new(service.format).print(std::slice::from_ref(&row))?;
+    Ok(Enforced::end(row.enforcement.as_ref(), "account delete", service.format))
 }

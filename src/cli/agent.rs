@@ -5,12 +5,13 @@
 use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
-use rollcall_client::{ConnectError, ReplicaOptions, connect};
+use rollcall_client::{ConnectError, ReplicaOptions};
 
 use super::{EndpointArgs, run};
 use crate::{
     agent::{Agent, AgentError, Options},
     config::LogArgs,
+    exporter::{Exporter, Process},
     rules::ids::{AppName, InstanceName, OrganizationId},
     telemetry,
 };
@@ -27,6 +28,7 @@ Answers on one port, to whoever is on this machine:
   GET  /v1/revocations  who is out, as server-sent events
   POST /v1/receipts     what was ended because of one
   GET  /healthz /readyz for probes
+  GET  /metrics         what is counted, for Prometheus
   gRPC rollcall.v1.AccessService, grpc.health.v1 and reflection
 
 Examples:
@@ -138,7 +140,9 @@ impl AgentArgs {
             Some(instance) => instance,
             None => hostname().ok_or(Unfit::NoInstance)?,
         };
-        let client = connect(&endpoint.endpoint)?;
+        // Before anything is counted.
+        Exporter::install(Process::Agent);
+        let client = endpoint.connect()?;
         if !telemetry::start(&log.resolve()) {
             return Err(Unfit::LogFilter);
         }

@@ -55,7 +55,7 @@ struct SettingsArgs {
     #[arg(long, value_name = "true|false")]
     serve_stale: Option<bool>,
     /// With fewer instances a departure counts as not followed [default of a new app: 1]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(1..=10_000))]
     min_instances: Option<i32>,
     #[command(flatten)]
     read: ReadArgs,

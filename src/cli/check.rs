@@ -36,7 +36,8 @@ pub(super) struct CheckArgs {
     /// Answer at least as fresh as the write that answered with this token
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
     at_least_as_fresh: String,
-    /// Take an answer that is so old at most where the service cannot tell what is so now [default: none]
+    /// Take an answer that is so old at most, also one from before a departure that is enforced, where the service cannot tell
+    /// what is so now [default: none]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_STALENESS)))]
     max_staleness: Option<u32>,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::{collections::HashMap, process::ExitCode};
 
 use clap::Args;
 use prost_types::Timestamp;
-use rollcall_client::{Client, connect, retry, v1};
+use rollcall_client::{Client, retry, v1};
 use serde::Serialize;
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
     history::HistoryError,
     lists::patience,
     output::{Format, OutputArgs, Printer, Row},
-    run, times,
+    run,
+    service::ActingArgs,
+    times,
     watch::json::{reason_word, short},
 };
 
@@ -23,9 +25,10 @@ const NAMES: usize = 1_000;
 const EXAMPLES: &str = "\
 Lists who lost access to an organization by being deactivated, removed or erased, the newest
 first: when, why, by whom, whether a seat became free with it, and for each app that knows the
-member how many of its live instances have applied it, as in `chat 2/2`. The names are those that
-content is shown under now: this is personal data. In CSV a cell that a spreadsheet would take for
-a formula begins with an apostrophe.
+member how many of its instances have applied it, as in `chat 2/2`, or `chat 1/2, 1 lapsed`: one
+fell silent before it had applied it, so it answers nothing, and has not come back. The names are
+those that content is shown under now: this is personal data. In CSV a cell that a spreadsheet
+would take for a formula begins with an apostrophe.
 
 Examples:
   rollcall departures --organization ID
@@ -51,6 +54,8 @@ pub(super) struct DeparturesArgs {
     #[arg(long, conflicts_with = "output")]
     csv: bool,
     #[command(flatten)]
+    acting: ActingArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -59,21 +64,21 @@ pub(super) fn run(args: DeparturesArgs) -> ExitCode {
 }
 
 async fn print(args: DeparturesArgs) -> Result<(), HistoryError> {
-    let DeparturesArgs { endpoint: EndpointArgs { endpoint }, organization, since, until, csv, output } =
-        args;
-    let client = connect(&endpoint)?;
+    let DeparturesArgs { endpoint, organization, since, until, csv, acting, output } = args;
+    let client = endpoint.connect()?;
     let mut printer = Printer::new(if csv { Format::Csv } else { output.output });
     let mut request = v1::ListDeparturesRequest {
         organization_id: organization,
         start_time: since,
         end_time: until,
         page_size: PAGE,
+        acting_account_id: acting.account(),
         ..Default::default()
     };
     loop {
         let call = async || client.feed().list_departures(request.clone()).await;
         let page = retry(&patience(), call).await?;
-        let names = names(&client, &request.organization_id, &page.departures).await?;
+        let names = names(&client, &request, &page.departures).await?;
         let rows: Vec<DepartureRow<'_>> =
             page.departures.iter().map(|departure| DepartureRow::of(departure, &names)).collect();
         if !printer.print(&rows)? || page.next_page_token.is_empty() {
@@ -86,7 +91,7 @@ async fn print(args: DeparturesArgs) -> Result<(), HistoryError> {
 /// How everybody who is named in departures is rendered, by member id.
 async fn names(
     client: &Client,
-    organization: &str,
+    list: &v1::ListDeparturesRequest,
     departures: &[v1::Departure],
 ) -> Result<HashMap<String, v1::RenderedMember>, HistoryError> {
     let mut ids: Vec<&String> = departures
@@ -99,8 +104,9 @@ async fn names(
     let mut names = HashMap::new();
     for ids in ids.chunks(NAMES) {
         let request = v1::BatchGetMembersRequest {
-            organization_id: organization.to_owned(),
+            organization_id: list.organization_id.clone(),
             member_ids: ids.iter().map(|id| (*id).clone()).collect(),
+            acting_account_id: list.acting_account_id.clone(),
             ..Default::default()
         };
         let call = async || client.members().batch_get_members(request.clone()).await;
@@ -137,6 +143,16 @@ struct InApp<'a> {
     app: &'a str,
     instances: i32,
     applied_instances: i32,
+    lapsed_instances: i32,
+}
+
+impl InApp<'_> {
+    /// In a cell.
+    fn words(&self) -> String {
+        let Self { app, instances, applied_instances, lapsed_instances } = self;
+        let counted = format!("{app} {applied_instances}/{instances}");
+        if *lapsed_instances > 0 { format!("{counted}, {lapsed_instances} lapsed") } else { counted }
+    }
 }
 
 impl<'a> DepartureRow<'a> {
@@ -164,6 +180,7 @@ impl<'a> DepartureRow<'a> {
                     app: &one.app,
                     instances: one.instances,
                     applied_instances: one.applied_instances,
+                    lapsed_instances: one.lapsed_instances,
                 })
                 .collect(),
         }
@@ -186,8 +203,6 @@ impl Row for DepartureRow<'_> {
     ];
 
     fn cells(&self) -> Vec<String> {
-        let apps =
-            self.apps.iter().map(|one| format!("{} {}/{}", one.app, one.applied_instances, one.instances));
         vec![
             self.depart_time.clone().unwrap_or_default(),
             self.member_id.to_owned(),
@@ -199,7 +214,7 @@ impl Row for DepartureRow<'_> {
             self.acting_name.to_owned(),
             self.seats_freed.to_string(),
             self.handover_to_name.to_owned(),
-            apps.collect::<Vec<_>>().join("; "),
+            self.apps.iter().map(InApp::words).collect::<Vec<_>>().join("; "),
         ]
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rollcall_client::{ConnectError, connect, v1};
+use rollcall_client::{ConnectError, v1};
 
 use super::{
     EndpointArgs,
@@ -66,9 +66,9 @@ pub(super) fn run(args: ExportArgs) -> ExitCode {
 }
 
 async fn export(args: ExportArgs) -> Result<(), ExportError> {
-    let ExportArgs { endpoint: EndpointArgs { endpoint }, output, app } = args;
+    let ExportArgs { endpoint, output, app } = args;
     files::check_writable_place(&output)?;
-    let service = Lists::new(connect(&endpoint)?);
+    let service = Lists::new(endpoint.connect()?);
     if let Some(app) = &app {
         service.check_app(app).await?;
     }

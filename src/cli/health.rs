@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use rollcall_client::{ConnectError, connect, describe};
+use rollcall_client::{ConnectError, describe};
 use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -50,8 +50,8 @@ pub(super) fn run(args: HealthArgs) -> ExitCode {
 
 /// The answer is the result, on stdout; only what prevents one is an error.
 async fn check(args: HealthArgs) -> Result<ExitCode, HealthError> {
-    let HealthArgs { endpoint: EndpointArgs { endpoint }, service } = args;
-    let mut health = HealthClient::new(connect(&endpoint)?.channel());
+    let HealthArgs { endpoint, service } = args;
+    let mut health = HealthClient::new(endpoint.connect()?.channel());
     let request = HealthCheckRequest { service: service.clone() };
     let answer =
         tokio::time::timeout(TIMEOUT, health.check(request)).await.map_err(|_| HealthError::Timeout)?;

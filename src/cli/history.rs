@@ -4,7 +4,7 @@ use std::{io, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
-use rollcall_client::{Client, ConnectError, connect, describe, retry, v1};
+use rollcall_client::{Client, ConnectError, describe, retry, v1};
 use serde::Serialize;
 use tonic::Status;
 
@@ -12,7 +12,9 @@ use super::{
     EndpointArgs,
     lists::patience,
     output::{OutputArgs, Printer, Row},
-    run, times,
+    run,
+    service::ActingArgs,
+    times,
     watch::json::{Thing, reason_word, short},
 };
 
@@ -84,6 +86,8 @@ struct ListArgs {
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u32>,
     #[command(flatten)]
+    acting: ActingArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -123,8 +127,8 @@ pub(super) fn run(args: HistoryArgs) -> ExitCode {
     }
 }
 
-async fn print(args: ListArgs, EndpointArgs { endpoint }: EndpointArgs) -> Result<(), HistoryError> {
-    let client = connect(&endpoint)?;
+async fn print(args: ListArgs, endpoint: EndpointArgs) -> Result<(), HistoryError> {
+    let client = endpoint.connect()?;
     let mut printer = Printer::new(args.output.output);
     let mut left = args.limit;
     let order = if args.oldest_first { v1::ChangeOrder::OldestFirst } else { v1::ChangeOrder::NewestFirst };
@@ -138,6 +142,7 @@ async fn print(args: ListArgs, EndpointArgs { endpoint }: EndpointArgs) -> Resul
         start_time: args.since,
         end_time: args.until,
         order: order.into(),
+        acting_account_id: args.acting.account(),
         ..Default::default()
     };
     loop {

@@ -7,7 +7,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Args;
-use rollcall_client::{ConnectError, connect};
+use rollcall_client::ConnectError;
 
 mod apply;
 mod found;
@@ -101,12 +101,11 @@ pub(super) fn run(args: ImportArgs) -> ExitCode {
 }
 
 async fn import(args: ImportArgs) -> Result<(), CommandError> {
-    let ImportArgs { endpoint: EndpointArgs { endpoint }, plan: only_plan, reactivate, concurrency, file } =
-        args;
+    let ImportArgs { endpoint, plan: only_plan, reactivate, concurrency, file } = args;
     let roster = roster::read::parse(&files::read(&file)?)
         .map_err(|error| CommandError::Roster { path: file.clone(), error: Box::new(error) })?;
     let begun = Instant::now();
-    let client = connect(&endpoint)?;
+    let client = endpoint.connect()?;
     let found = Found::read(&Lists::new(client.clone()), &roster, concurrency.get())
         .await
         .map_err(|error| CommandError::Find { path: file.clone(), error: Box::new(error) })?;

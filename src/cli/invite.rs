@@ -8,7 +8,7 @@ use rollcall_client::v1;
 use super::{
     output::{Format, Printer, row},
     run,
-    service::{ActArgs, CommandError, ReadArgs, Role, call, parse_pair, print_pages, request_id},
+    service::{ActArgs, CommandError, Role, call, parse_pair, print_pages, request_id},
     times,
     watch::json::short,
 };
@@ -81,7 +81,7 @@ struct GetArgs {
     #[arg(long, value_name = "ID")]
     organization: String,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ struct ListArgs {
     #[arg(long)]
     include_ended: bool,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -247,20 +247,22 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
 }
 
 async fn get(args: GetArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
+    let service = args.act.open()?;
     let request = v1::GetInvitationRequest {
         organization_id: args.organization,
         invitation_id: args.invitation,
+        acting_account_id: service.acting,
         ..Default::default()
     };
     print(service.format, call!(service.client, invitations.get_invitation, request)?.invitation)
 }
 
 async fn list(args: ListArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
+    let service = args.act.open()?;
     let request = v1::ListInvitationsRequest {
         organization_id: args.organization,
         include_ended: args.include_ended,
+        acting_account_id: service.acting,
         ..Default::default()
     };
     print_pages!(service.client, invitations.list_invitations, invitations, request, service.format, row)

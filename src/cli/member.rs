@@ -8,14 +8,13 @@ use rollcall_client::v1;
 use super::{
     output::{Format, Printer, row},
     run,
-    service::{ActArgs, CommandError, ReadArgs, Role, call, print_pages, request_id},
+    service::{ActArgs, CommandError, Role, call, print_pages, request_id},
     times,
     watch::json::short,
 };
 
 mod batch;
 mod depart;
-mod enforced;
 mod plan;
 mod sentences;
 mod terms;
@@ -100,7 +99,7 @@ struct GetArgs {
     #[arg(long, value_name = "ID")]
     workspace: Option<String>,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -118,7 +117,7 @@ struct ListArgs {
     #[arg(long, value_name = "FILTER", conflicts_with = "include_invited")]
     filter: Option<String>,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -306,12 +305,13 @@ async fn add(args: AddArgs) -> Result<(), CommandError> {
 }
 
 async fn get(args: GetArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
+    let service = args.act.open()?;
     if let Some(workspace) = args.workspace {
         let request = v1::GetWorkspaceMemberRequest {
             organization_id: args.organization,
             workspace_id: workspace,
             member_id: args.member,
+            acting_account_id: service.acting,
             ..Default::default()
         };
         let answer = call!(service.client, members.get_workspace_member, request)?;
@@ -320,13 +320,14 @@ async fn get(args: GetArgs) -> Result<(), CommandError> {
     let request = v1::GetMemberRequest {
         organization_id: args.organization,
         member_id: args.member,
+        acting_account_id: service.acting,
         ..Default::default()
     };
     print(service.format, call!(service.client, members.get_member, request)?.member)
 }
 
 async fn list(args: ListArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
+    let service = args.act.open()?;
     let filter = args.filter.unwrap_or_default();
     if let Some(workspace) = args.workspace {
         let request = v1::ListWorkspaceMembersRequest {
@@ -334,6 +335,7 @@ async fn list(args: ListArgs) -> Result<(), CommandError> {
             workspace_id: workspace,
             include_invited: args.include_invited,
             filter,
+            acting_account_id: service.acting,
             ..Default::default()
         };
         return print_pages!(
@@ -349,6 +351,7 @@ async fn list(args: ListArgs) -> Result<(), CommandError> {
         organization_id: args.organization,
         include_invited: args.include_invited,
         filter,
+        acting_account_id: service.acting,
         ..Default::default()
     };
     print_pages!(service.client, members.list_members, members, request, service.format, row)

@@ -3,9 +3,10 @@
 //! Each command is a file of its own with its arguments and `run`, which makes whatever runtime it needs and gives the
 //! exit code: 0 done, 1 failed (with the reason on stderr), 2 not understood.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use rollcall_client::{Client, ClientOptions, ConnectError, Credentials, TlsFiles, connect_with};
 
 mod account;
 mod agent;
@@ -21,6 +22,7 @@ mod csv_file;
 mod demo;
 mod departures;
 mod doctor;
+mod enforced;
 mod erasure;
 mod export;
 mod files;
@@ -85,7 +87,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Show everything at work: a service, three apps, people who leave and return
     Demo(demo::DemoArgs),
     /// Be an instance of an app, for `demo`
@@ -122,7 +124,7 @@ enum Command {
     /// List what a failover lost of who left, and decide about it
     Lost(lost::LostArgs),
     /// List what happened in an organization, or say what a member was
-    History(history::HistoryArgs),
+    History(Box<history::HistoryArgs>),
     /// List who left an organization, when and by whom, and what each app did
     Departures(departures::DeparturesArgs),
     /// List who commanded what and was refused what, and check that log and audit are as they were written
@@ -150,6 +152,36 @@ struct EndpointArgs {
     /// Where the service is
     #[arg(long, value_name = "URL", env = "ROLLCALL_ENDPOINT", default_value = "http://127.0.0.1:7400")]
     endpoint: String,
+    /// File with the token that proves who calls; it is read again while the command runs
+    #[arg(long, value_name = "FILE", env = "ROLLCALL_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// File of the authorities that the service's certificate may be of (PEM) [default: those of this machine]
+    #[arg(long, value_name = "FILE", env = "ROLLCALL_SERVER_CA")]
+    server_ca: Option<PathBuf>,
+    /// File of the certificate that proves who calls (PEM)
+    #[arg(long, value_name = "FILE", env = "ROLLCALL_CLIENT_CERTIFICATE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// File of its key (PEM)
+    #[arg(long, value_name = "FILE", env = "ROLLCALL_CLIENT_KEY", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+}
+
+impl EndpointArgs {
+    /// Prepares a connection.
+    fn connect(&self) -> Result<Client, ConnectError> {
+        let Self { endpoint, token_file, server_ca, client_certificate, client_key } = self;
+        let credentials = match token_file {
+            Some(path) => Credentials::default().bearer_file(path),
+            None => Credentials::default(),
+        };
+        let certificate = client_certificate.clone().zip(client_key.clone());
+        let files = TlsFiles { ca: server_ca.clone(), certificate, server_name: None };
+        let tls_files = Some(files).filter(|files| *files != TlsFiles::default());
+        connect_with(
+            &[endpoint.as_str()],
+            &ClientOptions { credentials, tls_files, ..ClientOptions::default() },
+        )
+    }
 }
 
 impl Cli {
@@ -157,7 +189,7 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(args) => serve::run(*args),
             Command::Demo(args) => demo::run(args),
             Command::DemoInstance(args) => demo::run_instance(args),
             Command::Migrate(args) => migrate::run(&args),
@@ -175,7 +207,7 @@ impl Cli {
             Command::Invite(args) => invite::run(args),
             Command::Erasure(args) => erasure::run(args),
             Command::Lost(args) => lost::run(args),
-            Command::History(args) => history::run(args),
+            Command::History(args) => history::run(*args),
             Command::Departures(args) => departures::run(args),
             Command::Audit(args) => audit::run(args),
             Command::Agent(args) => agent::run(args),

@@ -7,6 +7,7 @@ use rollcall_client::v1;
 
 use super::{
     confirm::{ConfirmArgs, Unasked},
+    enforced::{AwaitArgs, Enforced},
     output::{Format, Printer, row},
     run,
     service::{ActArgs, Bound, CommandError, ReadArgs, call, print_pages, request_id},
@@ -19,7 +20,7 @@ Examples:
   rollcall organization update ID --seat-limit 20 --guest-inactivity-days 90
   rollcall organization update ID --self-deactivation false --acting ACCOUNT
   rollcall organization list --filter 'contract_id = ID' -o json
-  rollcall organization delete ID --yes";
+  rollcall organization delete ID --yes --await 20";
 
 /// Arguments of `organization`.
 #[derive(Debug, Args)]
@@ -98,7 +99,7 @@ struct GetArgs {
     /// The organization
     organization: String,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +132,8 @@ struct DeleteArgs {
     /// The organization
     organization: String,
     #[command(flatten)]
+    wait: AwaitArgs,
+    #[command(flatten)]
     confirm: ConfirmArgs,
     #[command(flatten)]
     act: ActArgs,
@@ -160,8 +163,17 @@ row! {
     CreatedRow { organization_id: String, workspace_id: String, owner_member_id: String }
 }
 
+row! {
+    /// What is left of a deleted organization.
+    DeletedRow { organization_id: String, state: &'static str, enforcement: Option<Enforced> }
+}
+
+fn state(organization: &v1::Organization) -> &'static str {
+    short(organization.state().as_str_name(), "ORGANIZATION_STATE_")
+}
+
 fn row(organization: v1::Organization) -> OrganizationRow {
-    let state = short(organization.state().as_str_name(), "ORGANIZATION_STATE_");
+    let state = state(&organization);
     let settings = organization.settings.unwrap_or_default();
     OrganizationRow {
         organization_id: organization.organization_id,
@@ -236,8 +248,12 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
 }
 
 async fn get(args: GetArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
-    let request = v1::GetOrganizationRequest { organization_id: args.organization, ..Default::default() };
+    let service = args.act.open()?;
+    let request = v1::GetOrganizationRequest {
+        organization_id: args.organization,
+        acting_account_id: service.acting,
+        ..Default::default()
+    };
     print(service.format, call!(service.client, organizations.get_organization, request)?.organization)
 }
 
@@ -295,7 +311,7 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
     print(service.format, call!(service.client, organizations.update_organization, request)?.organization)
 }
 
-async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
+async fn delete(args: DeleteArgs) -> Result<ExitCode, CommandError> {
     let service = args.act.open()?;
     let shown = format!(
         "Organization {} is deleted, with its workspaces and members, for good. The accounts stay.",
@@ -305,9 +321,18 @@ async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
     let request = v1::DeleteOrganizationRequest {
         organization_id: args.organization,
         confirm: true,
+        await_enforcement: args.wait.wanted(),
         acting_account_id: service.acting,
         request_id: request_id(),
         ..Default::default()
     };
-    print(service.format, call!(service.client, organizations.delete_organization, request)?.organization)
+    let answer = call!(service.client, organizations.delete_organization, request)?;
+    let organization = answer.organization.ok_or(CommandError::Incomplete("organization"))?;
+    let row = DeletedRow {
+        state: state(&organization),
+        organization_id: organization.organization_id,
+        enforcement: args.wait.told(answer.enforcement),
+    };
+    Printer::new(service.format).print(std::slice::from_ref(&row))?;
+    Ok(Enforced::end(row.enforcement.as_ref(), "organization delete", service.format))
 }

@@ -7,7 +7,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use rollcall_client::{ConnectError, connect};
+use rollcall_client::ConnectError;
 
 mod apply;
 mod engine;
@@ -71,10 +71,10 @@ pub(super) fn run(args: ReplayArgs) -> ExitCode {
 }
 
 async fn replay(args: ReplayArgs) -> Result<(), CommandError> {
-    let ReplayArgs { endpoint: EndpointArgs { endpoint }, concurrency, file: path } = args;
+    let ReplayArgs { endpoint, concurrency, file: path } = args;
     let trace = trace::parse(&files::read(&path)?)
         .map_err(|error| CommandError::Trace { path: path.clone(), error: Box::new(error) })?;
-    let client = connect(&endpoint)?;
+    let client = endpoint.connect()?;
     let progress = Progress::new("rows", trace.rows.len());
     let totals = progress
         .during(engine::run(&client, &trace, concurrency, || progress.step()))

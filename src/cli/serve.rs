@@ -1,6 +1,6 @@
 //! `rollcall serve`: the service, on a database that it is given or on a private one.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use crate::{
     app::{App, AppError, CallLimits, Limits, Options},
@@ -10,7 +10,8 @@ use crate::{
         ServeConfig, Store,
     },
     embedded::{self, Cluster, Durability, EmbeddedError},
-    identity::{Gate, Mesh, Way},
+    exporter::{self, Exporter, Process, Ready},
+    identity::{By, Gate, Mesh, TlsFiles, Way},
     mail::Delivery,
     storage::{Connections, Retention},
     telemetry,
@@ -26,6 +27,8 @@ enum ServeError {
     Embedded(#[from] EmbeddedError),
     #[error(transparent)]
     App(#[from] AppError),
+    #[error("cannot listen on {address} for metrics: {error}")]
+    Metrics { address: SocketAddr, error: std::io::Error },
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
 }
@@ -81,7 +84,10 @@ fn way(config: &IdentityConfig) -> Way {
         IdentityConfig::Insecure => Way::Insecure,
         IdentityConfig::Mesh { way, peer, callers } => {
             let mesh = if way == IdentityWay::Linkerd { Mesh::Linkerd } else { Mesh::Istio };
-            Way::Mesh { mesh, peer, callers }
+            Way::Told { by: By::Mesh { mesh, peer }, callers }
+        }
+        IdentityConfig::Direct { certificate, key, client_ca, callers } => {
+            Way::Told { by: By::Direct(TlsFiles { certificate, key, client_ca }), callers }
         }
     }
 }
@@ -146,6 +152,13 @@ async fn serve_on(
         access: config.access,
         gate: gate.clone(),
     };
+    // First, so that whoever looks at a start that takes long finds it alive.
+    let ready = Ready::default();
+    if let Some(address) = config.metrics_listen {
+        let asked = exporter::listen(address, Exporter::install(Process::Service), Arc::clone(&ready)).await;
+        let address = asked.map_err(|error| ServeError::Metrics { address, error })?;
+        println!("metrics on {address}");
+    }
     let starting = App::start(&options);
     let app = tokio::select! {
         app = starting => app?,
@@ -155,6 +168,8 @@ async fn serve_on(
     if gate.is_insecure() {
         tracing::warn!(address = %app.address(), "callers are not told apart: whoever reaches this address may do anything");
     }
+    // It is set once in a process.
+    let _ = ready.set(Box::new(app.readiness()));
     announce(app.address());
     let shutdown = app.shutdown();
     tokio::spawn(async move {

@@ -4,7 +4,7 @@
 use std::{fmt, io, str::FromStr};
 
 use clap::{Args, ValueEnum};
-use rollcall_client::{Client, ConnectError, connect, describe, reason, v1};
+use rollcall_client::{Client, ConnectError, describe, reason, v1};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -54,12 +54,20 @@ pub(super) struct ReadArgs {
     output: OutputArgs,
 }
 
+/// For whom a command acts.
+#[derive(Debug, Args)]
+pub(super) struct ActingArgs {
+    /// Act for the person of this account: what their role allows, of what they may see [default: for nobody; roles do not
+    /// bind]
+    #[arg(long, value_name = "ACCOUNT")]
+    acting: Option<String>,
+}
+
 /// What a command that may act for a person is told beside what it does.
 #[derive(Debug, Args)]
 pub(super) struct ActArgs {
-    /// Act for the person of this account, as far as their role allows [default: for nobody; roles do not bind]
-    #[arg(long, value_name = "ACCOUNT")]
-    acting: Option<String>,
+    #[command(flatten)]
+    acting: ActingArgs,
     #[command(flatten)]
     read: ReadArgs,
 }
@@ -74,14 +82,21 @@ pub(super) struct Service {
 
 impl ReadArgs {
     pub(super) fn open(&self) -> Result<Service, CommandError> {
-        let client = connect(&self.endpoint.endpoint)?;
+        let client = self.endpoint.connect()?;
         Ok(Service { client, format: self.output.output, acting: String::new() })
+    }
+}
+
+impl ActingArgs {
+    /// The account, as requests name it. Empty: nobody.
+    pub(super) fn account(&self) -> String {
+        self.acting.clone().unwrap_or_default()
     }
 }
 
 impl ActArgs {
     pub(super) fn open(&self) -> Result<Service, CommandError> {
-        Ok(Service { acting: self.acting.clone().unwrap_or_default(), ..self.read.open()? })
+        Ok(Service { acting: self.acting.account(), ..self.read.open()? })
     }
 }
 

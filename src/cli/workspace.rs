@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 use rollcall_client::v1;
 
 use super::{
+    enforced::{AwaitArgs, Enforced},
     output::{Format, Printer, row},
     run,
-    service::{ActArgs, CommandError, ReadArgs, call, print_pages, request_id},
+    service::{ActArgs, CommandError, call, print_pages, request_id},
     watch::json::short,
 };
 
@@ -17,7 +18,7 @@ Examples:
   rollcall workspace create boards --organization ID --app boards
   rollcall workspace list --organization ID --without-admin
   rollcall workspace update WORKSPACE --organization ID --name lounge
-  rollcall workspace delete WORKSPACE --organization ID --acting ACCOUNT";
+  rollcall workspace delete WORKSPACE --organization ID --acting ACCOUNT --await 20";
 
 /// Arguments of `workspace`.
 #[derive(Debug, Args)]
@@ -68,7 +69,7 @@ struct ListArgs {
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
     #[command(flatten)]
-    read: ReadArgs,
+    act: ActArgs,
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +94,8 @@ struct DeleteArgs {
     #[arg(long, value_name = "ID")]
     organization: String,
     #[command(flatten)]
+    wait: AwaitArgs,
+    #[command(flatten)]
     act: ActArgs,
 }
 
@@ -109,7 +112,12 @@ row! {
 
 row! {
     /// A workspace that was deleted, and whom that took the organization.
-    DeletedRow { workspace_id: String, state: &'static str, deactivated_member_ids: Vec<String> }
+    DeletedRow {
+        workspace_id: String,
+        state: &'static str,
+        deactivated_member_ids: Vec<String>,
+        enforcement: Option<Enforced>,
+    }
 }
 
 fn state(workspace: &v1::Workspace) -> &'static str {
@@ -155,12 +163,13 @@ async fn create(args: CreateArgs) -> Result<(), CommandError> {
 }
 
 async fn list(args: ListArgs) -> Result<(), CommandError> {
-    let service = args.read.open()?;
+    let service = args.act.open()?;
     let without_admin = args.without_admin.then(|| "without_admin = true".to_owned());
     let request = v1::ListWorkspacesRequest {
         organization_id: args.organization,
         app: args.app.unwrap_or_default(),
         filter: args.filter.or(without_admin).unwrap_or_default(),
+        acting_account_id: service.acting,
         ..Default::default()
     };
     print_pages!(service.client, organizations.list_workspaces, workspaces, request, service.format, row)
@@ -184,11 +193,12 @@ async fn update(args: UpdateArgs) -> Result<(), CommandError> {
     print(service.format, call!(service.client, organizations.update_workspace, request)?.workspace)
 }
 
-async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
+async fn delete(args: DeleteArgs) -> Result<ExitCode, CommandError> {
     let service = args.act.open()?;
     let request = v1::DeleteWorkspaceRequest {
         organization_id: args.organization,
         workspace_id: args.workspace,
+        await_enforcement: args.wait.wanted(),
         acting_account_id: service.acting,
         request_id: request_id(),
         ..Default::default()
@@ -199,7 +209,8 @@ async fn delete(args: DeleteArgs) -> Result<(), CommandError> {
         state: state(&workspace),
         workspace_id: workspace.workspace_id,
         deactivated_member_ids: answer.deactivated_member_ids,
+        enforcement: args.wait.told(answer.enforcement),
     };
-    Printer::new(service.format).print(&[row])?;
-    Ok(())
+    Printer::new(service.format).print(std::slice::from_ref(&row))?;
+    Ok(Enforced::end(row.enforcement.as_ref(), "workspace delete", service.format))
 }

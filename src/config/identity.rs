@@ -22,6 +22,16 @@ pub struct IdentityArgs {
     /// Address from which alone the header of the mesh is believed [default: loopback]
     #[arg(long, env = "ROLLCALL_MESH_PEER", value_name = "ADDRESS")]
     pub mesh_peer: Option<IpAddr>,
+    /// File of the service's own certificate, with those between it and its authority (PEM), for `direct`; it and the two below
+    /// are read again when they change
+    #[arg(long, env = "ROLLCALL_TLS_CERTIFICATE", value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// File of its key (PEM)
+    #[arg(long, env = "ROLLCALL_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// File of the authorities that sign callers' certificates (PEM)
+    #[arg(long, env = "ROLLCALL_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 /// How callers are told apart.
@@ -30,6 +40,8 @@ pub struct IdentityArgs {
 pub enum IdentityWay {
     /// Not at all: whoever reaches the port may do anything.
     Insecure,
+    /// By their own certificates: the service speaks TLS itself.
+    Direct,
     /// By the header of Istio's proxy.
     Istio,
     /// By the header of Linkerd's proxy.
@@ -50,6 +62,17 @@ pub enum IdentityConfig {
         /// Who may call.
         callers: PathBuf,
     },
+    /// By certificates.
+    Direct {
+        /// The service's own.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+        /// The authorities of the callers'.
+        client_ca: PathBuf,
+        /// Who may call.
+        callers: PathBuf,
+    },
 }
 
 /// What is wrong with these settings.
@@ -58,19 +81,26 @@ pub enum IdentityProblem {
     /// An address that others reach, and nothing said.
     #[error(
         "{0} is not loopback: say how callers are told apart\n  --identity istio|linkerd --callers FILE   by what \
-         the mesh says\n  --identity insecure                       not at all: whoever reaches the address may do \
-         anything"
+         the mesh says\n  --identity direct --callers FILE          by their own certificates, with --tls-certificate, \
+         --tls-key and --tls-client-ca\n  --identity insecure                       not at all: whoever reaches the \
+         address may do anything"
     )]
     Unsaid(SocketAddr),
     /// Callers are to be told apart, and nobody is named.
     #[error("callers is missing: the file that says who may call")]
     NoCallers,
     /// A file of callers, and nothing by which they could be known.
-    #[error("callers is given, but identity does not tell callers apart: say istio or linkerd")]
+    #[error("callers is given, but identity does not tell callers apart: say direct, istio or linkerd")]
     CallersUnused,
     /// The address of a mesh without a mesh.
     #[error("mesh_peer is given, but identity is not istio or linkerd")]
     PeerUnused,
+    /// Certificates are needed, and not all are there.
+    #[error("identity is direct: it needs tls_certificate, tls_key and tls_client_ca")]
+    NoCertificates,
+    /// Certificates for a service that speaks no TLS.
+    #[error("tls_certificate, tls_key and tls_client_ca are for identity direct alone")]
+    CertificatesUnused,
 }
 
 /// What is said, put over what the file says.
@@ -79,19 +109,43 @@ pub(super) fn resolve(
     file: IdentityArgs,
     listen: SocketAddr,
 ) -> Result<IdentityConfig, ConfigError> {
-    let IdentityArgs { identity, callers, mesh_peer } = args;
-    let callers = callers.or(file.callers).filter(|path| !path.as_os_str().is_empty());
-    let peer = mesh_peer.or(file.mesh_peer);
-    let way = identity.or(file.identity);
-    let config = match way {
-        None | Some(IdentityWay::Insecure) if callers.is_some() => Err(IdentityProblem::CallersUnused),
-        None | Some(IdentityWay::Insecure) if peer.is_some() => Err(IdentityProblem::PeerUnused),
-        None if !listen.ip().is_loopback() => Err(IdentityProblem::Unsaid(listen)),
-        None | Some(IdentityWay::Insecure) => Ok(IdentityConfig::Insecure),
-        Some(way @ (IdentityWay::Istio | IdentityWay::Linkerd)) => match callers {
-            Some(callers) => Ok(IdentityConfig::Mesh { way, peer, callers }),
-            None => Err(IdentityProblem::NoCallers),
-        },
+    let IdentityArgs { identity, callers, mesh_peer, tls_certificate, tls_key, tls_client_ca } = args;
+    // An empty path is none: so a variable can take back what the file says.
+    let over = |given: Option<PathBuf>, file: Option<PathBuf>| {
+        given.or(file).filter(|path| !path.as_os_str().is_empty())
     };
-    Ok(config?)
+    let callers = over(callers, file.callers);
+    let peer = mesh_peer.or(file.mesh_peer);
+    let certificates = [
+        over(tls_certificate, file.tls_certificate),
+        over(tls_key, file.tls_key),
+        over(tls_client_ca, file.tls_client_ca),
+    ];
+    let way = identity.or(file.identity);
+    let is_mesh = matches!(way, Some(IdentityWay::Istio | IdentityWay::Linkerd));
+    let problem = match way {
+        None | Some(IdentityWay::Insecure) if callers.is_some() => Some(IdentityProblem::CallersUnused),
+        _ if peer.is_some() && !is_mesh => Some(IdentityProblem::PeerUnused),
+        _ if way != Some(IdentityWay::Direct) && certificates.iter().any(Option::is_some) => {
+            Some(IdentityProblem::CertificatesUnused)
+        }
+        None if !listen.ip().is_loopback() => Some(IdentityProblem::Unsaid(listen)),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Err(problem.into());
+    }
+    let callers = callers.ok_or(IdentityProblem::NoCallers);
+    Ok(match way {
+        None | Some(IdentityWay::Insecure) => IdentityConfig::Insecure,
+        Some(way @ (IdentityWay::Istio | IdentityWay::Linkerd)) => {
+            IdentityConfig::Mesh { way, peer, callers: callers? }
+        }
+        Some(IdentityWay::Direct) => {
+            let [Some(certificate), Some(key), Some(client_ca)] = certificates else {
+                return Err(IdentityProblem::NoCertificates.into());
+            };
+            IdentityConfig::Direct { certificate, key, client_ca, callers: callers? }
+        }
+    })
 }

@@ -1,5 +1,6 @@
 //! The one task of a replica that stores what instances acknowledge: one statement for all that came in since the last
-//! one. A grant is answered after its commit, so a thousand instances cost a commit, not a thousand.
+//! one. A grant is answered after its commit, so a thousand instances cost a commit, not a thousand. Those with receipts
+//! wait in a line of their own: however many they are, a lease waits for one statement with some of them at most.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -15,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    rules::ids::SubscriptionId,
+    rules::ids::{ChangeId, SubscriptionId},
     storage::{Applied, Enforcer, Granted, ReceiptWrite, StorageError},
 };
 
@@ -27,7 +28,7 @@ const BUSY: Duration = Duration::from_millis(10);
 const TRIES: u32 = 100;
 /// How long a statement may take.
 const CALL: Duration = Duration::from_secs(10);
-/// Acknowledgements that may wait.
+/// Acknowledgements that may wait in each line.
 const QUEUE: usize = 10_000;
 /// Receipts of a statement, roughly: some tens of milliseconds.
 const RECEIPTS: usize = 5_000;
@@ -35,12 +36,18 @@ const RECEIPTS: usize = 5_000;
 /// Why an acknowledgement is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
+    /// The subscription has ended, and another process follows under its instance name, or has.
+    #[error("another process has the instance name")]
+    Replaced,
     /// The subscription has ended.
     #[error("the subscription has ended")]
     Ended,
     /// There is none.
     #[error("there is no such subscription")]
     Missing,
+    /// The log has another change at what was applied, or none.
+    #[error("the history is another one")]
+    Forked,
     /// Its row stays locked.
     #[error("the subscription is locked")]
     Busy,
@@ -55,7 +62,8 @@ pub enum Refused {
 /// Where to ask for a grant.
 #[derive(Clone)]
 pub(super) struct Flush {
-    asks: mpsc::Sender<Ask>,
+    leases: mpsc::Sender<Ask>,
+    receipts: mpsc::Sender<Ask>,
 }
 
 /// What waits for the next statement.
@@ -72,8 +80,8 @@ impl Flush {
         stored: Arc<Notify>,
         shutdown: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
-        let (asks, asked) = mpsc::channel(QUEUE);
-        (Self { asks }, tokio::spawn(run(enforcer, asked, stored, shutdown)))
+        let ((leases, of_leases), (receipts, of_receipts)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        (Self { leases, receipts }, tokio::spawn(run(enforcer, of_leases, of_receipts, stored, shutdown)))
     }
 
     /// Stores what a subscription has applied, and what it ended.
@@ -83,9 +91,10 @@ impl Flush {
         receipts: Vec<ReceiptWrite>,
     ) -> Result<Granted, Refused> {
         let (answer, answered) = oneshot::channel();
+        let line = if receipts.is_empty() { &self.leases } else { &self.receipts };
         let ask = Ask { applied, receipts, tries: 0, answer };
         // Either fails where the task has ended: the replica is shutting down.
-        self.asks.send(ask).await.map_err(|_| Refused::Unavailable)?;
+        line.send(ask).await.map_err(|_| Refused::Unavailable)?;
         answered.await.map_err(|_| Refused::Unavailable)?
     }
 }
@@ -93,7 +102,7 @@ impl Flush {
 /// What one statement stores of some asks. Who asks twice is stored once, with what is more.
 #[derive(Debug, Default)]
 struct Batch {
-    applied: BTreeMap<SubscriptionId, i64>,
+    applied: BTreeMap<SubscriptionId, (i64, ChangeId)>,
     receipts: BTreeMap<(SubscriptionId, i64), ReceiptWrite>,
 }
 
@@ -106,9 +115,9 @@ impl Batch {
         batch
     }
 
-    fn add(&mut self, Applied { subscription, position }: Applied, receipts: &[ReceiptWrite]) {
-        let furthest = self.applied.entry(subscription).or_insert(position);
-        *furthest = position.max(*furthest);
+    fn add(&mut self, Applied { subscription, position, change }: Applied, receipts: &[ReceiptWrite]) {
+        let furthest = self.applied.entry(subscription).or_insert((position, change));
+        *furthest = (position, change).max(*furthest);
         for receipt in receipts {
             match self.receipts.entry((subscription, receipt.position)) {
                 Entry::Vacant(free) => {
@@ -124,8 +133,9 @@ impl Batch {
     }
 
     async fn store(self, enforcer: &mut Enforcer) -> Result<BTreeMap<SubscriptionId, Granted>, StorageError> {
+        let applied = self.applied.into_iter();
         let applied =
-            self.applied.into_iter().map(|(subscription, position)| Applied { subscription, position });
+            applied.map(|(subscription, (position, change))| Applied { subscription, position, change });
         let (applied, receipts) =
             (applied.collect::<Vec<_>>(), self.receipts.into_values().collect::<Vec<_>>());
         let stored = timeout(CALL, enforcer.grant(&applied, &receipts)).await;
@@ -136,7 +146,8 @@ impl Batch {
 
 async fn run(
     mut enforcer: Enforcer,
-    mut asked: mpsc::Receiver<Ask>,
+    mut leases: mpsc::Receiver<Ask>,
+    mut with_receipts: mpsc::Receiver<Ask>,
     stored: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
@@ -145,16 +156,19 @@ async fn run(
     loop {
         if asks.is_empty() {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
-                ask = asked.recv() => match ask {
-                    Some(ask) => asks.push(ask),
-                    None => return,
-                },
+                Some(ask) = leases.recv() => asks.push(ask),
+                Some(ask) = with_receipts.recv() => asks.push(ask),
+                else => return,
             }
+        }
+        while let Ok(ask) = leases.try_recv() {
+            asks.push(ask);
         }
         let mut receipts: usize = asks.iter().map(|ask| ask.receipts.len()).sum();
         while receipts < RECEIPTS
-            && let Ok(ask) = asked.try_recv()
+            && let Ok(ask) = with_receipts.try_recv()
         {
             receipts += ask.receipts.len();
             asks.push(ask);
@@ -209,6 +223,7 @@ mod tests {
             ended_sessions: 1,
             handed_over: 0,
             detail: String::new(),
+            revoking: true,
         }
     }
 
@@ -216,12 +231,17 @@ mod tests {
     fn who_asks_twice_is_stored_once_with_what_is_more() {
         let (one, other) = (SubscriptionId::generate(), SubscriptionId::generate());
         let mut batch = Batch::default();
-        batch.add(Applied { subscription: one, position: 7 }, &[receipt(one, 5, false)]);
-        batch
-            .add(Applied { subscription: one, position: 6 }, &[receipt(one, 5, true), receipt(one, 6, true)]);
-        batch.add(Applied { subscription: one, position: 6 }, &[receipt(one, 6, false)]);
-        batch.add(Applied { subscription: other, position: 2 }, &[receipt(other, 5, false)]);
-        assert_eq!(batch.applied, BTreeMap::from([(one, 7), (other, 2)]));
+        let changes: Vec<ChangeId> = (0..8).map(|_| ChangeId::generate()).collect();
+        let at = |subscription, position: i64| Applied {
+            subscription,
+            position,
+            change: changes[usize::try_from(position).expect("a small one")],
+        };
+        batch.add(at(one, 7), &[receipt(one, 5, false)]);
+        batch.add(at(one, 6), &[receipt(one, 5, true), receipt(one, 6, true)]);
+        batch.add(at(one, 6), &[receipt(one, 6, false)]);
+        batch.add(at(other, 2), &[receipt(other, 5, false)]);
+        assert_eq!(batch.applied, BTreeMap::from([(one, (7, changes[7])), (other, (2, changes[2]))]));
         let ended: Vec<_> = batch.receipts.iter().map(|(of, receipt)| (*of, receipt.ended)).collect();
         let mut wanted = [((one, 5), true), ((one, 6), true), ((other, 5), false)];
         wanted.sort_unstable();

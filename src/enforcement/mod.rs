@@ -8,6 +8,8 @@
 //! It needs no wall clock and no stored lease.
 //!
 //! - [`lease`]: how long a lease is. Pure.
+//! - `lookup`: what acknowledgements are compared with, read over a connection of its own.
+//! - `late`: what takes longer than its bound, which must not be.
 //! - `flush`: what instances acknowledge is stored before a lease is answered: one statement for all that came in.
 //! - [`silence`]: who has been granted nothing for longer than a lease lasts, and so holds none. Pure.
 //! - [`verdict`]: whether a write is enforced, from one reading of who has applied what. Pure.
@@ -19,7 +21,9 @@
 //! Clocks that are compared are monotonic ones; they are assumed to run within 1% of each other ([`lease::drift`]).
 
 mod flush;
+mod late;
 pub mod lease;
+mod lookup;
 pub mod report;
 mod revocations;
 pub mod silence;
@@ -36,18 +40,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{flush::Flush, lease::Holders, watch::Readings};
+use self::{flush::Flush, lease::Holders, lookup::Lookup, watch::Readings};
 pub use self::{
     flush::Refused,
     report::{AppReport, InstanceState, Late, Report},
     revocations::{Revocation, listener},
     verdict::{State, Write},
-    wait::{Goal, Progress, Stopped, Wait},
+    wait::{Goal, Line, Progress, Stopped, Turn, Wait},
 };
 use crate::{
-    feed::Marks,
-    rules::ids::SubscriptionId,
-    storage::{Applied, Database, Granted, ReceiptWrite},
+    feed::{self, Marks, Point},
+    rules::ids::{ChangeId, SubscriptionId},
+    storage::{Applied, Database, Granted, LookedUp, ReceiptWrite},
 };
 
 /// The app under which the replicas of the service itself follow the log.
@@ -65,6 +69,7 @@ pub struct Enforcement {
     marks: Marks,
     holders: Arc<Holders>,
     flush: Flush,
+    lookup: Lookup,
     readings: Readings,
     looking: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -88,8 +93,8 @@ pub struct Acknowledgement {
     pub epoch: u64,
     /// Whose.
     pub subscription: SubscriptionId,
-    /// The position of its cursor.
-    pub position: i64,
+    /// Where its cursor stands.
+    pub point: Point,
     /// What was ended; each is of a change that was sent to the subscription.
     pub receipts: Vec<ReceiptWrite>,
 }
@@ -104,8 +109,9 @@ impl Enforcement {
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (holders, stored) = (Arc::<Holders>::default(), Arc::<Notify>::default());
         let (flush, flushing) = Flush::start(database.enforcer(), Arc::clone(&stored), shutdown.clone());
+        let (lookup, looking_up) = Lookup::start(database.enforcer(), shutdown.clone());
         let (readings, watching) = Readings::start(
-            &database,
+            database.enforcer(),
             marks.clone(),
             Arc::clone(&holders),
             stored,
@@ -113,8 +119,8 @@ impl Enforcement {
             shutdown.clone(),
         );
         let looking = Arc::new(Semaphore::new(LOOKING));
-        let enforcement = Self { database, marks, holders, flush, readings, looking, shutdown };
-        (enforcement, vec![flushing, watching])
+        let enforcement = Self { database, marks, holders, flush, lookup, readings, looking, shutdown };
+        (enforcement, vec![flushing, looking_up, watching])
     }
 
     /// A subscription was opened here: its registration is committed.
@@ -122,26 +128,47 @@ impl Enforcement {
         self.holders.registered(subscription, ttl, Instant::now());
     }
 
+    /// The app of a subscription.
+    pub async fn app_of(&self, subscription: SubscriptionId) -> Result<String, Refused> {
+        let found = self.lookup.subscription(subscription).await?;
+        found.subscriptions.get(&subscription.0).map(|row| row.app.clone()).ok_or(Refused::Missing)
+    }
+
+    /// How a point that the window does not have relates to the log.
+    pub async fn standing(&self, point: Point) -> Result<feed::Standing, Refused> {
+        let found = self.lookup.position(point.position).await?;
+        Ok(feed::Standing::of(point, found.change_at(point.position).map(ChangeId), found.floor))
+    }
+
+    /// What receipts of a subscription are of: itself, and the changes at these positions.
+    pub async fn receipts_of(
+        &self,
+        subscription: SubscriptionId,
+        positions: Vec<i64>,
+    ) -> Result<Arc<LookedUp>, Refused> {
+        self.lookup.receipts(subscription, positions).await
+    }
+
     /// Stores an acknowledgement and computes its lease.
     pub async fn acknowledge(&self, asked: Acknowledgement) -> Result<Acknowledged, Refused> {
-        let Acknowledgement { arrival, epoch, subscription, position, receipts } = asked;
+        let Acknowledgement { arrival, epoch, subscription, point, receipts } = asked;
         let holder = match self.holders.get(subscription) {
             Some(holder) => holder,
             // Opened through another replica: what this one knows of it begins now.
             None => {
-                let row = self.database.subscription(subscription).await.map_err(Refused::Storage)?;
-                let row = row.ok_or(Refused::Missing)?;
+                let found = self.lookup.subscription(subscription).await?;
+                let row = found.subscriptions.get(&subscription.0).ok_or(Refused::Missing)?;
                 self.holders.registered(subscription, lease::millis(row.lease_ttl_ms), Instant::now())
             }
         };
-        let caught_up = || self.marks.caught_up(epoch, position, holder.since);
+        let caught_up = || self.marks.caught_up(epoch, point.position, holder.since);
         let mut mark = caught_up();
         if mark.is_none() && holder.since.elapsed() < FIRST_MARK {
             // It has only just registered: the next mark is the first that counts.
             let _ = timeout(FIRST_MARK, self.marks.since(holder.since)).await;
             mark = caught_up();
         }
-        let applied = Applied { subscription, position };
+        let applied = Applied { subscription, position: point.position, change: point.change_id };
         // Before the mark counts: no row, no lease.
         match self.flush.grant(applied, receipts).await? {
             Granted::Granted { applied } => {
@@ -151,8 +178,10 @@ impl Enforcement {
                 }
                 Ok(Acknowledged { applied, lease })
             }
+            Granted::Replaced => Err(Refused::Replaced),
             Granted::Ended => Err(Refused::Ended),
             Granted::Missing => Err(Refused::Missing),
+            Granted::Forked => Err(Refused::Forked),
             Granted::Busy => Err(Refused::Busy),
         }
     }

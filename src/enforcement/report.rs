@@ -1,32 +1,31 @@
 //! What is told of a write: the verdict in each app, with who is late and what was ended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::{
     OWN_APP,
     lease::drift,
-    verdict::{AppStanding, Standing, State, Write},
+    verdict::{AppStanding, Standing, State, Verdict, Write},
 };
 use crate::{
     rules::ids::{CommandId, OrganizationId, SubscriptionId},
     storage::{EnforcementRow, ReceiptRow},
 };
 
-/// Late instances that are named.
-const NAMED: usize = 100;
+/// Late instances that are named. What is judged goes by all of them.
+pub const NAMED: usize = 100;
 
 /// How far a write is enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// What has to be applied.
     pub position: i64,
-    /// The command; the last one, where there are several. None: it changed nothing.
+    /// The command; the last one, where there are several in one organization. None: it changed nothing, or several.
     pub command: Option<CommandId>,
     /// The organization. None: it changed nothing, or several.
     pub organization: Option<OrganizationId>,
@@ -59,24 +58,24 @@ pub struct AppReport {
     pub enforce_time: Option<DateTime<Utc>>,
     /// How long after the write it is enforced at the latest.
     pub bound: Option<Duration>,
-    /// Who is late, by name.
+    /// Who is late, those first that are waited for.
     pub late: Vec<Late>,
 }
 
 /// An instance that is late.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Late {
+    /// How far it is.
+    pub state: InstanceState,
     /// Its name.
     pub instance: String,
     /// Its subscription. None: not recorded.
     pub subscription: Option<SubscriptionId>,
-    /// How far it is.
-    pub state: InstanceState,
     /// Why it failed.
     pub detail: String,
 }
 
-/// How far an instance is.
+/// How far an instance is. In the order in which late ones are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InstanceState {
     /// It may still answer from before the write.
@@ -85,7 +84,7 @@ pub enum InstanceState {
     Applied,
     /// It could not end everything.
     Failed,
-    /// It holds no lease from before the write.
+    /// It holds no lease from before the write; it may have applied it, and been given up before it said what it ended.
     Lapsed,
 }
 
@@ -126,7 +125,8 @@ impl Report {
             write.spans.iter().map(|span| span.organization).collect();
         Self {
             position: write.position,
-            command: write.spans.last().map(|span| span.command),
+            // Of several organizations none: it would lead from one to the other (R46).
+            command: write.spans.last().map(|span| span.command).filter(|_| organizations.len() == 1),
             organization: organizations.first().copied().filter(|_| organizations.len() == 1),
             state: apps.iter().map(|app| app.state).max().unwrap_or(State::Enforced),
             apps,
@@ -162,37 +162,36 @@ fn of_app(
     said: &[&ReceiptRow],
 ) -> AppReport {
     let verdict = app.judge(write, standing.at);
-    let revoking = if name == OWN_APP { 0 } else { write.revoking(name) };
-    let by: HashMap<Uuid, &ReceiptRow> = said.iter().map(|row| (row.subscription_id, *row)).collect();
     let late_as = |index: &usize, state: InstanceState, detail: &str| {
         let one = &app.subscriptions[*index];
         Late { instance: one.instance.clone(), subscription: Some(one.id), state, detail: detail.to_owned() }
     };
     let mut ended = 0;
     let mut late: Vec<Late> = Vec::new();
-    for index in &verdict.applied {
-        let one = &app.subscriptions[*index];
-        match by.get(&one.id.0) {
+    let applied = verdict.applied.iter().map(|index| (index, InstanceState::Applied));
+    // Nobody waits for what it says, but it has not said it.
+    let gone = verdict.gone.iter().map(|index| (index, InstanceState::Lapsed));
+    for (index, owing) in applied.chain(gone) {
+        let owed = owed(name, app, write, *index);
+        match said.iter().find(|row| row.instance == app.subscriptions[*index].instance) {
             Some(row) if row.failed > 0 => {
                 late.push(late_as(index, InstanceState::Failed, row.detail.as_deref().unwrap_or_default()));
             }
-            Some(row) if row.receipts >= revoking => ended += 1,
-            // Who came later was never told of it.
-            _ if revoking > 0 && one.created <= write.write_time => {
-                late.push(late_as(index, InstanceState::Applied, ""));
-            }
+            Some(row) if row.receipts >= owed.max(1) => ended += 1,
+            _ if owed > 0 => late.push(late_as(index, owing, "")),
+            // Nothing was to be ended, or it came later and was never told of it.
             _ => {}
         }
     }
     late.extend(verdict.lagging.iter().map(|index| late_as(index, InstanceState::Pending, "")));
     late.extend(verdict.lapsed.iter().map(|index| late_as(index, InstanceState::Lapsed, "")));
     late.sort();
-    late.truncate(NAMED);
+    let applied = verdict.applied.len() + verdict.gone.len();
     AppReport {
         app: name.to_owned(),
         state: verdict.state,
-        instances: verdict.applied.len() + verdict.lagging.len() + verdict.lapsed.len(),
-        applied: verdict.applied.len(),
+        instances: applied + verdict.lagging.len() + verdict.lapsed.len(),
+        applied,
         ended,
         lapsed: verdict.lapsed.len(),
         ended_sessions: said.iter().map(|row| row.ended_sessions).sum(),
@@ -201,6 +200,17 @@ fn of_app(
         bound: verdict.bound,
         late,
     }
+}
+
+/// How many receipts a subscription owes for a write. The service's own replicas have no sessions.
+fn owed(name: &str, app: &AppStanding, write: &Write, index: usize) -> i64 {
+    if name == OWN_APP { 0 } else { write.owed(name, app.subscriptions[index].begin) }
+}
+
+/// Those who have applied a write and owe receipts for it.
+pub(super) fn owing(name: &str, app: &AppStanding, write: &Write, verdict: &Verdict) -> Vec<usize> {
+    let applied = verdict.applied.iter().chain(&verdict.gone).copied();
+    applied.filter(|index| owed(name, app, write, *index) > 0).collect()
 }
 
 /// What was recorded of the commands of a write in an app, with what was said since. None: not of all of them, and nothing
@@ -213,8 +223,7 @@ fn with_recorded(
     live: Option<AppReport>,
     said: &[&ReceiptRow],
 ) -> Option<AppReport> {
-    let commands: BTreeSet<Uuid> = rows.iter().map(|row| row.command_id).collect();
-    if write.spans.iter().any(|span| !commands.contains(&span.command.0)) {
+    if !write.is_all_in(name, &rows.iter().map(|row| CommandId(row.command_id)).collect()) {
         return live;
     }
     let last = rows.iter().max_by_key(|row| row.position)?;
@@ -222,37 +231,59 @@ fn with_recorded(
         rows.iter().map(|row| usize::try_from(of(row)).unwrap_or_default()).max().unwrap_or_default()
     };
     let state = rows.iter().map(|row| recorded_state(&row.state)).max()?;
-    let revoking = write.revoking(name).max(1);
-    let failed = said.iter().filter(|row| row.failed > 0).map(|row| Late {
-        instance: row.instance.clone(),
-        subscription: Some(SubscriptionId(row.subscription_id)),
-        state: InstanceState::Failed,
-        detail: row.detail.clone().unwrap_or_default(),
-    });
-    let names: BTreeSet<&String> = rows.iter().flat_map(|row| &row.lapsed_instances).collect();
-    let lapsed = names.into_iter().map(|instance| Late {
-        instance: instance.clone(),
+    // What each owes who had applied it then.
+    let mut owed: BTreeMap<&str, i64> = BTreeMap::new();
+    for row in rows {
+        let revoking = write.owed(name, row.position - 1) - write.owed(name, row.position);
+        for instance in &row.applied_instances {
+            *owed.entry(instance).or_default() += revoking;
+        }
+    }
+    let least = |instance: &str| owed.get(instance).copied().unwrap_or_else(|| write.revoking(name)).max(1);
+    let has_ended = |row: &&&ReceiptRow| row.failed == 0 && row.receipts >= least(&row.instance);
+    let lapsed = |instance: &str| Late {
+        instance: instance.to_owned(),
         subscription: None,
         state: InstanceState::Lapsed,
         detail: String::new(),
+    };
+    let failed = said.iter().filter(|row| row.failed > 0).map(|row| Late {
+        subscription: Some(SubscriptionId(row.subscription_id)),
+        state: InstanceState::Failed,
+        detail: row.detail.clone().unwrap_or_default(),
+        ..lapsed(&row.instance)
     });
-    // Who has applied it and still owes a receipt is known of those that follow now.
-    let owing =
-        live.into_iter().flat_map(|live| live.late).filter(|late| late.state == InstanceState::Applied);
-    let mut late: Vec<Late> = failed.chain(lapsed).chain(owing).collect();
+    let live = live.map(|live| live.late).unwrap_or_default();
+    let waited_out = rows.iter().flat_map(|row| &row.lapsed_instances).map(|instance| {
+        let known =
+            live.iter().find(|late| late.state == InstanceState::Lapsed && late.instance == *instance);
+        known.cloned().unwrap_or_else(|| lapsed(instance))
+    });
+    // Of those who follow now it is known that they have applied it and can still say what they ended.
+    let following: Vec<Late> =
+        live.iter().filter(|late| late.state == InstanceState::Applied).cloned().collect();
+    let is_there = |name: &str| following.iter().any(|late| late.instance == name);
+    let silent = owed.keys().filter(|instance| {
+        !is_there(instance) && !said.iter().filter(has_ended).any(|row| row.instance == **instance)
+    });
+    let mut by_name: BTreeMap<String, Late> = BTreeMap::new();
+    for one in failed.chain(waited_out).chain(silent.map(|instance| lapsed(instance))) {
+        by_name.entry(one.instance.clone()).or_insert(one);
+    }
+    // An earlier process of its name that was waited out says nothing of one that follows.
+    let mut late: Vec<Late> = following.into_iter().chain(by_name.into_values()).collect();
     late.sort();
-    late.dedup();
-    late.truncate(NAMED);
     Some(AppReport {
         app: name.to_owned(),
         state,
         instances: count(|row| row.instances),
         applied: count(|row| row.applied),
-        ended: said.iter().filter(|row| row.failed == 0 && row.receipts >= revoking).count(),
+        ended: said.iter().filter(has_ended).count(),
         lapsed: count(|row| row.lapsed),
         ended_sessions: said.iter().map(|row| row.ended_sessions).sum(),
         handed_over: said.iter().map(|row| row.handed_over).sum(),
-        enforce_time: (state != State::Unbounded).then_some(last.enforce_time),
+        // Of the others nobody can say when, or there is nobody.
+        enforce_time: (state == State::Enforced).then_some(last.enforce_time),
         bound: app.filter(|_| state != State::Unbounded).map(|app| drift(app.ttl)),
         late,
     })

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use tokio::{sync::mpsc, time::Instant};
 
-use super::verdict::{Span, Write};
+use super::verdict::{self, Span, Write};
 use crate::feed::{Entry, Heard};
 
 /// What was found.
@@ -19,7 +19,7 @@ pub enum Revocation {
 /// A command of which not everything was read yet.
 struct Part {
     span: Span,
-    apps: BTreeMap<String, i64>,
+    apps: BTreeMap<String, verdict::Part>,
     record_time: SystemTime,
     revokes: bool,
 }
@@ -62,7 +62,9 @@ fn read(part: &mut Option<Part>, entry: &Entry, known: Instant) -> Option<Write>
     let revokes = entry.reason.ends_access() && entry.thing.has_no_access();
     of.revokes |= revokes;
     for app in &entry.apps {
-        *of.apps.entry(app.as_str().to_owned()).or_default() += i64::from(revokes);
+        let part = of.apps.entry(app.as_str().to_owned()).or_default();
+        *part.revoking.entry(entry.command_end).or_default() += i64::from(revokes);
+        part.commands.insert(entry.command_id);
     }
     if position < entry.command_end {
         return None;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{SemaphorePermit, mpsc},
+    sync::{Semaphore, SemaphorePermit, mpsc},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -43,6 +43,26 @@ pub struct Wait {
     pub goal: Goal,
     /// Until when.
     pub until: Instant,
+    /// Where it waits to read.
+    pub line: Line,
+}
+
+/// Those who wait for one caller. One of them reads at a time: however many they are, those of another caller wait for one
+/// of them and not for all. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Line(Arc<Semaphore>);
+
+impl Default for Line {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+/// The right to read from the pool once.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _of_caller: SemaphorePermit<'a>,
+    _of_all: SemaphorePermit<'a>,
 }
 
 /// How far it is.
@@ -72,8 +92,10 @@ pub enum Stopped {
 
 impl Enforcement {
     /// A write of commands. None: the log has none of them, nor the history.
-    pub async fn write_of(&self, commands: &[CommandId]) -> Result<Option<Write>, StorageError> {
+    pub async fn write_of(&self, commands: &[CommandId], line: &Line) -> Result<Option<Write>, StorageError> {
+        let turn = self.turn(line).await?;
         let rows = self.database.writes(commands).await?;
+        drop(turn);
         let position = rows.iter().map(|row| row.last_position).max().unwrap_or_default();
         Ok(Write::of(&rows, self.known(position)))
     }
@@ -86,9 +108,13 @@ impl Enforcement {
 
     /// A turn at the pool, for somebody who waits: they share a few, or thousands of them would take all of it.
     /// Who gets none soon is told so, as by the pool: it must not outlive its deadline in a line.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, StorageError> {
-        let turn = timeout(FIRST, self.looking.acquire()).await.map_err(|_| StorageError::Overloaded)?;
-        Ok(turn.expect("it is never closed"))
+    pub async fn turn<'a>(&'a self, line: &'a Line) -> Result<Turn<'a>, StorageError> {
+        let turn = async {
+            let of_caller = line.0.acquire().await.expect("it is never closed");
+            let of_all = self.looking.acquire().await.expect("it is never closed");
+            Turn { _of_caller: of_caller, _of_all: of_all }
+        };
+        timeout(FIRST, turn).await.map_err(|_| StorageError::Overloaded)
     }
 
     fn known(&self, position: i64) -> Instant {
@@ -128,8 +154,8 @@ impl Enforcement {
     }
 
     /// Tells how far a write is now.
-    pub async fn report(&self, write: Write) -> Result<Report, Stopped> {
-        let wait = Wait { write, apps: Vec::new(), goal: Goal::Enforced, until: Instant::now() };
+    pub async fn report(&self, write: Write, line: Line) -> Result<Report, Stopped> {
+        let wait = Wait { write, apps: Vec::new(), goal: Goal::Enforced, until: Instant::now(), line };
         Ok(Waiter::new(self, wait).next(FIRST).await?.report)
     }
 }
@@ -210,7 +236,7 @@ impl Waiter {
         if looks && !self.wait.write.spans.is_empty() {
             let spans: Vec<(OrganizationId, i64, i64)> =
                 self.wait.write.spans.iter().map(|span| (span.organization, span.first, span.last)).collect();
-            let turn = self.enforcement.turn().await?;
+            let turn = self.enforcement.turn(&self.wait.line).await?;
             self.receipts = self.enforcement.database.receipts(&spans).await?;
             drop(turn);
             self.looked = Some(Instant::now());
@@ -234,7 +260,7 @@ impl Waiter {
             None => {
                 let spans = self.wait.write.spans.iter();
                 let commands: Vec<_> = spans.map(|span| (span.organization, span.command)).collect();
-                let _turn = self.enforcement.turn().await?;
+                let _turn = self.enforcement.turn(&self.wait.line).await?;
                 self.enforcement.database.enforcements(&commands).await?
             }
         };

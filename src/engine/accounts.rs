@@ -37,6 +37,8 @@ impl Engine {
 
     /// Changes an account, and with it each of its members (R23).
     pub async fn update_account(&self, context: Context, change: AccountChange) -> Result<Done, EngineError> {
+        // First of all: whether there is such an account is for its holder.
+        rules::permit_account(Action::UpdateAccount, context.acting, Some(change.account))?;
         self.run(context, change).await
     }
 }
@@ -110,7 +112,6 @@ impl Work for AccountChange {
             return Ok(Outcome::Repeated);
         }
         let account = account?.ok_or(EngineError::Missing(Missing::Account(*id)))?;
-        rules::permit_account(Action::UpdateAccount, acting, Some(*id))?;
         attempt.check_etag(&[id.0], account.version)?;
         if external_ids.is_some() {
             rules::permit_account(Action::SetExternalIds, acting, Some(*id))?;

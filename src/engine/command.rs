@@ -6,6 +6,7 @@ use super::{
     invitations, limit,
     load::{Loaded, Slice, load},
     plan::described,
+    reach,
     run::{Attempt, Effects, Firmness, Outcome, Work},
 };
 use crate::{
@@ -21,7 +22,15 @@ use crate::{
 impl Engine {
     /// Carries out a command.
     pub async fn execute(&self, context: Context, order: Order) -> Result<Done, EngineError> {
-        self.run(context, order).await
+        let reach = reach::of(&context, &order);
+        let shown = reach::shown(&reach, &order);
+        let done = match self.check_reach(&reach, reach::named(&order)).await {
+            Ok(()) => self.run(context, order).await?,
+            // An earlier call under the same request id may have ended what it was about.
+            Err(refusal) => self.earlier(context).await?.ok_or(refusal)?,
+        };
+        self.check_shown(&shown, &done).await?;
+        Ok(done)
     }
 }
 
@@ -55,7 +64,7 @@ impl Work for Order {
         let mut erasures = erase::erased(&slice.state, &decision.plan.changes, decision.account_deleted);
         let rest = rest_of_account(transaction, self, &slice, &decision).await?;
         if let Some(wanted) = &self.plan_etag
-            && described(transaction, self, &slice, &decision, &rest).await?.etag != *wanted
+            && described(transaction, attempt.context, self, &slice, &decision, &rest).await?.etag != *wanted
         {
             return Err(EngineError::PlanChanged);
         }

@@ -182,6 +182,8 @@ impl Engine {
         context: Context,
         deletion: AccountDeletion,
     ) -> Result<Done, EngineError> {
+        // First of all: whether there is such an account is for its holder.
+        rules::permit_account(Action::DeleteAccount, context.acting, Some(deletion.account))?;
         self.run(context, deletion).await
     }
 
@@ -197,9 +199,10 @@ impl Engine {
             // It came into being after the backup.
             Err(EngineError::Missing(Missing::Organization(_))) => Ok(Done {
                 subject: RequestSubject::default(),
-                last: None,
+                commands: Vec::new(),
                 committed: tokio::time::Instant::now(),
                 validated: false,
+                repeated: false,
             }),
             done => done,
         }
@@ -236,13 +239,11 @@ impl Work for AccountDeletion {
         if found?.is_none() {
             // Deleted already: nothing to do. Never there: nothing to say.
             return if known? {
-                rules::permit_account(Action::DeleteAccount, acting, Some(*account))?;
                 Ok(Outcome::Done(Box::new(Effects { subject, ..Effects::default() })))
             } else {
                 Err(EngineError::Missing(Missing::Account(*account)))
             };
         }
-        rules::permit_account(Action::DeleteAccount, acting, Some(*account))?;
         // The account is held, so nobody adds a member to it; organizations and workspaces come before the members.
         let organizations = transaction.active_in(*account).await?;
         for organization in &organizations {

@@ -12,7 +12,8 @@ use futures_util::{future::OptionFuture, join};
 
 use super::{
     Context, Done, Engine, EngineError, Missing,
-    load::check_own_app,
+    load::{check_own_app, is_app, itself},
+    reach,
     run::{Attempt, Effects, Outcome, Work},
 };
 use crate::{
@@ -60,7 +61,13 @@ impl Engine {
         context: Context,
         order: InvitationOrder,
     ) -> Result<Done, EngineError> {
-        self.run(context, order).await
+        let shown = reach::shown_by(&context.reach, &order);
+        let done = match self.check_reach(&context.reach, reach::named_by(&order)).await {
+            Ok(()) => self.run(context, order).await?,
+            Err(refusal) => self.earlier(context).await?.ok_or(refusal)?,
+        };
+        self.check_shown(&shown, &done).await?;
+        Ok(done)
     }
 }
 
@@ -171,7 +178,7 @@ impl InvitationOrder {
             OptionFuture::from((!opened).then(|| transaction.open(attempt.claim()))),
             OptionFuture::from(decliner.map(|account| transaction.account(account, Lock::Share))),
             transaction.organization(organization, Lock::Share),
-            OptionFuture::from((!named.is_empty()).then(|| transaction.is_app(context.caller.as_str()))),
+            OptionFuture::from((!named.is_empty()).then(|| is_app(transaction, context))),
             OptionFuture::from(address_mac.map(|mac| transaction.lock_invited_address(mac))),
             transaction.invitation(organization, which, decliner),
             transaction.members(organization, &wanted),
@@ -208,7 +215,7 @@ impl InvitationOrder {
             .map(|own| own.workspace_id)
             .collect();
         let actor = match context.acting {
-            None => Actor::Workload,
+            None => itself(context),
             Some(account) => Actor::Person {
                 account,
                 member: member.map(|found| ActingMember {

@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{future::OptionFuture, join};
 
+pub(super) use self::needs::{Needs, departure_of};
 use self::{
-    needs::{Needs, departure_of, ends_admin},
+    needs::ends_admin,
     read::{Read, read},
 };
 use super::{
-    Context, EngineError, Missing, Order,
+    CallingApp, Context, EngineError, Missing, Order,
     run::{Attempt, Firmness},
 };
 use crate::{
@@ -217,12 +218,11 @@ async fn load_new(
     attempt: &Attempt<'_>,
     create: &CreateOrganization,
 ) -> Result<Loaded, EngineError> {
-    let caller = attempt.context.caller.as_str();
     let (opened, account, app, caller_is_app) = join!(
         transaction.open(attempt.claim()),
         transaction.account(create.account, Lock::Share),
         transaction.app_for_workspace(&create.app),
-        transaction.is_app(caller),
+        is_app(transaction, attempt.context),
     );
     if !opened? {
         return Ok(Loaded::Repeated);
@@ -264,7 +264,7 @@ async fn lock(transaction: &Transaction, plan: &Plan<'_>) -> Result<Locked, Engi
         OptionFuture::from(contract.map(|contract| transaction.contract(contract, Lock::Update))),
         transaction.organization(organization, needs.organization),
         OptionFuture::from(new_app.map(|app| transaction.app_for_workspace(app))),
-        OptionFuture::from(plan.names_workspaces().then(|| transaction.is_app(context.caller.as_str()))),
+        OptionFuture::from(plan.names_workspaces().then(|| is_app(transaction, context))),
         OptionFuture::from(needs.workspace.map(|(workspace, lock)| transaction.workspace(
             organization,
             workspace,
@@ -440,7 +440,7 @@ impl Plan<'_> {
                 state.workspace_members.insert((membership.workspace_id, membership.member_id), membership);
             }
         }
-        let Some(account) = self.context.acting else { return Ok((state, Actor::Workload)) };
+        let Some(account) = self.context.acting else { return Ok((state, itself(self.context))) };
         if acting.as_ref().is_some_and(|member| state.members.contains_key(&member.id)) {
             state.actor_belongs_elsewhere = read.belongs_elsewhere;
         }
@@ -463,6 +463,15 @@ fn check_app(found: bool, app: &AppName) -> Result<(), EngineError> {
     if found { Ok(()) } else { Err(EngineError::Missing(Missing::App(app.clone()))) }
 }
 
+/// Whether the caller is an app.
+pub(super) async fn is_app(transaction: &Transaction, context: &Context) -> Result<bool, StorageError> {
+    match context.app {
+        CallingApp::No => Ok(false),
+        CallingApp::Yes => Ok(true),
+        CallingApp::IfNamedSo => transaction.is_app(context.caller.as_str()).await,
+    }
+}
+
 /// An app commands its own workspaces alone (R15). A caller that is no app is not bound so.
 pub(super) fn check_own_app(
     context: &Context,
@@ -473,6 +482,11 @@ pub(super) fn check_own_app(
         return Err(Violation::WorkspaceOfOtherApp { app: app.clone() }.into());
     }
     Ok(())
+}
+
+/// The actor where nobody acts. Only of who proves to be an app is it known that it is nothing more.
+pub(super) fn itself(context: &Context) -> Actor {
+    if context.app == CallingApp::Yes { Actor::App } else { Actor::Workload }
 }
 
 /// The actor of a command outside of any organization.

@@ -19,6 +19,7 @@ mod limit;
 mod load;
 mod lost;
 mod plan;
+mod reach;
 mod reminders;
 mod run;
 
@@ -27,7 +28,7 @@ use crate::{
         Command,
         ids::{AccountId, CallerName, CommandId, DisplayName, OrganizationId, RequestId},
     },
-    storage::{Database, RequestSubject},
+    storage::{Database, Reach, RequestSubject},
 };
 
 pub use self::{
@@ -49,11 +50,26 @@ pub struct Engine {
     database: Database,
 }
 
+/// Whether a caller is an app, which commands its own workspaces alone (R15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallingApp {
+    /// It is none, whatever its name.
+    No,
+    /// It is the one of its name.
+    Yes,
+    /// It is one if it has the name of one: nobody knows who it is.
+    IfNamedSo,
+}
+
 /// Who asks, and for whom.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The calling workload.
     pub caller: CallerName,
+    /// Whether it is an app.
+    pub app: CallingApp,
+    /// What it may know of.
+    pub reach: Reach,
     /// The account of the person for whom it acts. None: as itself.
     pub acting: Option<AccountId>,
     /// The method that was called, as the audit names it. None: nobody called, time brought it.
@@ -116,19 +132,26 @@ impl Order {
 pub struct Done {
     /// What the answer shows.
     pub subject: RequestSubject,
-    /// The last command that it was, where it changed something just now. Of a write that reaches several organizations it
-    /// is recorded nowhere: it would lead from an account to what is left of it (R46).
-    pub last: Option<CommandId>,
+    /// The commands that it was, in the order of the log, where it changed something just now. Of a write that reaches
+    /// several organizations they are recorded nowhere: they would lead from an account to what is left of it (R46).
+    pub commands: Vec<CommandId>,
     /// When it was known to be committed: a mark that began later covers it.
     pub committed: tokio::time::Instant,
     /// Whether everything was checked and nothing changed, as was asked.
     pub validated: bool,
+    /// Whether it was done before, under the same request id.
+    pub repeated: bool,
 }
 
 impl Done {
-    /// The command whose changes the caller may want to wait for. None: nothing changed.
+    /// The commands whose changes the caller may want to wait for. Empty: nothing changed, or nobody knows any more what.
+    pub fn commands(&self) -> &[CommandId] {
+        if self.commands.is_empty() { self.subject.command_id.as_slice() } else { &self.commands }
+    }
+
+    /// The last of them, the one of the organization that was asked.
     pub fn command_id(&self) -> Option<CommandId> {
-        self.last.or(self.subject.command_id)
+        self.commands().last().copied()
     }
 }
 

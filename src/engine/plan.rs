@@ -12,6 +12,7 @@ use super::{
     erase::Rest,
     invitations,
     load::{Loaded, Slice, load},
+    reach,
     run::{ATTEMPTS, Attempt, Firmness, Work as _},
 };
 use crate::{
@@ -88,6 +89,7 @@ impl Engine {
     pub async fn plan(&self, context: Context, order: Order) -> Result<Planned, EngineError> {
         // A plan is no write: it claims no request id.
         let context = Context { request: None, ..context };
+        self.check_reach(&reach::of(&context, &order), reach::named(&order)).await?;
         let mut firmness = Firmness::Usual;
         let mut lost = 0;
         loop {
@@ -125,12 +127,13 @@ async fn planned(
         Err(firmness) => return Ok(Err(firmness)),
     };
     let rest = rest_of_account(transaction, order, &slice, &decided).await?;
-    described(transaction, order, &slice, &decided, &rest).await.map(Ok)
+    described(transaction, attempt.context, order, &slice, &decided, &rest).await.map(Ok)
 }
 
 /// A decision with everything that is said of it to the person who confirms it, and its name.
 pub(super) async fn described(
     transaction: &Transaction,
+    context: &Context,
     order: &Order,
     slice: &Slice,
     decision: &Decision,
@@ -155,6 +158,8 @@ pub(super) async fn described(
     });
     let seats_freed = i32::from(was_active && leaves && !seat_held);
     let mut etag = Etag(String::new());
+    // Nobody carries out what another was shown.
+    etag.say(format_args!("{} {:?}", context.caller, context.acting));
     changes.iter().chain(&rest.changes).for_each(|change| etag.add(change));
     etag.say(format_args!("{blockers:?} {account_deleted} {seats_freed} {other_organizations:?}"));
     Ok(Planned {

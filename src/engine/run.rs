@@ -220,16 +220,18 @@ impl Engine {
                     transaction.rollback().await;
                     Ok(Done {
                         subject: RequestSubject::default(),
-                        last: None,
+                        commands: Vec::new(),
                         committed: Instant::now(),
                         validated: true,
+                        repeated: false,
                     })
                 }
                 Ok(Decided::Write(transaction, effects)) => {
                     write(*transaction, work.name(), &attempt, *effects).await
                 }
                 Ok(Decided::Repeated(subject)) => {
-                    Ok(Done { subject, last: None, committed: Instant::now(), validated: false })
+                    let committed = Instant::now();
+                    Ok(Done { subject, commands: Vec::new(), committed, validated: false, repeated: true })
                 }
                 Ok(Decided::Firmer(firmer)) => {
                     firmness = firmer;
@@ -298,7 +300,10 @@ async fn write(
     effects: Effects,
 ) -> Result<Done, EngineError> {
     let Effects { subject, changes, acting, profile, account, notices, erasures, invitation } = effects;
-    let last = changes.last().map(|change| change.command);
+    let mut commands: Vec<CommandId> = changes.iter().map(|change| change.command).collect();
+    // The changes of a command stand together.
+    commands.dedup();
+    let last = commands.last().copied();
     let Context { caller, acting: acting_account, request, method, .. } = attempt.context;
     let writes = Writes {
         notices: &notices,
@@ -329,5 +334,5 @@ async fn write(
     if let Some(command_id) = last {
         tracing::debug!(command.id = %command_id, changes = changes.len(), "command");
     }
-    Ok(Done { subject, last, committed, validated: false })
+    Ok(Done { subject, commands, committed, validated: false, repeated: false })
 }

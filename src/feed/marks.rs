@@ -18,6 +18,9 @@ use tokio::{
 
 use super::{source::Point, trail::Trail};
 
+/// A newest mark older than this means that the database does not answer.
+const STALE: Duration = Duration::from_secs(2);
+
 /// How far the log reached when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
@@ -189,6 +192,11 @@ impl Marks {
     /// The newest mark. None: the log cannot be reached.
     pub fn newest(&self) -> Option<Mark> {
         self.known.borrow().map(|known| known.mark)
+    }
+
+    /// Whether the database answers: a mark comes every 50 ms, and two seconds ride out a pause.
+    pub fn are_fresh(&self) -> bool {
+        self.newest().is_some_and(|mark| mark.at.elapsed() < STALE)
     }
 
     /// Asks for a mark soon: something was committed, here or elsewhere. Any number of calls make one more at most.

@@ -90,6 +90,16 @@ impl Registry {
         streams.filter(|(subscription, stream)| subscription.0 != *stream).collect()
     }
 
+    /// The app of a subscription that has a stream here.
+    pub fn app_of(&self, subscription: SubscriptionId) -> Option<AppName> {
+        self.lock().get(&subscription).map(|open| open.app.clone())
+    }
+
+    /// How many streams are open here.
+    pub fn number(&self) -> usize {
+        self.lock().len()
+    }
+
     /// The apps that have a stream here.
     pub fn apps(&self) -> HashSet<String> {
         self.lock().values().map(|open| open.app.as_str().to_owned()).collect()

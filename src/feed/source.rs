@@ -92,6 +92,20 @@ pub enum Standing {
     Compacted,
 }
 
+impl Standing {
+    /// That of a point where the log begins at `floor`, and has this change at the point's position.
+    pub fn of(point: Point, found: Option<ChangeId>, floor: i64) -> Self {
+        if point.position < floor {
+            Self::Compacted
+        } else if point == Point::ZERO || found == Some(point.change_id) {
+            // No change stands at 0, before the first one.
+            Self::There
+        } else {
+            Self::Forked
+        }
+    }
+}
+
 /// The log and the things that it speaks of.
 pub trait LogSource: Send + Sync + 'static {
     /// Reads at most `limit` changes of a scope at positions after `after` and up to `until`, in order, and looks in the

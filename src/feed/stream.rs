@@ -67,6 +67,8 @@ pub struct Follow<S> {
     pub scope: Scope,
     /// Whether members come with their profile.
     pub profiles: bool,
+    /// Where a snapshot is noted. None: at the head when it is begun.
+    pub noted: Option<Point>,
     /// Whose stream. None: an observer's.
     pub subscription: Option<SubscriptionId>,
     /// Its entry among the open streams.
@@ -219,7 +221,10 @@ impl<S: LogSource> Stream<S> {
     /// C5: pages read after the head was noted, then everything after that head; ready once the stream has passed what
     /// was committed before the last page was read.
     async fn snapshot(&mut self) -> Result<(), StreamEnd> {
-        let noted = self.known().await.end;
+        let noted = match self.follow.noted {
+            Some(noted) => noted,
+            None => self.known().await.end,
+        };
         let mut cursor = None;
         let mut pages = 0;
         loop {

@@ -88,6 +88,7 @@ impl<Q: Sequence> Tail<Q> {
         let at = Instant::now();
         let after = self.read.map(|read| read.last);
         let Sequenced { head, same_history, floor, entries } = self.sequence.sequence(after, READ).await?;
+        measure(at.elapsed(), head.position, entries.len());
         let read = match self.read {
             Some(read) if same_history && floor <= read.last.position => self.extend(read, entries),
             known => {
@@ -100,6 +101,7 @@ impl<Q: Sequence> Tail<Q> {
                         head.position,
                         "the log lost its end"
                     );
+                    metrics::counter!("rollcall_feed_forks_total").increment(1);
                     self.history += 1;
                 }
                 self.window.reset(self.history, head.position);
@@ -143,6 +145,16 @@ impl<Q: Sequence> Tail<Q> {
     }
 }
 
+#[allow(clippy::cast_precision_loss)]
+fn measure(took: Duration, head: i64, changes: usize) {
+    metrics::histogram!("rollcall_feed_call_seconds").record(took.as_secs_f64());
+    metrics::gauge!("rollcall_feed_head_position").set(head as f64);
+    if changes > 0 {
+        metrics::counter!("rollcall_feed_changes_total").increment(changes as u64);
+        metrics::histogram!("rollcall_feed_batch_changes").record(changes as f64);
+    }
+}
+
 /// Waits until there is something behind the last change that was read.
 async fn news(wake: &Wake, read: Option<i64>) {
     loop {
@@ -180,6 +192,7 @@ async fn run(mut tail: Tail<impl Sequence>, teller: Teller, shutdown: Cancellati
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "the log cannot be reached");
                 }
+                metrics::counter!("rollcall_feed_call_failures_total").increment(1);
                 // What was known before may not hold for the database that answers next.
                 (tail.mark, tail.due) = (None, None);
                 teller.tell(None);

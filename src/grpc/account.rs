@@ -1,11 +1,15 @@
 //! AccountService.
 
+use std::collections::HashSet;
+
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
 
-use super::{Services, convert, enforcement, parse, status, status::Terms, unless_validated};
+use super::{Services, authz, convert, enforcement, parse, status, status::Terms, unless_validated};
 use crate::{
     engine::{AccountChange, AccountDeletion, Done},
+    identity::Kind,
     proto::{
         AccountOrganization, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest,
         DeleteAccountResponse, ErrorReason, GetAccountRequest, GetAccountResponse,
@@ -18,7 +22,7 @@ use crate::{
         ids::{AccountId, Email},
         roles::Language,
     },
-    storage::{AccountKey, AccountRead, NewAccount},
+    storage::{AccountKey, AccountRead, Named, NewAccount},
 };
 
 impl Services {
@@ -31,6 +35,11 @@ impl Services {
         let id = done.subject.account_id.ok_or_else(status::unrecorded)?;
         self.read_account(id).await.map(convert::account)
     }
+}
+
+/// An account, as a read names it.
+fn account(id: AccountId) -> Named {
+    Named { account: Some(id), ..Named::default() }
 }
 
 #[async_trait]
@@ -60,8 +69,11 @@ impl AccountService for Services {
         &self,
         request: Request<GetAccountRequest>,
     ) -> Result<Response<GetAccountResponse>, Status> {
-        let id = parse::required("account_id", &request.get_ref().account_id)?;
-        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
+        let message = request.get_ref();
+        let id = parse::required("account_id", &message.account_id)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, account(id)).await?;
         let account = self.read_account(id).await?;
         Ok(Response::new(GetAccountResponse { account: Some(convert::account(account)) }))
     }
@@ -77,10 +89,11 @@ impl AccountService for Services {
                 ("external_id", AccountKey::ExternalId(parse::external_id("external_id", id)?))
             }
         };
-        let acting = parse::optional("acting_account_id", &message.acting_account_id)?;
-        let caller = parse::caller(&request)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let caller = parse::who(&request)?;
+        let named = (caller.kind == Kind::Anyone).then_some(&caller.name);
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
-        let found = self.engine.database().look_up_account(&key, acting, &caller).await;
+        let found = self.engine.database().look_up_account(&key, &reach, named).await;
         let account = found.map_err(status::storage)?.ok_or_else(|| status::no_account_by(field))?;
         Ok(Response::new(LookupAccountResponse { account: Some(convert::account(account)) }))
     }
@@ -139,9 +152,8 @@ impl AccountService for Services {
         let done = done.map_err(|error| status::with_terms(error, Terms::Account))?;
         unless_validated!(done);
         let (account, token) = try_join!(self.account_of(&done), self.token(&done))?;
-        let (receipt, _) = self.receipt_of(&done).await?;
-        // It may be several commands, one in each organization: everything up to the last of them.
-        let enforcement = self.enforced(request.extensions(), awaited, &[], &token).await;
+        let (receipt, _) = self.receipt_of(&request, &done).await?;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(DeleteAccountResponse { account: Some(account), receipt, token, enforcement }))
     }
 
@@ -151,16 +163,25 @@ impl AccountService for Services {
     ) -> Result<Response<ListAccountOrganizationsResponse>, Status> {
         let message = request.get_ref();
         let id: AccountId = parse::required("account_id", &message.account_id)?;
-        let page = self.page(message.page_size, &message.page_token, &["account", &message.account_id])?;
+        let mut reach = authz::reach(&request, &message.acting_account_id)?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(&request, &reach, asked, &["account", &message.account_id])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, account(id)).await?;
         self.read_account(id).await?;
-        let rows = self.engine.database().account_organizations(id, after, page.limit()).await;
+        let app = reach.app.as_ref();
+        let rows = self.engine.database().account_organizations(id, app, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token =
             self.next_page(&page, &mut rows, |(organization, _)| organization.organization_id.to_string());
+        // A person sees all of their own organizations, and of those of others the ones that they share.
+        reach.person = reach.person.filter(|person| *person != id);
+        let listed = rows.iter().map(|(organization, _)| organization.organization_id).collect();
+        let known: HashSet<Uuid> = self.known_of(&reach, listed).await?.into_iter().collect();
         let organizations = rows
             .into_iter()
+            .filter(|(organization, _)| known.contains(&organization.organization_id))
             .map(|(organization, member)| AccountOrganization {
                 organization: Some(convert::organization(organization)),
                 member: Some(convert::member(member)),

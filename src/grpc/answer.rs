@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Status;
+use uuid::Uuid;
 
 use super::{Services, status};
 use crate::{
@@ -22,15 +23,18 @@ const HEAD: Duration = Duration::from_secs(3);
 
 /// Behind the point of a token: the write covers it, and did not write it.
 pub(super) const COVERS: u8 = 1;
+/// Behind the point of a token: all commands of the write follow, hidden: of one that reaches several organizations they
+/// would tell whoever reads the token which tombstones were one person (R46).
+pub(super) const NAMES: u8 = 2;
 
 impl Services {
-    /// The token of a write: the position of its last change, or, where nothing changed, of the head that covers what it
-    /// saw.
+    /// The token of a write: the position of its last change with its commands, or, where nothing changed, of the head that
+    /// covers what it saw.
     pub(super) async fn token(&self, done: &Done) -> Result<String, Status> {
-        self.token_of(done.command_id().as_slice(), done.committed).await
+        self.token_of(done.commands(), done.committed).await
     }
 
-    /// The token of several commands, all of which are committed at a moment: of the one that is last in the log.
+    /// The token of several commands, all of which are committed at a moment: at the one that is last in the log.
     pub(super) async fn token_of(
         &self,
         commands: &[CommandId],
@@ -44,46 +48,52 @@ impl Services {
             return Ok(self.seal_cover(mark.head));
         };
         let Ok(mark) = tokio::time::timeout(RESOLVE, since).await else {
-            return Ok(self.seal_command(command));
+            return Ok(self.seal_command(command, commands));
         };
         // The mark says that the tail has read it.
         let ends: Option<Vec<Point>> = commands.iter().map(|command| self.window.end_of(*command)).collect();
         if let Some(point) = ends.into_iter().flatten().max_by_key(|point| point.position) {
-            return Ok(self.seal_point(point));
+            return Ok(self.seal_point(point, commands));
         }
         let end = self.engine.database().end_of_commands(commands).await;
         match end {
             Ok(Some((position, change_id))) => {
-                Ok(self.seal_point(Point { position, change_id: ChangeId(change_id) }))
+                Ok(self.seal_point(Point { position, change_id: ChangeId(change_id) }, commands))
             }
             // The command of an old departure that was repeated, gone from the history by now: the head covers it.
             Ok(None) => Ok(self.seal_cover(mark.head)),
             // The write is done: whatever ails the read must not make it look as if it were not.
             Err(error) => {
                 let _ = status::storage(error);
-                Ok(self.seal_command(command))
+                Ok(self.seal_command(command, commands))
             }
         }
     }
 
-    fn seal_point(&self, point: Point) -> String {
-        let mut payload = point.position.to_be_bytes().to_vec();
-        payload.extend(point.change_id.0.as_bytes());
-        self.seal.seal(Purpose::Token, &payload)
+    fn seal_point(&self, point: Point, commands: &[CommandId]) -> String {
+        self.seal_token(point.position, point.change_id.0, NAMES, &self.hidden(commands))
     }
 
     /// A token of what changed nothing, and saw everything up to a head that somebody else wrote.
     fn seal_cover(&self, head: Point) -> String {
-        let mut payload = head.position.to_be_bytes().to_vec();
-        payload.extend(head.change_id.0.as_bytes());
-        payload.push(COVERS);
-        self.seal.seal(Purpose::Token, &payload)
+        self.seal_token(head.position, head.change_id.0, COVERS, &[])
     }
 
-    /// A token whose position is not known yet: 0, with the command in place of the change.
-    fn seal_command(&self, command: CommandId) -> String {
-        let mut payload = 0_i64.to_be_bytes().to_vec();
-        payload.extend(command.0.as_bytes());
+    /// A token whose position is not known yet: 0, with the youngest command in place of the change.
+    fn seal_command(&self, command: CommandId, commands: &[CommandId]) -> String {
+        self.seal_token(0, command.0, NAMES, &self.hidden(commands))
+    }
+
+    fn hidden(&self, commands: &[CommandId]) -> Vec<u8> {
+        let ids: Vec<u8> = commands.iter().flat_map(|command| *command.0.as_bytes()).collect();
+        self.seal.hide(&ids)
+    }
+
+    fn seal_token(&self, position: i64, id: Uuid, kind: u8, rest: &[u8]) -> String {
+        let mut payload = position.to_be_bytes().to_vec();
+        payload.extend(id.as_bytes());
+        payload.push(kind);
+        payload.extend(rest);
         self.seal.seal(Purpose::Token, &payload)
     }
 }

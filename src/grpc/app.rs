@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status, unless_validated};
+use super::{Services, authz, convert, parse, status, unless_validated};
 use crate::{
     engine::AppChange,
     feed::Ending,
@@ -81,6 +81,14 @@ fn change(message: &UpdateAppRequest) -> Result<AppChange, Status> {
     Ok(change)
 }
 
+/// To an app there is no other.
+pub(super) fn only_own<T>(request: &Request<T>, app: &AppName) -> Result<(), Status> {
+    match authz::own_app(request)? {
+        Some(own) if own != *app => Err(status::no_app(app)),
+        _ => Ok(()),
+    }
+}
+
 impl Services {
     pub(super) async fn read_app(&self, app: &AppName) -> Result<AppRow, Status> {
         let found = self.engine.database().app(app).await.map_err(status::storage)?;
@@ -149,6 +157,7 @@ impl AppService for Services {
 
     async fn get_app(&self, request: Request<GetAppRequest>) -> Result<Response<GetAppResponse>, Status> {
         let app = parse::required("app", &request.get_ref().app)?;
+        only_own(&request, &app)?;
         self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
         Ok(Response::new(GetAppResponse { app: Some(convert::app(self.read_app(&app).await?)) }))
     }
@@ -158,9 +167,11 @@ impl AppService for Services {
         request: Request<ListAppsRequest>,
     ) -> Result<Response<ListAppsResponse>, Status> {
         let message = request.get_ref();
-        let page = self.page(message.page_size, &message.page_token, &["apps"])?;
+        let reach = authz::reach(&request, "")?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(&request, &reach, asked, &["apps"])?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
-        let rows = self.engine.database().apps(page.after.as_deref(), page.limit()).await;
+        let rows = self.engine.database().apps(reach.app.as_ref(), page.after.as_deref(), page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.app.clone());
         let apps = rows.into_iter().map(convert::app).collect();

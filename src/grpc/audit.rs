@@ -8,7 +8,7 @@ use crate::{
     proto::{
         ErrorReason, ListAuditEntriesRequest, ListAuditEntriesResponse, audit_service_server::AuditService,
     },
-    storage::{AuditFilter, OK},
+    storage::{AuditFilter, OK, Reach},
 };
 
 #[async_trait]
@@ -19,7 +19,8 @@ impl AuditService for Services {
     ) -> Result<Response<ListAuditEntriesResponse>, Status> {
         let message = request.get_ref();
         let filter = filter(message)?;
-        let page = self.page(message.page_size, &message.page_token, &["audit", &format!("{filter:?}")])?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(&request, &Reach::ALL, asked, &["audit", &format!("{filter:?}")])?;
         let before =
             page.after.as_deref().map(str::parse::<i64>).transpose().map_err(|_| Asked::invalid())?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;

@@ -9,7 +9,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     str::FromStr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -42,13 +42,17 @@ const NO_REASON: &str = "UNSPECIFIED";
 
 /// Who calls, told by the layer that finds it out to this one, which is around it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct WhoCalls(Arc<OnceLock<Caller>>);
+pub(super) struct WhoCalls(Arc<Mutex<Option<Caller>>>);
 
 impl WhoCalls {
-    /// Tells it, the first time.
+    /// Tells it. For which person is found out later, and then told once more.
     pub(super) fn tell(&self, caller: &Caller) {
-        // There is one identity for each call.
-        let _ = self.0.set(caller.clone());
+        *self.lock() = Some(caller.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Caller>> {
+        // It is set at once.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,7 +117,8 @@ where
             if let Some(refused) = Status::from_header_map(response.headers())
                 && let Some(reason) = method.refusal(&refused)
             {
-                audit.refused(method.refused(reason, who.0.get(), &seen.message()));
+                let who = who.lock().take();
+                audit.refused(method.refused(reason, who.as_ref(), &seen.message()));
             }
             Ok(response)
         })
@@ -137,11 +142,9 @@ impl Method {
     fn refusal(&self, status: &Status) -> Option<String> {
         let refused = match status.code() {
             Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::ResourceExhausted => true,
-            Code::InvalidArgument
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange => self.writes,
+            Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
+                self.writes
+            }
             _ => false,
         };
         let reason = status::reason_of(status);

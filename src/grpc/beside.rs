@@ -7,7 +7,7 @@ use tonic::{Extensions, Request, Response, Status, async_trait};
 
 use super::{
     MAX_REQUEST,
-    access::{Moments, check, check_all},
+    access::{Asked, Moments, check, check_all},
     fresh::{TokenRefusal, patience},
     status,
 };
@@ -54,6 +54,11 @@ struct Beside<T> {
 }
 
 impl<T: Tokens> Moments for Beside<T> {
+    /// The app beside it asks, and its replica knows nothing else.
+    async fn known(&self, _: &Extensions, asked: &[Asked]) -> Result<Vec<bool>, Status> {
+        Ok(vec![true; asked.len()])
+    }
+
     async fn moment(
         &self,
         call: &Extensions,

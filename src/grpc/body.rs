@@ -18,6 +18,7 @@ use http::{HeaderMap, Response};
 use http_body::Frame as BodyFrame;
 use tonic::{Status, body::Body};
 
+use super::status;
 use crate::proto::Frame;
 
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
@@ -46,6 +47,49 @@ pub(super) fn framed(mut response: Response<Body>) -> Response<Body> {
     match response.extensions_mut().remove::<WatchFrames>() {
         Some(frames) => response.map(|_| frames.into_body()),
         None => response,
+    }
+}
+
+/// The body of a stream that ends when the caller is not to have it any more, in the middle of whatever it says. What was
+/// proven holds no more, so the caller is asked to prove anew who it is: with that it may be let in again, or hear why not.
+pub(super) struct Cut {
+    body: Body,
+    withdrawn: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: bool,
+}
+
+impl Cut {
+    pub(super) fn new(body: Body, withdrawn: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { body, withdrawn: Box::pin(withdrawn), ended: false }
+    }
+}
+
+impl http_body::Body for Cut {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.withdrawn.as_mut().poll(context).is_pending() {
+            return Pin::new(&mut self.body).poll_frame(context);
+        }
+        self.ended = true;
+        // With it goes whatever made the stream.
+        self.body = Body::empty();
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(match status::caller_unknown().add_header(&mut trailers) {
+            Ok(()) => Some(Ok(BodyFrame::trailers(trailers))),
+            Err(_) => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         ListContractsResponse, UpdateContractRequest, UpdateContractResponse,
     },
     rules::ids::ContractId,
+    storage::Reach,
 };
 
 impl Services {
@@ -88,7 +89,8 @@ impl Services {
         request: Request<ListContractsRequest>,
     ) -> Result<Response<ListContractsResponse>, Status> {
         let message = request.get_ref();
-        let page = self.page(message.page_size, &message.page_token, &["contracts"])?;
+        let page =
+            self.page(&request, &Reach::ALL, (message.page_size, &message.page_token), &["contracts"])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let rows = self.engine.database().contracts(after, page.limit()).await;

@@ -6,7 +6,7 @@ use tokio::try_join;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{Services, audited, convert, enforcement, parse, status, status::Terms};
+use super::{Services, audited, authz, convert, enforcement, parse, status, status::Terms};
 use crate::{
     engine::{Batch, Context, Done, Order, Planned, Request as EngineRequest},
     proto::{
@@ -19,6 +19,7 @@ use crate::{
         ids::{CallerName, CommandId, Malformed, MemberId, OrganizationId, RequestId, WorkspaceId},
         roles::Assignments,
     },
+    storage::{Named, Reach},
 };
 
 /// Successors that a request names at most: an organization has rooms, not thousands of them, for one admin.
@@ -54,14 +55,26 @@ impl Services {
     /// to succeed there, and must not get another successor instead.
     pub(super) async fn decided(
         &self,
+        context: &Context,
         organization: OrganizationId,
         message: Option<&proto::DepartureTerms>,
     ) -> Result<Decided, Status> {
         let decided = parsed(message)?;
         let named: Vec<Uuid> = decided.departure.workspace_successors.keys().map(|id| id.0).collect();
-        if !named.is_empty()
-            && self.engine.database().misses_workspace(organization, &named).await.map_err(status::storage)?
-        {
+        if named.is_empty() {
+            return Ok(decided);
+        }
+        let database = self.engine.database();
+        let of = authz::organization(organization);
+        self.reached(&context.reach, Named { former: true, ..of }).await?;
+        let misses = match &context.reach.app {
+            Some(app) => {
+                let own = database.own_among(app, organization, &named).await;
+                own.map(|own| own.len() < named.len())
+            }
+            None => database.misses_workspace(organization, &named).await,
+        };
+        if misses.map_err(status::storage)? {
             let field = "departure.workspace_successors.workspace_id";
             return Err(status::invalid_field(field, "must be a workspace of the organization"));
         }
@@ -211,7 +224,18 @@ impl Services {
     }
 
     async fn plan_of(&self, context: Context, order: Order) -> Result<DeparturePlan, Status> {
-        self.engine.plan(context, order).await.map(plan).map_err(status::departure)
+        let reach = context.reach.clone();
+        let planned = self.engine.plan(context, order).await.map_err(status::departure)?;
+        self.shown(&reach, planned).await.map(plan)
+    }
+
+    /// A plan as far as whoever asked for it sees: to an app, what it would be told of.
+    async fn shown(&self, reach: &Reach, mut planned: Planned) -> Result<Planned, Status> {
+        if let Some(app) = &reach.app {
+            planned.changes.retain(|change| change.apps.contains(app));
+        }
+        planned.other_organizations = self.known_of(reach, planned.other_organizations).await?;
+        Ok(planned)
     }
 
     pub(super) async fn planned_departure(
@@ -220,9 +244,9 @@ impl Services {
     ) -> Result<DeparturePlan, Status> {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
-        let order = planned_command(message, organization, decided)?;
         let context = self.context("PlanDeparture", request, &message.acting_account_id, "")?;
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
+        let order = planned_command(message, organization, decided)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         self.plan_of(context, order).await
     }
@@ -239,6 +263,7 @@ impl Services {
         let Some(account) = context.acting else {
             return Err(status::malformed("acting_account_id", Malformed::Empty));
         };
+        let reach = context.reach.clone();
         let found = self.engine.database().member_of_account(organization, account).await;
         let Some(member) = found.map_err(status::storage)? else {
             // After an earlier call under the same request id that ended the account, the member is nobody's any more.
@@ -246,6 +271,7 @@ impl Services {
             if let Some(done) = earlier.map_err(status::engine)? {
                 return Ok(Left::Done(done));
             }
+            self.reached(&reach, Named { former: true, ..authz::organization(organization) }).await?;
             self.read_organization(organization).await?;
             return Err(status::not_found(ErrorReason::MemberNotFound, "member of the account", account));
         };
@@ -264,10 +290,11 @@ impl Services {
         let message = request.get_ref();
         let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let context = self
             .context("LeaveOrganization", request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
+        let reach = context.reach.clone();
         let left = self.leave(context, organization, message.confirm, decided, |member, departure| {
             Command::DeactivateMember { member, departure, return_time: None }
         });
@@ -283,9 +310,8 @@ impl Services {
         if done.validated {
             return Ok(LeaveOrganizationResponse::default());
         }
-        let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let (standing, token) = try_join!(self.standing_of(organization, &reach, &done), self.token(&done))?;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(LeaveOrganizationResponse {
             plan: None,
             member: Some(convert::member(standing.member)),
@@ -303,10 +329,11 @@ impl Services {
         let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
         let context = self
             .context("LeaveWorkspace", request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
+        let reach = context.reach.clone();
         let left = self.leave(context, organization, message.confirm, decided, |member, departure| {
             Command::DeactivateWorkspaceMember { workspace, member, departure }
         });
@@ -321,11 +348,10 @@ impl Services {
         }
         let (workspace_member, standing, token) = try_join!(
             self.workspace_member_of(organization, &done),
-            self.standing_of(organization, &done),
+            self.standing_of(organization, &reach, &done),
             self.token(&done),
         )?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(LeaveWorkspaceResponse {
             plan: None,
             workspace_member,
@@ -351,14 +377,16 @@ impl Services {
         if ids.iter().collect::<BTreeSet<_>>().len() != ids.len() {
             return Err(status::invalid_field("members", "must name each member once"));
         }
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
+        let mut context =
+            self.context("BatchDeactivateMembers", request, &message.acting_account_id, &message.request_id)?;
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
         if decided.plan_etag.is_some() {
             return Err(status::invalid_field("departure.plan_etag", "stands beside each member of a batch"));
         }
         ends_nothing(&decided.departure)?;
         stays(&decided.departure, &ids)?;
-        let mut context =
-            self.context("BatchDeactivateMembers", request, &message.acting_account_id, &message.request_id)?;
+        let reach = context.reach.clone();
+        self.reached(&reach, Named { former: true, ..authz::organization(organization) }).await?;
         self.read_organization(organization).await?;
         let batch = Batch { organization, members: ids.clone(), exceed_limit: decided.exceed_limit };
         let begun = self.engine.begin_batch(context.clone().validating(message.validate_only), batch).await;
@@ -379,6 +407,10 @@ impl Services {
             let mut answer = BatchDeactivateMembersResponse::default();
             for (member, order) in ids.iter().zip(orders) {
                 let planned = self.engine.plan(context.clone(), order).await.map_err(status::departure);
+                let planned = match planned {
+                    Ok(planned) => Ok(self.shown(&reach, planned).await?),
+                    refused => refused,
+                };
                 let result = rehearsed(*member, planned)?;
                 answer.seats_freed += result.plan.as_ref().map_or(0, |plan| plan.seats_freed);
                 answer.results.push(result);
@@ -402,7 +434,7 @@ impl Services {
         }
         let requests: Vec<RequestId> = ids.iter().map(|id| self.item_request(&given, *id).id).collect();
         let done = outcomes.iter().filter_map(|(_, done)| done.as_ref());
-        let commands: Vec<CommandId> = done.filter_map(Done::command_id).collect();
+        let commands: Vec<CommandId> = done.flat_map(Done::commands).copied().collect();
         let mut answer = self.outcome_of_batch(organization, &context.caller, &requests, outcomes).await?;
         if !answer.token.is_empty() {
             answer.enforcement = self.enforced(request.extensions(), awaited, &commands, &answer.token).await;
@@ -426,7 +458,7 @@ impl Services {
             ..BatchDeactivateMembersResponse::default()
         };
         if let Some(committed) = done.iter().map(|done| done.committed).max() {
-            let commands: Vec<CommandId> = done.iter().filter_map(|done| done.command_id()).collect();
+            let commands: Vec<CommandId> = done.iter().flat_map(|done| done.commands()).copied().collect();
             answer.token = self.token_of(&commands, committed).await?;
         }
         for (result, done) in outcomes {

@@ -6,17 +6,20 @@ use futures_util::Stream;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::StreamExt as _;
 use tonic::{Extensions, Request, Status};
+use uuid::Uuid;
 
 use super::{
-    Services, convert,
+    Services,
+    app::only_own,
+    authz, convert,
     fresh::Token,
     layer::{ClientDeadline, Deadline},
-    limits::Turn,
+    limits::{self, Turn},
     parse, status,
 };
 use crate::{
-    enforcement::{Acknowledged, Acknowledgement, Goal, OWN_APP, Progress, Wait, Write},
-    feed::{Cursor, CursorRefusal, Ending, Point},
+    enforcement::{Acknowledged, Acknowledgement, Goal, Line, OWN_APP, Progress, Refused, Wait, Write},
+    feed::{Cursor, CursorRefusal, Ending, Standing},
     proto::{
         self, AcknowledgeRequest, AcknowledgeResponse, AwaitEnforcementRequest, AwaitEnforcementResponse,
         CloseSubscriptionRequest, CloseSubscriptionResponse, EnforcementGoal, GetEnforcementRequest,
@@ -24,7 +27,7 @@ use crate::{
         get_enforcement_request,
     },
     rules::ids::{AppName, ChangeId, CommandId, OrganizationId, SubscriptionId},
-    storage::ReceiptWrite,
+    storage::{Reach, ReceiptWrite},
 };
 
 /// Receipts of an acknowledgement at most.
@@ -46,7 +49,7 @@ struct Said {
     receipt: ReceiptWrite,
 }
 
-/// Parses a receipt; its organization is not known yet.
+/// Parses a receipt; nothing is known of its change yet.
 fn receipt(index: usize, subscription: SubscriptionId, receipt: &Receipt) -> Result<Said, Status> {
     let field = |name: &str| format!("receipts[{index}].{name}");
     let Receipt { position, change_id, outcome, ended_sessions, handed_over, detail } = receipt;
@@ -77,6 +80,7 @@ fn receipt(index: usize, subscription: SubscriptionId, receipt: &Receipt) -> Res
         ended_sessions: *ended_sessions,
         handed_over: *handed_over,
         detail: detail.clone(),
+        revoking: false,
     };
     Ok(Said { change, receipt })
 }
@@ -111,9 +115,14 @@ pub(super) fn awaiting(given: Option<prost_types::Duration>) -> Result<Option<Du
         .ok_or_else(|| status::invalid_field("await_enforcement", "must be at most 30 s, and not negative"))
 }
 
+/// The line in which those wait who wait for this caller.
+fn line(call: &Extensions) -> Line {
+    call.get().cloned().unwrap_or_default()
+}
+
 impl Services {
     /// Waits until commands are enforced that answer with this token, where that was asked for. They are done: whatever ails
-    /// the wait, there is only nothing to tell. Without a command, what the token covers.
+    /// the wait, there is only nothing to tell. Without a command, what the token covers: everything, in every app.
     pub(super) async fn enforced(
         &self,
         call: &Extensions,
@@ -127,13 +136,15 @@ impl Services {
         if let Some(Deadline(deadline)) = call.get() {
             until = until.min(deadline.checked_sub(MARGIN).unwrap_or(*deadline));
         }
+        let line = line(call);
         let waited = async {
-            let (_, position) = self.wait_for_token(call, "token", token).await.ok()?;
+            let (_, position) = self.wait_in_line(call, &line, "token", token).await.ok()?;
             let write = match commands {
                 [] => Some(self.enforcement.covered(position)),
-                commands => self.enforcement.write_of(commands).await.ok()?,
+                commands => self.enforcement.write_of(commands, &line).await.ok()?,
             };
-            let wait = Wait { write: write?, apps: Vec::new(), goal: Goal::Enforced, until };
+            let wait =
+                Wait { write: write?, apps: Vec::new(), goal: Goal::Enforced, until, line: line.clone() };
             self.enforcement.wait(wait).await
         };
         // A little later than the wait itself, which has a last word.
@@ -143,8 +154,10 @@ impl Services {
 
     pub(super) async fn acknowledged(
         &self,
-        message: &AcknowledgeRequest,
+        request: &Request<AcknowledgeRequest>,
     ) -> Result<AcknowledgeResponse, Status> {
+        let message = request.get_ref();
+        // Nothing here reads from the pool, but to say why somebody is refused: a lease must not wait for it.
         // Both before anything is looked at: what the cursor is compared with is no older than the marks of the lease.
         let (arrival, epoch) = (Instant::now(), self.marks.epoch());
         let id: SubscriptionId = parse::required("subscription_id", &message.subscription_id)?;
@@ -152,16 +165,33 @@ impl Services {
             return Err(status::invalid_field("applied_cursor", "must be given"));
         }
         let said = receipts(id, &message.receipts)?;
+        // One with a stream here is known without a look.
+        if let Some(own) = authz::own_app(request)?
+            && self.registry.app_of(id).as_ref() != Some(&own)
+        {
+            let app = self.enforcement.app_of(id).await;
+            if app.map_err(|refused| status::acknowledgement_refused(id, refused))? != own.as_str() {
+                return Err(status::acknowledgement_refused(id, Refused::Missing));
+            }
+        }
         let refused = |refusal| status::cursor_refused("applied_cursor", refusal);
-        let cursor = self.verify(&message.applied_cursor, None).await?.map_err(refused)?;
+        let cursor = Cursor::open(&self.seal, &message.applied_cursor).map_err(refused)?;
+        if !self.is_in_window(cursor.point) {
+            let standing = self.enforcement.standing(cursor.point).await;
+            match standing.map_err(|refused| status::acknowledgement_refused(id, refused))? {
+                Standing::There => {}
+                Standing::Forked => return Err(refused(CursorRefusal::Forked)),
+                Standing::Compacted => return Err(refused(CursorRefusal::Compacted)),
+            }
+        }
         // The seal proves that it was sent; the subscription in it, that it was sent to this very process.
         if cursor.subscription != Some(id) {
+            let _turn = limits::turn(request.extensions()).await?;
             self.read_subscription(id).await?;
             return Err(refused(CursorRefusal::Invalid));
         }
-        let position = cursor.point.position;
-        let receipts = self.sent(id, position, said).await?;
-        let asked = Acknowledgement { arrival, epoch, subscription: id, position, receipts };
+        let receipts = self.sent(id, cursor.point.position, said).await?;
+        let asked = Acknowledgement { arrival, epoch, subscription: id, point: cursor.point, receipts };
         let acknowledged = self.enforcement.acknowledge(asked).await;
         let Acknowledged { applied, lease } =
             acknowledged.map_err(|refused| status::acknowledgement_refused(id, refused))?;
@@ -172,8 +202,8 @@ impl Services {
         })
     }
 
-    /// The receipts of changes that the subscription was sent up to a position. Those of changes that the log has no more
-    /// are left out.
+    /// The receipts of changes that the instance was sent, up to a position. Those of changes that the log has no more are
+    /// left out.
     async fn sent(
         &self,
         id: SubscriptionId,
@@ -183,46 +213,49 @@ impl Services {
         if said.is_empty() {
             return Ok(Vec::new());
         }
-        let row = self.read_subscription(id).await?;
         let positions: Vec<i64> = said.iter().map(|said| said.receipt.position).collect();
-        let found = self.engine.database().sent(&positions).await.map_err(status::storage)?;
-        let floor = found.first().map(|row| row.floor).unwrap_or_default();
+        let found = self.enforcement.receipts_of(id, positions).await;
+        let found = found.map_err(|refused| status::acknowledgement_refused(id, refused))?;
+        let Some(row) = found.subscriptions.get(&id.0) else {
+            return Err(status::acknowledgement_refused(id, Refused::Missing));
+        };
         let mut receipts = Vec::new();
         for (index, Said { change, receipt }) in said.into_iter().enumerate() {
             let position = receipt.position;
-            if position <= floor {
+            if position <= found.floor {
                 continue;
             }
-            let sent = found.iter().filter_map(|row| row.change.as_ref()).find(|sent| {
-                sent.position == position
-                    && position <= until
+            let sent = found.changes.get(&position).filter(|sent| {
+                (row.receipts_position + 1..=until).contains(&position)
                     && sent.change_id == change.0
                     && (row.app == OWN_APP || sent.apps.contains(&row.app))
                     && (row.organization_ids.is_empty()
                         || row.organization_ids.contains(&sent.organization_id))
             });
             let sent = sent.ok_or_else(|| status::change_not_sent(&format!("receipts[{index}]")))?;
-            receipts.push(ReceiptWrite { organization: OrganizationId(sent.organization_id), ..receipt });
+            let (organization, revoking) = (OrganizationId(sent.organization_id), sent.revoking);
+            receipts.push(ReceiptWrite { organization, revoking, ..receipt });
         }
         Ok(receipts)
     }
 
     pub(super) async fn closed_subscription(
         &self,
-        message: &CloseSubscriptionRequest,
+        request: &Request<CloseSubscriptionRequest>,
     ) -> Result<CloseSubscriptionResponse, Status> {
+        let message = request.get_ref();
         let id: SubscriptionId = parse::required("subscription_id", &message.subscription_id)?;
-        let by_itself = !message.cursor.is_empty();
-        if by_itself {
+        if !message.cursor.is_empty() {
             let refused = |refusal| status::cursor_refused("cursor", refusal);
             let cursor = Cursor::open(&self.seal, &message.cursor).map_err(refused)?;
             if cursor.subscription != Some(id) {
-                self.read_subscription(id).await?;
+                self.own_subscription(request, id).await?;
                 return Err(refused(CursorRefusal::Invalid));
             }
         }
-        self.read_subscription(id).await?;
-        self.engine.database().close_subscription(id, by_itself).await.map_err(status::storage)?;
+        self.own_subscription(request, id).await?;
+        let has_ended = !message.cursor.is_empty() || message.process_has_ended;
+        self.engine.database().close_subscription(id, has_ended).await.map_err(status::storage)?;
         self.registry.end(id, Ending::Closed);
         Ok(CloseSubscriptionResponse {})
     }
@@ -233,12 +266,16 @@ impl Services {
     ) -> Result<ListSubscriptionsResponse, Status> {
         let message = request.get_ref();
         let app: Option<AppName> = parse::optional("app", &message.app)?;
-        let page = self.page(message.page_size, &message.page_token, &["subscriptions", &message.app])?;
+        let reach = authz::reach(request, "")?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(request, &reach, asked, &["subscriptions", &message.app])?;
         let after = page.after_id()?;
         let reached = self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         if let Some(app) = &app {
+            only_own(request, app)?;
             self.read_app(app).await?;
         }
+        let app = app.or(reach.app);
         let rows = self.engine.database().subscriptions(app.as_ref(), after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.subscription_id.to_string());
@@ -269,14 +306,17 @@ impl Services {
         if let Some(ClientDeadline(deadline)) = request.extensions().get() {
             until = until.min(deadline.checked_sub(MARGIN).unwrap_or(*deadline));
         }
+        let line = line(request.extensions());
         let mut apps = BTreeSet::new();
         for name in &message.apps {
             let app: AppName = parse::required("apps", name)?;
+            let turn = self.enforcement.turn(&line).await.map_err(status::storage)?;
             self.read_app(&app).await?;
+            drop(turn);
             apps.insert(app.as_str().to_owned());
         }
-        let write = self.write_at(request.extensions(), &message.token).await?;
-        let wait = Wait { write, apps: apps.into_iter().collect(), goal, until };
+        let write = self.write_at(request.extensions(), &line, &message.token).await?;
+        let wait = Wait { write, apps: apps.into_iter().collect(), goal, until, line };
         let mut told = self.enforcement.follow(wait);
         let told = futures_util::stream::poll_fn(move |context| told.poll_recv(context));
         Ok(told.map(|told| {
@@ -286,23 +326,39 @@ impl Services {
     }
 
     /// The write that answered with a token.
-    async fn write_at(&self, call: &Extensions, token: &str) -> Result<Write, Status> {
-        let (token, position) = self.wait_for_token(call, "token", token).await?;
-        match token {
-            Token::Covers(_) | Token::At(Point::ZERO) => Ok(self.enforcement.covered(position)),
-            Token::At(_) => self.write_of_change(position).await,
-            Token::Of(command) => self.write_of(command).await,
+    async fn write_at(&self, call: &Extensions, line: &Line, token: &str) -> Result<Write, Status> {
+        let (token, position) = self.wait_in_line(call, line, "token", token).await?;
+        let Token { commands, .. } = token;
+        if commands.is_empty() {
+            // Also where the token just does not say: rather every app than one too few.
+            return Ok(self.enforcement.covered(position));
         }
+        let write = self.enforcement.write_of(&commands, line).await.map_err(status::storage)?;
+        write.ok_or_else(|| status::no_change(position))
     }
 
-    async fn write_of(&self, command: CommandId) -> Result<Write, Status> {
-        let write = self.enforcement.write_of(&[command]).await.map_err(status::storage)?;
+    async fn write_of(&self, command: CommandId, line: &Line) -> Result<Write, Status> {
+        let write = self.enforcement.write_of(&[command], line).await.map_err(status::storage)?;
         write.ok_or_else(|| status::no_change(command))
     }
 
-    async fn write_of_change(&self, position: i64) -> Result<Write, Status> {
+    /// A write that was named by what anybody can guess, if whoever asks may know of it. A token is a proof by itself.
+    async fn seen(&self, reach: &Reach, write: Write, name: impl ToString) -> Result<Write, Status> {
+        let mut organizations: Vec<Uuid> = write.spans.iter().map(|span| span.organization.0).collect();
+        organizations.sort_unstable();
+        organizations.dedup();
+        let of_other_app = reach.app.as_ref().is_some_and(|app| !write.concerns(app));
+        if of_other_app || self.known_of(reach, organizations.clone()).await? != organizations {
+            return Err(status::no_change(name));
+        }
+        Ok(write)
+    }
+
+    async fn write_of_change(&self, position: i64, line: &Line) -> Result<Write, Status> {
+        let turn = self.enforcement.turn(line).await.map_err(status::storage)?;
         let command = self.engine.database().command_at(position).await.map_err(status::storage)?;
-        self.write_of(command.ok_or_else(|| status::no_change(position))?).await
+        drop(turn);
+        self.write_of(command.ok_or_else(|| status::no_change(position))?, line).await
     }
 
     pub(super) async fn enforcement_of(
@@ -310,19 +366,29 @@ impl Services {
         request: &Request<GetEnforcementRequest>,
     ) -> Result<GetEnforcementResponse, Status> {
         use get_enforcement_request::Write as Named;
+        let said = &request.get_ref().acting_account_id;
+        authz::acting(request, said)?;
+        let line = line(request.extensions());
         let write = match &request.get_ref().write {
             None => return Err(status::invalid_field("write", "must be given")),
             Some(Named::Token(token)) if token.is_empty() => {
                 return Err(status::invalid_field("token", "must be given"));
             }
-            Some(Named::Token(token)) => self.write_at(request.extensions(), token).await?,
-            Some(Named::CommandId(command)) => self.write_of(parse::required("command_id", command)?).await?,
+            Some(Named::Token(token)) => self.write_at(request.extensions(), &line, token).await?,
+            Some(Named::CommandId(command)) => {
+                let reach = authz::reach(request, said)?;
+                let write = self.write_of(parse::required("command_id", command)?, &line).await?;
+                self.seen(&reach, write, command).await?
+            }
             Some(Named::Position(position)) if *position < 1 => {
                 return Err(status::invalid_field("position", "must be a position"));
             }
-            Some(Named::Position(position)) => self.write_of_change(*position).await?,
+            Some(Named::Position(position)) => {
+                let reach = authz::reach(request, said)?;
+                self.seen(&reach, self.write_of_change(*position, &line).await?, position).await?
+            }
         };
-        let report = self.enforcement.report(write).await.map_err(status::wait_stopped)?;
+        let report = self.enforcement.report(write, line).await.map_err(status::wait_stopped)?;
         Ok(GetEnforcementResponse { enforcement: Some(convert::report(report)) })
     }
 }

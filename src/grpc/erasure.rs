@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{Services, convert, parse, status};
 use crate::{
     engine::{Done, Ledger, LedgerSubject},
+    identity::{Caller, Kind},
     proto::{self, ErasedBy as ErasedByWord},
     rules::{
         ids::{AppName, ErasureId},
@@ -67,24 +68,44 @@ impl Services {
         Ok(Ledger { what, erased_by })
     }
 
-    /// Refuses a caller that is named like a registered app: the ledger names what is in no app's scope (R15).
+    /// Refuses a caller that is named like a registered app, where callers are not told apart: the ledger names what is in no
+    /// app's scope (R15).
     pub(super) async fn not_for_apps<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let Ok(app) = parse::caller(request)?.as_str().parse::<AppName>() else { return Ok(()) };
+        let caller = parse::who(request)?;
+        let named = (caller.kind == Kind::Anyone).then(|| caller.name.as_str().parse::<AppName>());
+        let Some(Ok(app)) = named else { return Ok(()) };
         let found = self.engine.database().app(&app).await.map_err(status::storage)?;
         found.map_or(Ok(()), |_| Err(status::caller_is_app(&app)))
     }
 
     /// The receipt of what a write erased, and whether the account went with it. Empty: nothing was erased.
-    pub(super) async fn receipt_of(&self, done: &Done) -> Result<(String, bool), Status> {
+    pub(super) async fn receipt_of<T>(
+        &self,
+        request: &Request<T>,
+        done: &Done,
+    ) -> Result<(String, bool), Status> {
         let Some(id) = done.subject.erasure_id else { return Ok((String::new(), false)) };
         let found = self.engine.database().erasure(id).await.map_err(status::storage)?;
         let entry = found.ok_or_else(status::unrecorded)?;
-        Ok((self.seal.seal(Purpose::Receipt, id.0.as_bytes()), entry.addresses > 0))
+        let mut payload = id.0.as_bytes().to_vec();
+        payload.extend(self.holder(parse::who(request)?));
+        Ok((self.seal.seal(Purpose::Receipt, &payload), entry.addresses > 0))
     }
 
-    /// The entry that a receipt is of.
-    pub(super) fn open_receipt(&self, receipt: &str) -> Result<ErasureId, Status> {
+    /// By what a receipt knows whose it is.
+    fn holder(&self, caller: &Caller) -> Vec<u8> {
+        self.seal.fingerprint("receipt", caller.name.as_str().as_bytes())
+    }
+
+    /// The entry that a receipt is of. It is good for who got it, where callers are told apart, and for who may read all.
+    pub(super) fn open_receipt<T>(&self, request: &Request<T>, receipt: &str) -> Result<ErasureId, Status> {
         let opened = self.seal.open(Purpose::Receipt, receipt).map_err(|_| status::receipt_invalid())?;
-        Uuid::from_slice(&opened).map(ErasureId).map_err(|_| status::receipt_invalid())
+        let caller = parse::who(request)?;
+        let (id, holder) = opened.split_at_checked(16).ok_or_else(status::receipt_invalid)?;
+        let reads_all = matches!(caller.kind, Kind::Anyone | Kind::Operator);
+        if !reads_all && holder != self.holder(caller) {
+            return Err(status::receipt_invalid());
+        }
+        Uuid::from_slice(id).map(ErasureId).map_err(|_| status::receipt_invalid())
     }
 }

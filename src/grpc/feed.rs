@@ -7,10 +7,12 @@ use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::{Services, body::WatchFrames, convert, parse, status};
+use super::{Services, app::only_own, authz, body::WatchFrames, convert, limits, parse, status};
 use crate::{
     enforcement::lease,
-    feed::{Cursor, CursorRefusal, Ending, Follow, Limits, LogSource as _, Scope, Standing, Start, queue},
+    feed::{
+        Cursor, CursorRefusal, Ending, Follow, Limits, LogSource as _, Point, Scope, Standing, Start, queue,
+    },
     proto::{
         AcknowledgeRequest, AcknowledgeResponse, AwaitEnforcementRequest, AwaitEnforcementResponse,
         CloseSubscriptionRequest, CloseSubscriptionResponse, ErrorReason, Frame, GetEnforcementRequest,
@@ -42,9 +44,26 @@ impl Services {
         found.ok_or_else(|| status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id))
     }
 
-    /// The scope that a request names: a registered app, in organizations that exist.
-    async fn scope(&self, message: &WatchRequest) -> Result<Scope, Status> {
+    /// The same, if it is one of the caller's own.
+    pub(super) async fn own_subscription<T>(
+        &self,
+        request: &Request<T>,
+        id: SubscriptionId,
+    ) -> Result<SubscriptionRow, Status> {
+        let row = self.read_subscription(id).await?;
+        match authz::own_app(request)? {
+            Some(own) if own.as_str() != row.app => {
+                Err(status::not_found(ErrorReason::SubscriptionNotFound, "subscription", id))
+            }
+            _ => Ok(row),
+        }
+    }
+
+    /// The scope that a request names: a registered app, in organizations that exist, and for an app that it is in.
+    async fn scope(&self, request: &Request<WatchRequest>) -> Result<Scope, Status> {
+        let message = request.get_ref();
         let app: AppName = parse::required("app", &message.app)?;
+        only_own(request, &app)?;
         // It sees what is of any app.
         if app.is_of_the_service() && !self.is_within {
             return Err(status::invalid_field("app", "must not be the service's own app"));
@@ -58,9 +77,10 @@ impl Services {
         let organizations = message.organization_ids.iter().map(|id| parse::required("organization_ids", id));
         let organizations: Vec<OrganizationId> = organizations.collect::<Result<_, _>>()?;
         self.read_app(&app).await?;
+        let own = authz::own_app(request)?;
         let ids: Vec<Uuid> = organizations.iter().map(|organization| organization.0).collect();
         if let Some(missing) =
-            self.engine.database().missing_organization(&ids).await.map_err(status::storage)?
+            self.engine.database().missing_organization(own.as_ref(), &ids).await.map_err(status::storage)?
         {
             return Err(status::not_found(ErrorReason::OrganizationNotFound, "organization", missing));
         }
@@ -73,7 +93,7 @@ impl Services {
             return Ok(Start::Snapshot { refusal: None });
         }
         let instead = message.snapshot_if_refused || message.snapshot_anyway;
-        match self.verify(&message.cursor, Some(scope)).await? {
+        match self.verify(&message.cursor, scope).await? {
             Ok(_) if message.snapshot_anyway => Ok(Start::Snapshot { refusal: None }),
             Ok(cursor) => Ok(Start::After { point: cursor.point, text: message.cursor.clone() }),
             Err(refusal) if refusal != CursorRefusal::WrongStore && instead => {
@@ -85,21 +105,15 @@ impl Services {
 
     /// Checks a cursor: its seal, its scope, that nothing after it was trimmed from the log, and that the log has its change
     /// at its position.
-    pub(super) async fn verify(
-        &self,
-        text: &str,
-        scope: Option<&Scope>,
-    ) -> Result<Result<Cursor, CursorRefusal>, Status> {
+    async fn verify(&self, text: &str, scope: &Scope) -> Result<Result<Cursor, CursorRefusal>, Status> {
         let cursor = match Cursor::open(&self.seal, text) {
             Ok(cursor) => cursor,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if scope.is_some_and(|scope| !cursor.is_of(scope)) {
+        if !cursor.is_of(scope) {
             return Ok(Err(CursorRefusal::ScopeChanged));
         }
-        let known = self.marks.newest();
-        let in_window = known.and_then(|mark| self.window.change_at(mark.history, cursor.point.position));
-        if in_window == Some(cursor.point.change_id) {
+        if self.is_in_window(cursor.point) {
             return Ok(Ok(cursor));
         }
         let standing = self.source.standing(cursor.point).await.map_err(|error| {
@@ -113,13 +127,21 @@ impl Services {
         })
     }
 
+    /// Whether the newest changes, which are in memory, have this one at its position.
+    pub(super) fn is_in_window(&self, point: Point) -> bool {
+        let known = self.marks.newest();
+        let found = known.and_then(|mark| self.window.change_at(mark.history, point.position));
+        found == Some(point.change_id)
+    }
+
     /// The subscription of a stream: the one that the request resumes, a new one, or none for an observer.
-    /// `stream` becomes its newest stream, which ends an older one on whichever replica.
+    /// `stream` becomes its newest stream, which ends an older one on whichever replica. What is told on it is after `begin`.
     async fn subscribe(
         &self,
         message: &WatchRequest,
         scope: &Scope,
         stream: Uuid,
+        begin: Point,
     ) -> Result<Option<Subscribed>, Status> {
         let instance: Option<InstanceName> = parse::optional("instance", &message.instance)?;
         let resumed: Option<SubscriptionId> = parse::optional("subscription_id", &message.subscription_id)?;
@@ -139,6 +161,7 @@ impl Services {
             let resumed = self.engine.database().resume_subscription(id, &organizations, stream).await;
             match resumed.map_err(status::storage)? {
                 Resumed::Opened(opened) => return Ok(Some(Subscribed::new(id, opened))),
+                Resumed::Replaced => return Err(status::subscription_replaced(id)),
                 Resumed::Ended => return Err(status::subscription_closed(id)),
                 // With another filter it is another one, and the old one counts until its lease is over: verdicts were
                 // read for what it followed.
@@ -151,6 +174,8 @@ impl Services {
             instance,
             organization_ids: organizations,
             stream_id: stream,
+            begin: begin.position,
+            follows: Cursor::open(&self.seal, &message.cursor).ok().and_then(|cursor| cursor.subscription),
         };
         let opened = self.engine.database().open_subscription(&new).await.map_err(status::storage)?;
         let opened = opened.ok_or_else(|| status::no_app(scope.app()))?;
@@ -186,21 +211,26 @@ impl FeedService for Services {
         if self.shutdown.is_cancelled() {
             return Err(status::shutting_down());
         }
-        let message = request.into_inner();
+        let message = request.get_ref();
         // First of all: in another database the app may be unknown too, and that would not be the point.
         if matches!(Cursor::open(&self.seal, &message.cursor), Err(CursorRefusal::WrongStore)) {
             return Err(status::cursor_refused("cursor", CursorRefusal::WrongStore));
         }
-        // However many come back at once, the calls of others find a connection.
+        // However many come back at once, the calls of others find a connection, and so do those of the same caller. The turn
+        // comes first: who waits for one keeps nobody else from opening.
+        let _turn = limits::turn(request.extensions()).await?;
         let _opening = self.opening.acquire().await;
-        let scope = self.scope(&message).await?;
+        let scope = self.scope(&request).await?;
         // Refused before anything is registered: a bad cursor must not replace a working stream.
-        let start = self.start(&message, &scope).await?;
-        if self.marks.newest().is_none() {
-            return Err(status::unavailable());
-        }
+        let start = self.start(message, &scope).await?;
+        // Before the registration: what a snapshot from here on does not have, the stream brings.
+        let Some(known) = self.marks.clone().see() else { return Err(status::unavailable()) };
+        let begin = match &start {
+            Start::Snapshot { .. } => known.end,
+            Start::After { point, .. } => *point,
+        };
         let stream = Uuid::now_v7();
-        let subscribed = self.subscribe(&message, &scope, stream).await?;
+        let subscribed = self.subscribe(message, &scope, stream, begin).await?;
         let subscription = subscribed.map(|subscribed| subscribed.id);
         let registered = self.registry.register(scope.app().clone(), subscription, stream);
         let (digests, digested) = (self.digests.clone(), scope.clone());
@@ -213,6 +243,7 @@ impl FeedService for Services {
             seal: Arc::clone(&self.seal),
             scope,
             profiles: message.include_profiles,
+            noted: Some(begin),
             subscription,
             registered: Some(registered),
             shutdown: self.shutdown.clone(),
@@ -237,14 +268,14 @@ impl FeedService for Services {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        self.acknowledged(request.get_ref()).await.map(Response::new)
+        self.acknowledged(&request).await.map(Response::new)
     }
 
     async fn close_subscription(
         &self,
         request: Request<CloseSubscriptionRequest>,
     ) -> Result<Response<CloseSubscriptionResponse>, Status> {
-        self.closed_subscription(request.get_ref()).await.map(Response::new)
+        self.closed_subscription(&request).await.map(Response::new)
     }
 
     async fn list_subscriptions(

@@ -9,8 +9,14 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Extensions, Status};
 
-use super::{Services, answer::COVERS, layer::Deadline, status};
+use super::{
+    Services,
+    answer::{COVERS, NAMES},
+    layer::Deadline,
+    limits, status,
+};
 use crate::{
+    enforcement::Line,
     feed::Point,
     rules::ids::{ChangeId, CommandId},
     seal::{Fields, Purpose, SealError},
@@ -35,13 +41,20 @@ pub enum TokenRefusal {
 }
 
 /// What a token says.
+#[derive(Debug)]
+pub(super) struct Token {
+    /// What the log has to have for it to be reached.
+    place: Place,
+    /// The commands of the write. Empty: it changed nothing, or the token is of a release that named none.
+    pub(super) commands: Vec<CommandId>,
+}
+
+/// Where a write stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Token {
-    /// Where the write's last change stands.
+enum Place {
+    /// At its last change or, where it changed nothing, at the head that covers what it saw.
     At(Point),
-    /// It changed nothing; this is the head that covers what it saw.
-    Covers(Point),
-    /// Which command it was; its position was not known yet.
+    /// Where this command does; its position was not known yet.
     Of(CommandId),
 }
 
@@ -52,13 +65,26 @@ impl Services {
         if token.is_empty() {
             return Ok(0);
         }
-        Ok(self.wait_for_token(call, "at_least_as_fresh", token).await?.1)
+        Ok(self.wait_for_token(call, None, "at_least_as_fresh", token).await?.1)
+    }
+
+    /// The same for the token of somebody who waits to hear that a write is enforced: in line with the others who do. Returns
+    /// what the token says, and the position.
+    pub(super) async fn wait_in_line(
+        &self,
+        call: &Extensions,
+        line: &Line,
+        field: &str,
+        token: &str,
+    ) -> Result<(Token, i64), Status> {
+        self.wait_for_token(call, Some(line), field, token).await
     }
 
     /// Waits until the log has got as far as the token of a field. Returns what it says, and the position.
-    pub(super) async fn wait_for_token(
+    async fn wait_for_token(
         &self,
         call: &Extensions,
+        line: Option<&Line>,
         field: &str,
         token: &str,
     ) -> Result<(Token, i64), Status> {
@@ -69,7 +95,13 @@ impl Services {
         loop {
             // Before the look: what is sequenced meanwhile shows as a newer mark.
             let seen = marks.newest().map(|mark| mark.head);
-            if let Some(position) = self.reached(token).await?.map_err(refused)? {
+            let turn = match line {
+                Some(line) => (Some(self.enforcement.turn(line).await.map_err(status::storage)?), None),
+                None => (None, limits::turn(call).await?),
+            };
+            let place = self.place_of(token.place).await?.map_err(refused)?;
+            drop(turn);
+            if let Some(position) = place {
                 return Ok((token, position));
             }
             let grown = async {
@@ -96,22 +128,34 @@ impl Services {
         let (Some(position), Some(id)) = (fields.i64(), fields.uuid()) else {
             return Err(TokenRefusal::Invalid);
         };
-        Ok(match position {
-            0 if !id.is_nil() => Token::Of(CommandId(id)),
-            position => {
-                let point = Point { position, change_id: ChangeId(id) };
-                if fields.0 == [COVERS] { Token::Covers(point) } else { Token::At(point) }
-            }
-        })
+        let place = match position {
+            0 if !id.is_nil() => Place::Of(CommandId(id)),
+            position => Place::At(Point { position, change_id: ChangeId(id) }),
+        };
+        let commands = match fields.0 {
+            // Of an earlier release, which said no more of a write.
+            [] | [COVERS] => Vec::new(),
+            [NAMES, hidden @ ..] => self.named(hidden).ok_or(TokenRefusal::Invalid)?,
+            _ => return Err(TokenRefusal::Invalid),
+        };
+        Ok(Token { place, commands })
+    }
+
+    /// The commands that a token names.
+    fn named(&self, hidden: &[u8]) -> Option<Vec<CommandId>> {
+        let ids = self.seal.reveal(hidden)?;
+        let mut fields = Fields(&ids);
+        let commands = std::iter::from_fn(|| fields.uuid()).map(CommandId).collect();
+        fields.0.is_empty().then_some(commands)
     }
 
     /// Where the log has what the token names. None: nowhere yet.
-    async fn reached(&self, token: Token) -> Result<Result<Option<i64>, TokenRefusal>, Status> {
+    async fn place_of(&self, place: Place) -> Result<Result<Option<i64>, TokenRefusal>, Status> {
         let database = self.engine.database();
-        match token {
+        match place {
             // Before the first change.
-            Token::At(Point::ZERO) | Token::Covers(Point::ZERO) => Ok(Ok(Some(0))),
-            Token::At(Point { position, change_id }) | Token::Covers(Point { position, change_id }) => {
+            Place::At(Point::ZERO) => Ok(Ok(Some(0))),
+            Place::At(Point { position, change_id }) => {
                 let found = database.point_and_floor(position).await.map_err(status::storage)?;
                 Ok(match found.change_id {
                     Some(id) if id == change_id.0 => Ok(Some(position)),
@@ -121,7 +165,7 @@ impl Services {
                     None => Ok(None),
                 })
             }
-            Token::Of(command) => {
+            Place::Of(command) => {
                 let end = database.end_of_commands(&[command]).await.map_err(status::storage)?;
                 Ok(Ok(end.map(|(position, _)| position)))
             }

@@ -21,8 +21,6 @@ const SERVICES: [&str; 8] = [
 ];
 /// Serving while its replica knows who has access.
 const ACCESS: &str = "rollcall.v1.AccessService";
-/// A mark older than this means that the database does not answer. Marks come every 50 ms; two seconds ride out a pause.
-const STALE: Duration = Duration::from_secs(2);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -57,10 +55,14 @@ pub(super) async fn clear(reporter: &HealthReporter) {
     }
 }
 
+fn measure(service: &'static str, status: ServingStatus) {
+    let serving = if status == ServingStatus::Serving { 1.0 } else { 0.0 };
+    metrics::gauge!("rollcall_serving", "service" => service).set(serving);
+}
+
 /// What the newest mark says.
 fn now(marks: &Marks) -> ServingStatus {
-    let fresh = marks.newest().is_some_and(|mark| mark.at.elapsed() < STALE);
-    if fresh { ServingStatus::Serving } else { ServingStatus::NotServing }
+    if marks.are_fresh() { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
 /// Keeps the status true until `shutdown`.
@@ -74,6 +76,7 @@ pub(super) async fn follow(
     loop {
         let now = now(&marks);
         if before != Some(now) {
+            measure("all", now);
             set(&reporter, now).await;
             before = Some(now);
         }
@@ -82,6 +85,7 @@ pub(super) async fn follow(
             false => ServingStatus::NotServing,
         });
         if let Some(status) = access_now.filter(|_| access_before != access_now) {
+            measure("access", status);
             reporter.set_service_status(ACCESS, status).await;
             access_before = access_now;
         }

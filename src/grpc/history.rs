@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{Services, convert, page::Asked, parse, status};
+use super::{Services, authz, convert, page::Asked, parse, status};
 use crate::{
     proto::{
         ChangeOrder, ErrorReason, GetMembershipAtRequest, GetMembershipAtResponse, ListChangesRequest,
         ListChangesResponse, ListDeparturesRequest, ListDeparturesResponse, get_membership_at_request::At,
     },
     rules::ids::{MemberId, OrganizationId},
-    storage::{Between, DepartureKey, DepartureRow, HistoryFilter, HistoryPage, Past, When},
+    storage::{Between, DepartureKey, DepartureRow, HistoryFilter, HistoryPage, Past, Reach, When},
 };
 
 /// Reasons that a filter may name: more than there are.
@@ -23,7 +23,8 @@ impl Services {
         request: Request<ListChangesRequest>,
     ) -> Result<ListChangesResponse, Status> {
         let message = request.get_ref();
-        let filter = history_filter(message)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let filter = history_filter(message, &reach)?;
         let newest_first = match ChangeOrder::try_from(message.order) {
             Ok(ChangeOrder::Unspecified | ChangeOrder::NewestFirst) => true,
             Ok(ChangeOrder::OldestFirst) => false,
@@ -31,9 +32,11 @@ impl Services {
         };
         // The token says nothing of the filter, which it only fits: another one would answer with another list.
         let list = format!("{filter:?} {newest_first}");
-        let page = self.page(message.page_size, &message.page_token, &["changes", &list])?;
+        let page =
+            self.page(&request, &reach, (message.page_size, &message.page_token), &["changes", &list])?;
         let between = page.after.as_deref().map(between_of).transpose()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(filter.organization)).await?;
         self.read_organization(filter.organization).await?;
         let database = self.engine.database();
         let between = match between {
@@ -76,8 +79,10 @@ impl Services {
             }
             None => return Err(status::invalid_field("position", "must be given, or a time")),
         };
+        let reach = authz::reach(&request, &message.acting_account_id)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
-        let past = self.engine.database().member_at(organization, member, when).await;
+        self.reached(&reach, authz::organization(organization)).await?;
+        let past = self.engine.database().member_at(organization, member, when, reach.app.as_ref()).await;
         let mut was = match past.map_err(status::storage)? {
             Past::Was(was) => was.into_iter(),
             Past::Ahead { head } => {
@@ -109,11 +114,15 @@ impl Services {
         let organization: OrganizationId = parse::required("organization_id", &message.organization_id)?;
         let range = parse::time_range(message.start_time, message.end_time)?;
         let list = format!("{organization} {range:?}");
-        let page = self.page(message.page_size, &message.page_token, &["departures", &list])?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(&request, &reach, asked, &["departures", &list])?;
         let after = page.after.as_deref().map(departure_key).transpose()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(organization)).await?;
         self.read_organization(organization).await?;
-        let rows = self.engine.database().departures(organization, range, after, page.limit()).await;
+        let app = reach.app.as_ref();
+        let rows = self.engine.database().departures(organization, app, range, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, departure_text);
         let departures = rows.into_iter().map(convert::departure).collect();
@@ -121,7 +130,7 @@ impl Services {
     }
 }
 
-fn history_filter(message: &ListChangesRequest) -> Result<HistoryFilter, Status> {
+fn history_filter(message: &ListChangesRequest, reach: &Reach) -> Result<HistoryFilter, Status> {
     if message.reasons.len() > MAX_REASONS {
         return Err(status::invalid_field("reasons", format!("must be at most {MAX_REASONS}")));
     }
@@ -135,6 +144,7 @@ fn history_filter(message: &ListChangesRequest) -> Result<HistoryFilter, Status>
         reasons: reasons.collect::<Result<_, _>>()?,
         start,
         end,
+        app: reach.app.clone(),
     })
 }
 

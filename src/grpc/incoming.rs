@@ -66,7 +66,8 @@ pub(super) fn incoming(
 /// A connection that has a place, and that must begin in time.
 pub(super) struct Guarded<C> {
     inner: C,
-    _place: OwnedSemaphorePermit,
+    /// None: what it goes over has one.
+    _place: Option<OwnedSemaphorePermit>,
     /// How much was read, until it is enough.
     read: usize,
     /// Until when it must be. None: it was.
@@ -75,7 +76,12 @@ pub(super) struct Guarded<C> {
 
 impl<C> Guarded<C> {
     fn new(inner: C, place: OwnedSemaphorePermit) -> Self {
-        Self { inner, _place: place, read: 0, deadline: Some(Box::pin(sleep(PREFACE_PATIENCE))) }
+        Self { _place: Some(place), ..Self::over(inner) }
+    }
+
+    /// One over another, which has a place: who shook hands must begin in time too.
+    pub(super) fn over(inner: C) -> Self {
+        Self { inner, _place: None, read: 0, deadline: Some(Box::pin(sleep(PREFACE_PATIENCE))) }
     }
 }
 

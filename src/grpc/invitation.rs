@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, parse, status, unless_validated};
+use super::{Services, authz, convert, parse, status, unless_validated};
 use crate::{
     engine::{Done, InvitationOrder, Order, Sending},
     proto::{
@@ -17,12 +17,12 @@ use crate::{
     },
     rules::{
         Command, InvitationCommand, Violation,
-        ids::{AccountId, Email, InvitationId, MemberId, OrganizationId, WorkspaceId},
+        ids::{AccountId, AppName, Email, InvitationId, Malformed, MemberId, OrganizationId, WorkspaceId},
         invitations::{Invite, MAX_WORKSPACES},
         roles::{Language, WorkspaceRole},
     },
     seal::{Fields, Purpose},
-    storage::{InvitationRead, MemberRead, WorkspaceMemberRead},
+    storage::{InvitationRead, MemberRead, Named, WorkspaceMemberRead},
 };
 
 /// For how long an invitation can be accepted where the request does not say.
@@ -145,6 +145,7 @@ impl Services {
     pub(super) async fn invitees(
         &self,
         organization: OrganizationId,
+        app: Option<&AppName>,
         asked: bool,
         after: Option<uuid::Uuid>,
         limit: i64,
@@ -152,7 +153,7 @@ impl Services {
         if !asked {
             return Ok(Vec::new());
         }
-        let rows = self.engine.database().invitations(organization, false, after, limit).await;
+        let rows = self.engine.database().invitations(organization, app, false, after, limit).await;
         Ok(rows.map_err(status::storage)?.into_iter().map(InvitationRead::into_member).collect())
     }
 
@@ -203,6 +204,7 @@ impl InvitationService for Services {
         let context = self
             .context("CreateInvitation", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
+        let acting = context.acting;
         let order = InvitationOrder {
             organization,
             invitation: InvitationId::generate(),
@@ -211,7 +213,6 @@ impl InvitationService for Services {
         };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
         unless_validated!(done);
-        let acting = parse::optional("acting_account_id", &message.acting_account_id)?;
         let ((invitation, secret), token) =
             try_join!(self.invitation_and_secret(organization, &done, acting), self.token(&done))?;
         Ok(Response::new(CreateInvitationResponse { invitation, secret, token }))
@@ -224,7 +225,9 @@ impl InvitationService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("invitation_id", &message.invitation_id)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, Named { invitation: Some(id), ..authz::organization(organization) }).await?;
         let invitation = Some(convert::invitation(self.read_invitation(organization, id).await?));
         Ok(Response::new(GetInvitationResponse { invitation }))
     }
@@ -237,11 +240,14 @@ impl InvitationService for Services {
         let id = parse::required("organization_id", &message.organization_id)?;
         let which = if message.include_ended { "all" } else { "pending" };
         let list = ["invitations", &message.organization_id, which];
-        let page = self.page(message.page_size, &message.page_token, &list)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let page = self.page(&request, &reach, (message.page_size, &message.page_token), &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(id)).await?;
         self.read_organization(id).await?;
-        let rows = self.engine.database().invitations(id, message.include_ended, after, page.limit()).await;
+        let (app, ended_too) = (reach.app.as_ref(), message.include_ended);
+        let rows = self.engine.database().invitations(id, app, ended_too, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.invitation_id.to_string());
         let invitations = rows.into_iter().map(convert::invitation).collect();
@@ -254,11 +260,13 @@ impl InvitationService for Services {
     ) -> Result<Response<AcceptInvitationResponse>, Status> {
         let message = request.get_ref();
         let Secret { organization, invitation, generation } = self.open_secret(&message.secret)?;
-        let account: AccountId = parse::required("acting_account_id", &message.acting_account_id)?;
         let display_name = parse::display_name("display_name", &message.display_name)?.map(Some);
         let context = self
             .context("AcceptInvitation", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
+        let account =
+            context.acting.ok_or_else(|| status::malformed("acting_account_id", Malformed::Empty))?;
+        let reach = context.reach.clone();
         // Whoever is new gets the id of the invitation.
         let member = MemberId(invitation.0);
         let command = Command::AcceptInvitation { invitation, member, account, generation };
@@ -267,7 +275,7 @@ impl InvitationService for Services {
         unless_validated!(done);
         let ((invitation, _), standing, token) = try_join!(
             self.invitation_of(organization, &done),
-            self.standing_of(organization, &done),
+            self.standing_of(organization, &reach, &done),
             self.token(&done)
         )?;
         Ok(Response::new(AcceptInvitationResponse {
@@ -306,6 +314,10 @@ impl InvitationService for Services {
         let context = self
             .context("ResendInvitation", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only);
+        let acting = context.acting;
+        let of = authz::organization(organization);
+        let named = Named { invitation: Some(invitation), former: true, ..of };
+        self.reached(&context.reach, named).await?;
         // The address never changes, so it can be read before the invitation is locked.
         let email = self.read_invitation(organization, invitation).await?.email;
         let email = email.map(|email| email.parse()).transpose().map_err(|_| status::unrecorded())?;
@@ -313,7 +325,6 @@ impl InvitationService for Services {
         let order = InvitationOrder { organization, invitation, command: InvitationCommand::Resend, sending };
         let done = self.engine.manage_invitation(context, order).await.map_err(status::engine)?;
         unless_validated!(done);
-        let acting = parse::optional("acting_account_id", &message.acting_account_id)?;
         let ((invitation, secret), token) =
             try_join!(self.invitation_and_secret(organization, &done, acting), self.token(&done))?;
         Ok(Response::new(ResendInvitationResponse { invitation, secret, token }))

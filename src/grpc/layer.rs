@@ -1,5 +1,5 @@
-//! Around every call: a span, a deadline, one log line. None of them carries anything of a request but its method. The answer of
-//! a write says besides how durable it is.
+//! Around every call: a span, a deadline, one log line. None of them carries anything of a request but its method, where there
+//! is such a method. The answer of a write says besides how durable it is.
 
 use std::{
     collections::HashSet,
@@ -12,13 +12,19 @@ use std::{
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message as _;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{authn, body::framed, status};
-use crate::{durability::Durability, identity::Gate, proto::DESCRIPTORS};
+use super::{
+    MAX_REQUEST,
+    authn::Authn,
+    authz::Methods,
+    body::{Cut, framed},
+    status,
+};
+use crate::{durability::Durability, identity::Pass, proto::DESCRIPTORS};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
 /// that.
@@ -44,16 +50,19 @@ const DETAILS: &str = "grpc-status-details-bin";
 const DURABILITY: &str = "rollcall-durability";
 
 /// Adds [`Calls`] to a service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct CallsLayer {
     writes: Arc<HashSet<String>>,
+    methods: Methods,
+    measured: Arc<HashSet<String>>,
     durability: Durability,
-    gate: Gate,
+    authn: Authn,
 }
 
 impl CallsLayer {
-    pub(super) fn new(durability: Durability, gate: Gate) -> Self {
-        Self { writes: Arc::new(writes()), durability, gate }
+    pub(super) fn new(durability: Durability, authn: Authn, methods: Methods) -> Self {
+        let (writes, measured) = (Arc::new(writes()), Arc::new(unary()));
+        Self { writes, methods, measured, durability, authn }
     }
 }
 
@@ -65,6 +74,17 @@ pub(super) fn writes() -> HashSet<String> {
         .filter(|message| message.field.iter().any(|field| field.name() == "request_id"))
         .map(|message| message.name())
         .collect();
+    methods(&set, |method| method.input_type().rsplit('.').next().is_some_and(|name| requests.contains(name)))
+}
+
+/// The methods with one answer: how long a stream lasts says nothing about the service.
+fn unary() -> HashSet<String> {
+    let set = FileDescriptorSet::decode(DESCRIPTORS).expect("the descriptors come from our own build");
+    methods(&set, |method| !method.server_streaming() && !method.client_streaming())
+}
+
+/// The methods that are meant, as calls name them.
+fn methods(set: &FileDescriptorSet, meant: impl Fn(&MethodDescriptorProto) -> bool) -> HashSet<String> {
     let services =
         set.file.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
     let methods = services.flat_map(|(package, service)| {
@@ -73,29 +93,28 @@ pub(super) fn writes() -> HashSet<String> {
             .iter()
             .map(move |method| (method, format!("{package}.{}/{}", service.name(), method.name())))
     });
-    let is_write = |method: &prost_types::MethodDescriptorProto| {
-        method.input_type().rsplit('.').next().is_some_and(|request| requests.contains(request))
-    };
-    methods.filter(|(method, _)| is_write(method)).map(|(_, path)| path).collect()
+    methods.filter(|(method, _)| meant(method)).map(|(_, path)| path).collect()
 }
 
 impl<S> Layer<S> for CallsLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        let Self { writes, durability, gate } = self.clone();
-        Calls { inner, writes, durability, gate }
+        let Self { writes, methods, measured, durability, authn } = self.clone();
+        Calls { inner, writes, methods, measured, durability, authn }
     }
 }
 
 /// Traces and bounds calls. tonic's own time-out answers CANCELLED, which tells clients not to retry; this one answers
 /// DEADLINE_EXCEEDED with a reason.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Calls<S> {
     inner: S,
     writes: Arc<HashSet<String>>,
+    methods: Methods,
+    measured: Arc<HashSet<String>>,
     durability: Durability,
-    gate: Gate,
+    authn: Authn,
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -116,8 +135,9 @@ where
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let method = request.uri().path().trim_start_matches('/').to_owned();
-        let span = tracing::info_span!("rpc", rpc.method = %method);
+        let span = tracing::info_span!("rpc", rpc.method = %self.methods.shown(&method));
         let written = self.writes.contains(&method).then(|| self.durability.clone());
+        let measured = self.measured.get(&method).cloned();
         // Measured from here, before tonic's time-out begins: whenever that one is up, this one is up already.
         let begun = tokio::time::Instant::now();
         let asked = asked(request.headers());
@@ -130,19 +150,26 @@ where
             request.extensions_mut().insert(Deadline(begun + *deadline));
         }
         // Of our own methods alone: health and reflection answer everybody.
-        let gate = method.starts_with(OURS).then(|| self.gate.clone());
+        let authn = method.starts_with(OURS).then(|| (self.authn.clone(), self.methods.clone()));
         let call = async move {
             let answered = async {
                 deadline.as_ref().map_err(Status::clone)?;
-                if let Some(gate) = gate {
-                    authn::admit(&gate, &mut request)?;
+                let mut pass = None;
+                if let Some((authn, methods)) = authn {
+                    authn.admit(&mut request).await?;
+                    // What is answered at once is over before anything is withdrawn.
+                    pass = request.extensions().get::<Pass>().filter(|_| methods.streams(&method)).cloned();
                 }
-                Ok(inner.call(request).await)
+                Ok((inner.call(request).await, pass))
             };
             let bound = begun + *deadline.as_ref().unwrap_or(&MAX_DEADLINE);
+            let mut pass = None;
             let mut response = match tokio::time::timeout_at(bound, answered).await {
-                Ok(Ok(Ok(response))) => response,
-                Ok(Ok(Err(never))) => match never {},
+                Ok(Ok((Ok(response), admitted))) => {
+                    pass = admitted;
+                    response
+                }
+                Ok(Ok((Err(never), _))) => match never {},
                 Ok(Err(status)) => Status::into_http(status),
                 Err(_) => status::deadline_exceeded().into_http(),
             };
@@ -154,14 +181,60 @@ where
                 response = status::invalid_field("request", "is no message of this method").into_http();
                 code = Code::InvalidArgument;
             }
+            // More bytes than a message may have: tonic's words for it have no details either.
+            if code == Code::OutOfRange && !response.headers().contains_key(DETAILS) {
+                let problem = format!("must be at most {MAX_REQUEST} bytes");
+                response = status::invalid_field("request", problem).into_http();
+                code = Code::InvalidArgument;
+            }
             if let (Some(durability), Code::Ok) = (written, code) {
                 response.headers_mut().insert(DURABILITY, HeaderValue::from_static(durability.word()));
             }
+            if let Some(method) = measured {
+                measure(method, code, begun.elapsed());
+            }
             let elapsed_ms = begun.elapsed().as_millis();
             tracing::debug!(rpc.code = ?code, elapsed_ms, "answered");
-            Ok(framed(response))
+            let response = framed(response);
+            Ok(match pass {
+                Some(pass) => response.map(|body| Body::new(Cut::new(body, pass.withdrawn()))),
+                None => response,
+            })
         };
         Box::pin(call.instrument(span))
+    }
+}
+
+/// Named as OpenTelemetry names it for gRPC.
+fn measure(method: String, code: Code, took: Duration) {
+    let labels = [
+        ("rpc_system_name", "grpc".to_owned()),
+        ("rpc_method", method),
+        ("rpc_response_status_code", code_name(code).to_owned()),
+    ];
+    metrics::histogram!("rpc_server_call_duration_seconds", &labels).record(took.as_secs_f64());
+}
+
+/// A code as gRPC writes it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 
@@ -210,6 +283,16 @@ mod tests {
         }
         for read in ["MemberService/GetMember", "FeedService/Watch", "FeedService/Acknowledge"] {
             assert!(!writes.contains(&format!("rollcall.v1.{read}")), "{read}");
+        }
+    }
+
+    #[test]
+    fn streams_are_no_calls_with_one_answer() {
+        let unary = unary();
+        assert!(unary.contains("rollcall.v1.MemberService/DeactivateMember"), "{unary:?}");
+        for stream in ["FeedService/Watch", "MemberService/AwaitEnforcement", "FeedService/AwaitEnforcement"]
+        {
+            assert!(!unary.contains(&format!("rollcall.v1.{stream}")), "{stream}");
         }
     }
 

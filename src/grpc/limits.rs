@@ -1,9 +1,10 @@
 //! What one caller may take of a replica: calls of each kind in a second, open streams, and its share of the database.
 //!
 //! Rates end what is out of hand. The share keeps others fast below that: however many calls a caller makes at once, only so
-//! many of them go to the database side by side, the others wait behind them and not before somebody else's. What a refusal
-//! costs is a look into a map. Callers are known by the name that `identity` found out; where callers are not told apart
-//! that is the name that they give themselves, and the limits hold accidents and not attackers.
+//! many of them go to the database side by side, the others wait behind them and not before somebody else's. Whatever asks the
+//! database something takes a turn of that share, whichever kind of call it is. What a refusal costs is a look into a map.
+//! Callers are known by the name that `identity` found out; where callers are not told apart that is the name that they give
+//! themselves, and the limits hold accidents and not attackers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +32,7 @@ use super::{
     layer::{self, Deadline},
     status,
 };
-use crate::{identity::Caller, proto::DESCRIPTORS, rules::ids::CallerName};
+use crate::{enforcement::Line, identity::Caller, proto::DESCRIPTORS, rules::ids::CallerName};
 
 /// Acknowledgements a second. A bucket of their own: leases must not lapse because their app reads too much. Thousands of
 /// instances say one each second and one for each departure.
@@ -120,8 +121,8 @@ impl Kind {
         }
     }
 
-    /// Whether it goes to the database for each call. Checks are answered from memory, acknowledgements are stored many at
-    /// once, and how many streams are opened side by side is bounded for all callers together.
+    /// Whether it goes to the database for each call. The others ask for a [`turn`] where they do: most checks are answered
+    /// from memory, acknowledgements are stored many at once, and streams run on for hours.
     fn takes_turns(self) -> bool {
         matches!(self, Self::Read | Self::Write)
     }
@@ -160,6 +161,10 @@ struct Account {
     streams: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Streams that are being opened: half of the turns, so that calls go on while all of them come back.
+    opening: Arc<Semaphore>,
+    /// Those who wait for enforcement.
+    line: Line,
 }
 
 impl Account {
@@ -173,6 +178,8 @@ impl Account {
             streams: Arc::new(Semaphore::new(streams)),
             turns: Arc::new(Semaphore::new(turns)),
             waiting: Arc::new(Semaphore::new(turns * WAITING)),
+            opening: Arc::new(Semaphore::new((turns / 2).max(1))),
+            line: Line::default(),
         }
     }
 
@@ -203,6 +210,31 @@ impl Turn {
             locked(turn).take();
         }
     }
+}
+
+/// Where turns are to be had, in the extensions of calls that have none from the beginning.
+#[derive(Clone)]
+struct Turns {
+    account: Arc<Account>,
+    opens: bool,
+}
+
+/// A turn of a call that had none, for as long as this is kept.
+pub(super) struct Taken {
+    _turn: Turn,
+    _opening: Option<OwnedSemaphorePermit>,
+}
+
+/// Waits for a turn of whoever calls, for what cannot be answered from memory. None: the call has one, or is of nobody who
+/// is counted, as the service's own replica.
+pub(super) async fn turn(call: &Extensions) -> Result<Option<Taken>, Status> {
+    let Some(Turns { account, opens }) = call.get::<Turns>().cloned() else { return Ok(None) };
+    // However many streams come back at once, each of them waits as long as it likes, and keeps no turn from other calls.
+    let opening = match opens {
+        true => Some(Arc::clone(&account.opening).acquire_owned().await.map_err(|_| status::overloaded())?),
+        false => None,
+    };
+    Ok(Some(Taken { _turn: account.turn().await?, _opening: opening }))
 }
 
 /// What was known so far is true also where its last holder panicked: numbers that are set at once.
@@ -373,6 +405,11 @@ where
             let account = counts.account(&name, now);
             if let Err(refused) = counts.take(&name, &account, kind, now) {
                 return Ok(counts.refuse(refused, deadline).await);
+            }
+            request.extensions_mut().insert(account.line.clone());
+            if !kind.takes_turns() {
+                let turns = Turns { account: Arc::clone(&account), opens: kind == Kind::Opening };
+                request.extensions_mut().insert(turns);
             }
             if kind == Kind::Opening {
                 let Ok(open) = Arc::clone(&account.streams).try_acquire_owned() else {

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Services, convert, parse, status};
+use super::{Services, authz, convert, parse, status};
 use crate::{
     engine::LostDecision,
     proto::{
@@ -11,7 +11,7 @@ use crate::{
         ResolveLostRevocationResponse,
     },
     rules::ids::SubscriptionId,
-    storage::LostRevocation,
+    storage::{LostRevocation, Reach},
 };
 
 /// Revocations that a report takes at most: some 80 kB.
@@ -42,10 +42,17 @@ impl Services {
     ) -> Result<ReportLostRevocationsResponse, Status> {
         let message = request.get_ref();
         let id: SubscriptionId = parse::required("subscription_id", &message.subscription_id)?;
-        let lost = parsed(&message.revocations)?;
-        let reporter = self.read_subscription(id).await?;
+        let mut lost = parsed(&message.revocations)?;
+        let reporter = self.own_subscription(&request, id).await?;
         if reporter.state != "LIVE" {
             return Err(status::subscription_closed(id));
+        }
+        if let Some(app) = authz::own_app(&request)? {
+            // What an instance still denies is of somebody whom its app has been told of again since.
+            let reach = Reach { app: Some(app), person: None };
+            let organizations = lost.iter().map(|lost| lost.organization.0).collect();
+            let known = self.known_of(&reach, organizations).await?;
+            lost.retain(|lost| known.contains(&lost.organization.0));
         }
         if lost.is_empty() {
             return Ok(ReportLostRevocationsResponse::default());
@@ -53,6 +60,7 @@ impl Services {
         let database = self.engine.database();
         let new = database.report_lost(id, &lost).await.map_err(status::storage)?;
         if new > 0 {
+            metrics::counter!("rollcall_lost_revocations_reported_total").increment(new as u64);
             let (app, instance) = (reporter.app, reporter.instance);
             tracing::warn!(
                 app,
@@ -70,7 +78,7 @@ impl Services {
         request: Request<ListLostRevocationsRequest>,
     ) -> Result<ListLostRevocationsResponse, Status> {
         let message = request.get_ref();
-        let page = self.page(message.page_size, &message.page_token, &["lost"])?;
+        let page = self.page(&request, &Reach::ALL, (message.page_size, &message.page_token), &["lost"])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let rows = self.engine.database().lost_revocations(after, page.limit()).await;

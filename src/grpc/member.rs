@@ -8,11 +8,12 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{
-    Services, activity, convert, departure, enforcement, filter, invitation::merged, parse, status,
+    Services, activity, authz, convert, departure, enforcement, filter, invitation::merged, parse, status,
     status::Terms, unless_validated,
 };
 use crate::{
     engine::{EngineError, Order},
+    identity::Kind,
     proto::{
         self, AddMemberRequest, AddMemberResponse, AddWorkspaceMemberRequest, AddWorkspaceMemberResponse,
         BatchDeactivateMembersRequest, BatchDeactivateMembersResponse, BatchGetMembersRequest,
@@ -33,6 +34,7 @@ use crate::{
         Command, Departure, Restore, Violation,
         ids::{MemberId, OrganizationId, WorkspaceId},
     },
+    storage::{Named, Reach},
 };
 
 /// Ids that BatchGetMembers takes at most.
@@ -83,7 +85,9 @@ impl MemberService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, Named { members: vec![id], ..authz::organization(organization) }).await?;
         let member = Some(convert::member(self.read_member(organization, id).await?));
         Ok(Response::new(GetMemberResponse { member }))
     }
@@ -100,10 +104,12 @@ impl MemberService for Services {
         let ids =
             message.member_ids.iter().map(|id| parse::required::<MemberId>("member_ids", id).map(|id| id.0));
         let ids: Vec<Uuid> = ids.collect::<Result<_, _>>()?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(organization)).await?;
         let settings = self.read_organization(organization).await?.settings;
-        let found =
-            self.engine.database().members_by_id(organization, &ids).await.map_err(status::storage)?;
+        let found = self.engine.database().members_by_id(organization, reach.app.as_ref(), &ids).await;
+        let found = found.map_err(status::storage)?;
         let found: HashMap<Uuid, _> = found.into_iter().map(|read| (read.member.member_id, read)).collect();
         let asked = message.member_ids.iter().cloned().zip(&ids);
         let members = asked.map(|(text, id)| convert::rendered(text, found.get(id), &settings)).collect();
@@ -120,12 +126,15 @@ impl MemberService for Services {
         filter::without_invitees(&message.filter, message.include_invited)?;
         let which = if message.include_invited { "members and invitees" } else { "members" };
         let list = [which, &message.organization_id, &message.filter];
-        let page = self.page(message.page_size, &message.page_token, &list)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let page = self.page(&request, &reach, (message.page_size, &message.page_token), &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(id)).await?;
         self.read_organization(id).await?;
-        let invitees = self.invitees(id, message.include_invited, after, page.limit()).await?;
-        let rows = self.engine.database().members(id, &filter, after, page.limit()).await;
+        let app = reach.app.as_ref();
+        let invitees = self.invitees(id, app, message.include_invited, after, page.limit()).await?;
+        let rows = self.engine.database().members(id, app, &filter, after, page.limit()).await;
         let mut rows = merged(rows.map_err(status::storage)?, invitees, |row| row.member.member_id);
         let next_page_token = self.next_page(&page, &mut rows, |row| row.member.member_id.to_string());
         let members = rows.into_iter().map(convert::member).collect();
@@ -188,17 +197,17 @@ impl MemberService for Services {
             .validating(message.validate_only)
             .expecting(&message.etag);
         let return_time = parse::moment("return_time", message.return_time)?;
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::DeactivateMember {
             member: id,
             departure,
             return_time,
         });
+        let reach = context.reach.clone();
         let done = self.depart(context, order).await?;
         unless_validated!(done);
-        let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let (standing, token) = try_join!(self.standing_of(organization, &reach, &done), self.token(&done))?;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(DeactivateMemberResponse {
             member: Some(convert::member(standing.member)),
             deactivated_workspace_ids: convert::ids(standing.closed),
@@ -220,10 +229,11 @@ impl MemberService for Services {
             .context("ReactivateMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
+        let reach = context.reach.clone();
         let done =
             self.execute(context, organization, Command::ReactivateMember { member: id, restore }).await?;
         unless_validated!(done);
-        let (standing, token) = try_join!(self.standing_of(organization, &done), self.token(&done))?;
+        let (standing, token) = try_join!(self.standing_of(organization, &reach, &done), self.token(&done))?;
         Ok(Response::new(ReactivateMemberResponse {
             member: Some(convert::member(standing.member)),
             active_workspace_ids: convert::ids(standing.active),
@@ -244,13 +254,12 @@ impl MemberService for Services {
             .context("RemoveMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::RemoveMember { member: id, departure });
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(RemoveMemberResponse { member, token, enforcement }))
     }
 
@@ -259,8 +268,10 @@ impl MemberService for Services {
         request: Request<ReportActivityRequest>,
     ) -> Result<Response<ReportActivityResponse>, Status> {
         let activities = activity::parsed(&request.get_ref().activities, Utc::now())?;
-        let caller = parse::caller(&request)?;
-        let unknown = self.engine.database().report_activity(&caller, &activities).await;
+        let caller = parse::who(&request)?;
+        let app = (caller.kind != Kind::Operator).then_some(&caller.name);
+        let if_named_so = caller.kind == Kind::Anyone;
+        let unknown = self.engine.database().report_activity(app, if_named_so, &activities).await;
         let unknown_member_ids = convert::ids(unknown.map_err(status::storage)?);
         Ok(Response::new(ReportActivityResponse { unknown_member_ids }))
     }
@@ -302,12 +313,12 @@ impl MemberService for Services {
         let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("member_id", &message.member_id)?;
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
-        let command = departure::erasure(id, message.assignments, &decided)?;
         let context = self
             .context("EraseMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
+        let command = departure::erasure(id, message.assignments, &decided)?;
         if !message.confirm {
             return Err(status::unconfirmed());
         }
@@ -315,9 +326,8 @@ impl MemberService for Services {
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (member, token) = try_join!(self.member_of(organization, &done), self.token(&done))?;
-        let (receipt, account_deleted) = self.receipt_of(&done).await?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let (receipt, account_deleted) = self.receipt_of(&request, &done).await?;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(EraseMemberResponse { member, account_deleted, receipt, token, enforcement }))
     }
 
@@ -326,7 +336,7 @@ impl MemberService for Services {
         request: Request<GetErasureRequest>,
     ) -> Result<Response<GetErasureResponse>, Status> {
         let message = request.get_ref();
-        let id = self.open_receipt(&message.receipt)?;
+        let id = self.open_receipt(&request, &message.receipt)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let found = self.engine.database().erasure(id).await.map_err(status::storage)?;
         Ok(Response::new(convert::receipt(found.ok_or_else(status::receipt_invalid)?)))
@@ -338,7 +348,8 @@ impl MemberService for Services {
     ) -> Result<Response<ListErasuresResponse>, Status> {
         let message = request.get_ref();
         self.not_for_apps(&request).await?;
-        let page = self.page(message.page_size, &message.page_token, &["erasures"])?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(&request, &Reach::ALL, asked, &["erasures"])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let rows = self.engine.database().erasures(after, page.limit()).await;
@@ -353,6 +364,7 @@ impl MemberService for Services {
         request: Request<ReapplyErasureRequest>,
     ) -> Result<Response<ReapplyErasureResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         self.not_for_apps(&request).await?;
         let context = self
             .context("ReapplyErasure", &request, &message.acting_account_id, &message.request_id)?
@@ -361,7 +373,9 @@ impl MemberService for Services {
         let done = self.engine.reapply_erasure(context, ledger).await.map_err(status::engine)?;
         unless_validated!(done);
         let token = self.token(&done).await?;
-        Ok(Response::new(ReapplyErasureResponse { applied: done.subject.erasure_id.is_some(), token }))
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
+        let applied = done.subject.erasure_id.is_some();
+        Ok(Response::new(ReapplyErasureResponse { applied, token, enforcement }))
     }
 
     async fn add_workspace_member(
@@ -390,7 +404,10 @@ impl MemberService for Services {
         let message = request.get_ref();
         let (organization, workspace, member) =
             ids(&message.organization_id, &message.workspace_id, &message.member_id)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        let of = authz::organization(organization);
+        self.reached(&reach, Named { workspaces: vec![workspace], members: vec![member], ..of }).await?;
         let found = self.read_workspace_member(organization, workspace, member).await?;
         Ok(Response::new(GetWorkspaceMemberResponse {
             workspace_member: Some(convert::workspace_member(found)),
@@ -409,9 +426,12 @@ impl MemberService for Services {
         let which =
             if message.include_invited { "workspace members and invitees" } else { "workspace members" };
         let list = [which, &message.organization_id, &message.workspace_id, &message.filter];
-        let page = self.page(message.page_size, &message.page_token, &list)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let page = self.page(&request, &reach, (message.page_size, &message.page_token), &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, Named { workspaces: vec![workspace], ..authz::organization(organization) })
+            .await?;
         self.read_workspace(organization, workspace).await?;
         let asked = message.include_invited;
         let invitees = self.invitees_to(organization, workspace, asked, after, page.limit()).await?;
@@ -464,21 +484,21 @@ impl MemberService for Services {
             .context("DeactivateWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::DeactivateWorkspaceMember {
             workspace,
             member,
             departure,
         });
+        let reach = context.reach.clone();
         let done = self.depart(context, order).await?;
         unless_validated!(done);
         let (standing, workspace_member, token) = try_join!(
-            self.standing_of(organization, &done),
+            self.standing_of(organization, &reach, &done),
             self.workspace_member_of(organization, &done),
             self.token(&done)
         )?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(DeactivateWorkspaceMemberResponse {
             workspace_member,
             member: Some(convert::member(standing.member)),
@@ -523,7 +543,7 @@ impl MemberService for Services {
             .context("RemoveWorkspaceMember", &request, &message.acting_account_id, &message.request_id)?
             .validating(message.validate_only)
             .expecting(&message.etag);
-        let decided = self.decided(organization, message.departure.as_ref()).await?;
+        let decided = self.decided(&context, organization, message.departure.as_ref()).await?;
         let order = decided.order(organization, |departure| Command::RemoveWorkspaceMember {
             workspace,
             member,
@@ -533,8 +553,7 @@ impl MemberService for Services {
         unless_validated!(done);
         let (workspace_member, token) =
             try_join!(self.workspace_member_of(organization, &done), self.token(&done))?;
-        let enforcement =
-            self.enforced(request.extensions(), awaited, done.command_id().as_slice(), &token).await;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(RemoveWorkspaceMemberResponse { workspace_member, token, enforcement }))
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         ids::{InvitationId, MemberId, OrganizationId, WorkspaceId},
         tables::Standing,
     },
-    storage::{MemberRead, MemberStanding, WorkspaceMemberRead},
+    storage::{MemberRead, MemberStanding, Reach, WorkspaceMemberRead},
 };
 
 impl Services {
@@ -69,14 +69,23 @@ impl Services {
         )))
     }
 
-    /// What a departure or a return shows: the member, their workspaces, and where to send them next (R21 d).
+    /// What a departure or a return shows: the member, their workspaces, and where to send them next (R21 d), as far as
+    /// whoever commands it sees.
     pub(super) async fn standing_of(
         &self,
         organization: OrganizationId,
+        reach: &Reach,
         done: &Done,
     ) -> Result<MemberStanding, Status> {
         let id = done.subject.member_id.ok_or_else(status::unrecorded)?;
         let found = self.engine.database().member_standing(organization, id, done.command_id()).await;
-        found.map_err(status::storage)?.ok_or_else(status::unrecorded)
+        let found = found.map_err(status::storage)?.ok_or_else(status::unrecorded)?;
+        Ok(MemberStanding {
+            active: self.own_workspaces(reach, organization, found.active).await?,
+            deactivated: self.own_workspaces(reach, organization, found.deactivated).await?,
+            closed: self.own_workspaces(reach, organization, found.closed).await?,
+            others: self.known_of(reach, found.others).await?,
+            ..found
+        })
     }
 }

@@ -8,6 +8,7 @@ mod app;
 mod audit;
 mod audited;
 mod authn;
+mod authz;
 mod beside;
 mod body;
 mod contract;
@@ -32,11 +33,14 @@ mod member_reads;
 mod organization;
 mod page;
 mod parse;
+mod persons;
 mod settings;
 mod status;
+mod tls;
 mod within;
 
 pub use self::{
+    access::Owners,
     beside::{Tokens, beside, caught_up},
     convert::encode_change,
     fresh::TokenRefusal,
@@ -132,6 +136,8 @@ pub struct Services {
     pub durability: Durability,
     /// The service's own replica. None: access checks are not served.
     pub access: Option<Access>,
+    /// Which app each workspace is of.
+    pub owners: Owners,
     /// What bookmarks compare followers with. None: nothing.
     pub digests: Option<Arc<Digests>>,
     /// Tells callers apart.
@@ -148,12 +154,21 @@ impl Services {
         self.marks.newest().map(|mark| mark.head.position).ok_or_else(status::unavailable)
     }
 
+    /// What is around every call, and what is within its limits.
+    fn layers(&self) -> (layer::CallsLayer, persons::PersonsLayer) {
+        let methods = authz::Methods::declared();
+        let authn = authn::Authn::new(self.gate.clone());
+        let around = layer::CallsLayer::new(self.durability.clone(), authn, methods.clone());
+        (around, persons::PersonsLayer::new(self.engine.database().clone(), methods))
+    }
+
     /// Serves on a bound listener until `shutdown`, then drains: NOT_SERVING, streams end with a last bookmark and
     /// UNAVAILABLE, calls in flight end, and after `drain` whatever is left is cut.
     pub async fn serve(self, listener: TcpListener, drain: Duration) -> Result<(), tonic::transport::Error> {
         let shutdown = self.shutdown.clone();
         let (reporter, health) = health_reporter();
         let checking = self.access.is_some();
+        let acceptor = self.gate.acceptor();
         health::begin(&reporter, &self.marks, checking).await;
         let healthy = tokio::spawn(health::follow(
             reporter.clone(),
@@ -168,6 +183,7 @@ impl Services {
         };
         let described = "the descriptor sets come from our own build";
         let incoming = incoming::incoming(listener, self.calls.connections);
+        let (around, within) = self.layers();
         let router = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -178,8 +194,9 @@ impl Services {
             .initial_connection_window_size(IN_FLIGHT)
             .max_concurrent_streams(MAX_STREAMS)
             .layer(audited::AuditLayer::new(self.audit.clone()))
-            .layer(layer::CallsLayer::new(self.durability.clone(), self.gate.clone()))
+            .layer(around)
             .layer(limits::LimitsLayer::new(self.calls, self.engine.database().pool_size()))
+            .layer(within)
             .add_service(health)
             .add_service(reflection().build_v1().expect(described))
             .add_service(reflection().build_v1alpha().expect(described))
@@ -203,7 +220,16 @@ impl Services {
                 health::clear(&reporter).await;
             }
         });
-        let serving = router.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+        let ended = shutdown.clone().cancelled_owned();
+        let serving = async {
+            match acceptor {
+                Some(acceptor) => {
+                    let incoming = tls::incoming(incoming, acceptor, shutdown.clone());
+                    router.serve_with_incoming_shutdown(incoming, ended).await
+                }
+                None => router.serve_with_incoming_shutdown(incoming, ended).await,
+            }
+        };
         let deadline = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;

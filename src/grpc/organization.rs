@@ -3,7 +3,7 @@
 use tokio::try_join;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, convert, filter, parse, settings, status, unless_validated};
+use super::{Services, authz, convert, enforcement, filter, parse, settings, status, unless_validated};
 use crate::{
     engine::{Context, Done, Order},
     proto::{
@@ -22,7 +22,7 @@ use crate::{
         Command, CreateOrganization,
         ids::{AppName, MemberId, OrganizationId, WorkspaceId},
     },
-    storage::{OrganizationRead, WorkspaceRead},
+    storage::{Named, OrganizationRead, Reach, WorkspaceRead},
 };
 
 impl Services {
@@ -107,8 +107,11 @@ impl OrganizationService for Services {
         &self,
         request: Request<GetOrganizationRequest>,
     ) -> Result<Response<GetOrganizationResponse>, Status> {
-        let id = parse::required("organization_id", &request.get_ref().organization_id)?;
-        self.fresh(request.extensions(), &request.get_ref().at_least_as_fresh).await?;
+        let message = request.get_ref();
+        let id = parse::required("organization_id", &message.organization_id)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(id)).await?;
         let used = async { self.engine.database().seats_used(id).await.map_err(status::storage) };
         let (row, used) = try_join!(self.read_organization(id), used)?;
         let organization = Some(Organization { seats_used: Some(used), ..convert::organization(row) });
@@ -138,6 +141,7 @@ impl OrganizationService for Services {
         request: Request<DeleteOrganizationRequest>,
     ) -> Result<Response<DeleteOrganizationResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let id = parse::required("organization_id", &message.organization_id)?;
         let context = self
             .context("DeleteOrganization", &request, &message.acting_account_id, &message.request_id)?
@@ -146,8 +150,10 @@ impl OrganizationService for Services {
         let command = Command::DeleteOrganization { confirmed: message.confirm };
         let done = self.execute(context, id, command).await?;
         unless_validated!(done);
-        let organization = Some(convert::organization(self.read_organization(id).await?));
-        Ok(Response::new(DeleteOrganizationResponse { organization, token: self.token(&done).await? }))
+        let (organization, token) = try_join!(self.read_organization(id), self.token(&done))?;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
+        let organization = Some(convert::organization(organization));
+        Ok(Response::new(DeleteOrganizationResponse { organization, token, enforcement }))
     }
 
     async fn list_organizations(
@@ -156,7 +162,8 @@ impl OrganizationService for Services {
     ) -> Result<Response<ListOrganizationsResponse>, Status> {
         let message = request.get_ref();
         let filter = filter::organizations(&message.filter)?;
-        let page = self.page(message.page_size, &message.page_token, &["organizations", &message.filter])?;
+        let asked = (message.page_size, message.page_token.as_str());
+        let page = self.page(&request, &Reach::ALL, asked, &["organizations", &message.filter])?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
         let rows = self.engine.database().organizations(&filter, after, page.limit()).await;
@@ -193,7 +200,9 @@ impl OrganizationService for Services {
         let message = request.get_ref();
         let organization = parse::required("organization_id", &message.organization_id)?;
         let id = parse::required("workspace_id", &message.workspace_id)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, Named { workspaces: vec![id], ..authz::organization(organization) }).await?;
         let workspace = Some(convert::workspace(self.read_workspace(organization, id).await?));
         Ok(Response::new(GetWorkspaceResponse { workspace }))
     }
@@ -224,6 +233,7 @@ impl OrganizationService for Services {
         request: Request<DeleteWorkspaceRequest>,
     ) -> Result<Response<DeleteWorkspaceResponse>, Status> {
         let message = request.get_ref();
+        let awaited = enforcement::awaiting(message.await_enforcement)?;
         let organization = parse::required("organization_id", &message.organization_id)?;
         let workspace = parse::required("workspace_id", &message.workspace_id)?;
         let context = self
@@ -236,10 +246,14 @@ impl OrganizationService for Services {
             Some(command) => self.engine.database().members_deactivated_by(organization, command).await,
             None => Ok(Vec::new()),
         };
+        let deactivated = convert::ids(deactivated.map_err(status::storage)?);
+        let (workspace, token) = try_join!(self.workspace_of(organization, &done), self.token(&done))?;
+        let enforcement = self.enforced(request.extensions(), awaited, done.commands(), &token).await;
         Ok(Response::new(DeleteWorkspaceResponse {
-            workspace: self.workspace_of(organization, &done).await?,
-            deactivated_member_ids: convert::ids(deactivated.map_err(status::storage)?),
-            token: self.token(&done).await?,
+            workspace,
+            deactivated_member_ids: deactivated,
+            token,
+            enforcement,
         }))
     }
 
@@ -252,11 +266,14 @@ impl OrganizationService for Services {
         let app: Option<AppName> = parse::optional("app", &message.app)?;
         let filter = filter::workspaces(&message.filter)?;
         let list = ["workspaces", &message.organization_id, &message.app, &message.filter];
-        let page = self.page(message.page_size, &message.page_token, &list)?;
+        let reach = authz::reach(&request, &message.acting_account_id)?;
+        let page = self.page(&request, &reach, (message.page_size, &message.page_token), &list)?;
         let after = page.after_id()?;
         self.fresh(request.extensions(), &message.at_least_as_fresh).await?;
+        self.reached(&reach, authz::organization(id)).await?;
         self.read_organization(id).await?;
-        let rows = self.engine.database().workspaces(id, app.as_ref(), &filter, after, page.limit()).await;
+        let apps = [app.as_ref(), reach.app.as_ref()];
+        let rows = self.engine.database().workspaces(id, apps, &filter, after, page.limit()).await;
         let mut rows = rows.map_err(status::storage)?;
         let next_page_token = self.next_page(&page, &mut rows, |row| row.workspace_id.to_string());
         let workspaces = rows.into_iter().map(convert::workspace).collect();

@@ -1,10 +1,13 @@
 //! Page tokens: opaque, sealed, good for the list that they were given for and for no other.
 
 use sha2::{Digest as _, Sha256};
-use tonic::Status;
+use tonic::{Request, Status};
 
 use super::{Services, parse, status};
-use crate::seal::{Purpose, Seal};
+use crate::{
+    seal::{Purpose, Seal},
+    storage::Reach,
+};
 
 /// A page that was asked for.
 pub(super) struct Asked {
@@ -16,9 +19,18 @@ pub(super) struct Asked {
 }
 
 impl Services {
-    /// Reads what a request says about its page. `list` names the list with all its parents and filters.
-    pub(super) fn page(&self, page_size: i32, page_token: &str, list: &[&str]) -> Result<Asked, Status> {
-        open(&self.seal, page_size, page_token, list)
+    /// Reads what a request says about its page. `list` names the list with all its parents and filters. A token is good for
+    /// who got it, as far as that one sees.
+    pub(super) fn page<M>(
+        &self,
+        request: &Request<M>,
+        reach: &Reach,
+        (page_size, page_token): (i32, &str),
+        list: &[&str],
+    ) -> Result<Asked, Status> {
+        let whose = format!("{} {reach:?}", parse::caller(request)?);
+        let list: Vec<&str> = [whose.as_str()].into_iter().chain(list.iter().copied()).collect();
+        open(&self.seal, page_size, page_token, &list)
     }
 
     /// Cuts what was read (one row more than asked, to see whether there is more) and seals where the next page begins.

@@ -8,14 +8,14 @@ use prost::Message;
 use prost_types::Timestamp;
 use tonic::{Request, Status};
 
-use super::{Services, status};
+use super::{Services, authz, status};
 use crate::{
     engine::{Context, Request as EngineRequest},
     identity::Caller,
     proto,
     rules::{
         Reason,
-        ids::{AccountId, CallerName, DisplayName, ExternalId, Malformed, RequestId},
+        ids::{CallerName, DisplayName, ExternalId, Malformed, RequestId},
         roles::{Language, OrganizationRole, WorkspaceRole},
         state::Moment,
     },
@@ -172,13 +172,21 @@ impl Services {
         acting_account_id: &str,
         request_id: &str,
     ) -> Result<Context, Status> {
-        let acting: Option<AccountId> = optional("acting_account_id", acting_account_id)?;
+        let acting = authz::acting(request, acting_account_id)?;
+        let caller = who(request)?;
+        let (app, reach) = authz::writing(caller, acting);
         let id: Option<RequestId> = optional("request_id", request_id)?;
         let payload = request.get_ref().encode_to_vec();
-        let request_id =
-            id.map(|id| EngineRequest { id, payload_mac: self.seal.fingerprint(method, &payload) });
+        // Who repeats it for somebody else asks for something else.
+        let payload_mac = || match acting.filter(|_| acting_account_id.is_empty()) {
+            Some(person) => self.seal.fingerprint_of(person, method, &payload),
+            None => self.seal.fingerprint(method, &payload),
+        };
+        let request_id = id.map(|id| EngineRequest { id, payload_mac: payload_mac() });
         Ok(Context {
-            caller: caller(request)?,
+            caller: caller.name.clone(),
+            app,
+            reach,
             acting,
             method: Some(method),
             request: request_id,

@@ -5,6 +5,7 @@ mod blockers;
 mod callers;
 mod invitations;
 mod limits;
+mod subscriptions;
 
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use self::blockers::{blocked, blocked_in};
 pub(super) use self::{
     blockers::{Terms, blocker},
-    callers::{caller_is_app, caller_unknown, unknown_caller},
+    callers::{caller_is_app, caller_not_allowed, caller_unknown, impersonation_not_allowed, unknown_caller},
     limits::{overloaded, rate_limited, stream_limit},
+    subscriptions::{acknowledgement_refused, subscription_closed, subscription_replaced},
 };
 use super::fresh::TokenRefusal;
 use crate::{
-    enforcement::{Refused, Stopped},
+    enforcement::Stopped,
     engine::{EngineError, Missing},
     feed::{CursorRefusal, Ending, StreamEnd},
     proto::ErrorReason,
@@ -160,18 +162,6 @@ pub(super) fn no_account_by(field: &str) -> Status {
     not_found(ErrorReason::AccountNotFound, "account", field)
 }
 
-/// The subscription has ended.
-pub(super) fn subscription_closed(id: SubscriptionId) -> Status {
-    Problem::new(
-        Code::FailedPrecondition,
-        ErrorReason::SubscriptionClosed,
-        "the subscription has ended; watch anew",
-    )
-    .precondition([id.to_string()])
-    .with("resource", id)
-    .status()
-}
-
 /// The call took longer than its deadline.
 pub(super) fn deadline_exceeded() -> Status {
     Problem::new(
@@ -255,16 +245,6 @@ pub(super) fn token_refused(field: &str, refusal: TokenRefusal) -> Status {
 /// A receipt is of a change that the subscription was not sent, or not up to the cursor.
 pub(super) fn change_not_sent(field: &str) -> Status {
     unfit(ErrorReason::ChangeNotSent, field, "the change was not sent on this subscription up to the cursor")
-}
-
-/// An acknowledgement is refused.
-pub(super) fn acknowledgement_refused(id: SubscriptionId, refused: Refused) -> Status {
-    match refused {
-        Refused::Ended => subscription_closed(id),
-        Refused::Missing => not_found(ErrorReason::SubscriptionNotFound, "subscription", id),
-        Refused::Busy | Refused::Unavailable => unavailable(),
-        Refused::Storage(error) => storage(error),
-    }
 }
 
 /// How far a write is enforced cannot be told.

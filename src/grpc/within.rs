@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 use tower::service_fn;
 
-use super::{MAX_REQUEST, Services, layer};
+use super::{MAX_REQUEST, Services};
 use crate::{identity::Gate, proto::feed_service_server::FeedServiceServer};
 
 /// What a connection buffers in each direction.
@@ -42,8 +42,10 @@ impl Services {
         self.is_within = true;
         self.gate = Gate::insecure();
         let incoming = UnboundedReceiverStream::new(within.0).map(Ok::<_, io::Error>);
+        let (around, within_limits) = self.layers();
         let served = Server::builder()
-            .layer(layer::CallsLayer::new(self.durability.clone(), self.gate.clone()))
+            .layer(around)
+            .layer(within_limits)
             .add_service(FeedServiceServer::new(self).max_decoding_message_size(MAX_REQUEST))
             .serve_with_incoming_shutdown(incoming, closed.cancelled_owned())
             .await;

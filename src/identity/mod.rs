@@ -6,14 +6,20 @@
 
 pub mod callers;
 mod cause;
+mod certificates;
+mod fetch;
+pub mod fuzzed;
 mod gate;
+mod keys;
 mod mesh;
 mod spiffe;
+mod tokens;
 mod watched;
 
 pub use self::{
     cause::Cause,
-    gate::{Evidence, Gate, IdentityError, Pass, Way},
+    certificates::{Acceptor, Certificate, TlsFiles},
+    gate::{By, Evidence, Gate, IdentityError, Pass, Way},
     mesh::Mesh,
     spiffe::SpiffeId,
 };

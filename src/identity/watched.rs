@@ -21,6 +21,11 @@ impl<P: AsRef<Path>> Watched<P> {
         Self { path, seen: Some(content) }
     }
 
+    /// What was read of it last. None: it could not be read.
+    pub(super) fn content(&self) -> Option<&[u8]> {
+        self.seen.as_deref()
+    }
+
     /// What is in it, if that is something else than last time. The content is compared, not the time of the change: those of
     /// two quick changes can be the same. An error is told once.
     pub(super) fn changed(&mut self) -> Option<io::Result<Vec<u8>>> {

@@ -108,13 +108,20 @@ async fn drop_old(database: &Database, shutdown: &CancellationToken) {
     loop {
         match database.drop_old_mails(LIFETIME).await {
             Ok(0) => {}
-            Ok(dropped) => tracing::warn!(dropped, "mails were not delivered within a day, and dropped"),
+            Ok(dropped) => {
+                measure("dropped", dropped as u64);
+                tracing::warn!(dropped, "mails were not delivered within a day, and dropped");
+            }
             Err(error) => tracing::debug!(%error, "old mails cannot be dropped; it is tried again"),
         }
         if shutdown.run_until_cancelled(sleep(DROP_EVERY)).await.is_none() {
             return;
         }
     }
+}
+
+fn measure(outcome: &'static str, mails: u64) {
+    metrics::counter!("rollcall_mails_total", "outcome" => outcome).increment(mails);
 }
 
 /// The one sender of a replica.
@@ -128,6 +135,10 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self, shutdown: &CancellationToken) {
+        // There from the start: the first one is to be seen as a step.
+        for outcome in ["sent", "failed", "refused", "dropped"] {
+            measure(outcome, 0);
+        }
         while !shutdown.is_cancelled() {
             // One message to its end: cut off in the middle it might arrive twice.
             let ending = async {
@@ -168,14 +179,17 @@ impl Sender {
         }
         match self.delivery.smtp.send(&mut self.connection, &message).await {
             Sent::Taken => {
+                measure("sent", 1);
                 tracing::debug!(mail.id = %id, mail.kind = kind, attempts = mail.attempts, "a mail was sent");
                 self.finish(id, claim, claimed).await;
             }
             Sent::Refused(code) => {
+                measure("refused", 1);
                 tracing::warn!(mail.id = %id, mail.kind = kind, code, "the mail server refuses a mail; it is dropped");
                 self.finish(id, claim, claimed).await;
             }
             Sent::Failed(why) => {
+                measure("failed", 1);
                 let wait = wait_after(mail.attempts, id.as_bytes()[15]);
                 tracing::warn!(mail.id = %id, mail.kind = kind, attempts = mail.attempts, %why, wait_s = wait.as_secs(),
                     "a mail was not sent; it is tried again");

@@ -322,6 +322,8 @@ pub enum Restore {
 pub enum Actor {
     /// The calling workload itself.
     Workload,
+    /// The calling app itself, where callers are told apart (R15).
+    App,
     /// A person.
     Person {
         /// The person's account.
@@ -347,7 +349,11 @@ pub struct ActingMember {
 impl Actor {
     /// What counts of the actor for the table of permissions.
     pub fn kind(&self) -> ActorKind {
-        let Self::Person { member, workspace_admin, .. } = self else { return ActorKind::Workload };
+        let (member, workspace_admin) = match self {
+            Self::Workload => return ActorKind::Workload,
+            Self::App => return ActorKind::App,
+            Self::Person { member, workspace_admin, .. } => (member, workspace_admin),
+        };
         match member {
             Some(ActingMember { role, state: MembershipState::Active, .. }) => match role {
                 OrganizationRole::Owner => ActorKind::Owner,
@@ -365,14 +371,14 @@ impl Actor {
     pub fn as_workspace_admin(&self) -> Self {
         match self.clone() {
             Self::Person { account, member, .. } => Self::Person { account, member, workspace_admin: true },
-            Self::Workload => Self::Workload,
+            itself => itself,
         }
     }
 
     /// The acting person's member in the organization.
     pub fn member_id(&self) -> Option<MemberId> {
         match self {
-            Self::Workload => None,
+            Self::Workload | Self::App => None,
             Self::Person { member, .. } => member.map(|member| member.id),
         }
     }

@@ -72,6 +72,7 @@ pub(super) fn enter(
     let vouched = member.vouched
         || match draft.actor {
             Actor::Workload => true,
+            Actor::App => false,
             Actor::Person { account, .. } => *account == account_id,
         };
     // Who returns starts anew, without what was announced before they left (R59).

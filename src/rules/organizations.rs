@@ -29,7 +29,7 @@ pub(super) fn create(draft: &mut Draft<'_>, command: &CreateOrganization) -> Res
         owner_joins,
     } = command;
     let acting = match draft.actor {
-        Actor::Workload => None,
+        Actor::Workload | Actor::App => None,
         Actor::Person { account, .. } => Some(*account),
     };
     permit_account(Action::CreateOrganization, acting, Some(*account))?;

@@ -64,6 +64,8 @@ impl Action {
 pub enum ActorKind {
     /// A workload as itself: an import, an administration tool. Bound by every rule but those about roles.
     Workload,
+    /// An app as itself (R15), below the admins of the organization.
+    App,
     /// An ACTIVE owner of the organization.
     Owner,
     /// An ACTIVE admin of the organization.
@@ -100,21 +102,28 @@ pub enum Denial {
 
 /// The rows of a permission: the actors in the order of [`ActorKind`]; the columns: the person themselves (or no
 /// person), then owner, admin, member, guest.
-type Rows = [&'static str; 8];
+type Rows = [&'static str; 9];
 
-const OPERATOR_ONLY: Rows = ["yyyyy", ".....", ".....", ".....", ".....", ".....", ".....", "....."];
-const OWN_ONLY: Rows = ["yyyyy", "y....", "y....", "y....", "y....", "y....", "y....", "y...."];
-const OWNERS: Rows = ["yyyyy", "yyyyy", ".....", ".....", ".....", ".....", ".....", "....."];
-const ADMINS: Rows = ["yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", ".....", "....."];
+const OPERATOR_ONLY: Rows = ["yyyyy", ".....", ".....", ".....", ".....", ".....", ".....", ".....", "....."];
+const OWN_ONLY: Rows = ["yyyyy", ".....", "y....", "y....", "y....", "y....", "y....", "y....", "y...."];
+const OWNERS: Rows = ["yyyyy", ".....", "yyyyy", ".....", ".....", ".....", ".....", ".....", "....."];
+const ADMINS: Rows = ["yyyyy", ".....", "yyyyy", "yyyyy", ".....", ".....", ".....", ".....", "....."];
+const ADMINS_AND_APPS: Rows =
+    ["yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", ".....", ".....", "....."];
 const ADMINS_AND_WORKSPACE_ADMINS: Rows =
-    ["yyyyy", "yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
-const ADMINS_UP_TO_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", ".....", ".....", ".....", ".....", "....."];
-const ADMINS_ON_OTHERS: Rows = ["yyyyy", ".yyyy", ".^yyy", ".....", ".....", ".....", ".....", "....."];
-const ADMINS_OR_OWN: Rows = ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y....", "y...."];
+    ["yyyyy", "yyyyy", "yyyyy", "yyyyy", "yyyyy", "yyyyy", ".....", ".....", "....."];
+const ADMINS_UP_TO_OWN: Rows =
+    ["yyyyy", ".^^yy", "yyyyy", "y^yyy", ".....", ".....", ".....", ".....", "....."];
+const ADMINS_ON_OTHERS: Rows =
+    ["yyyyy", ".^^yy", ".yyyy", ".^yyy", ".....", ".....", ".....", ".....", "....."];
+const ADMINS_OR_OWN: Rows = ["yyyyy", ".^^yy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y....", "y...."];
+// In its own workspaces an app commands everybody, as who administers all of them would.
 const WORKSPACE_ADMINS_UP_TO_OWN: Rows =
-    ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", ".....", ".....", "....."];
+    ["yyyyy", "yyyyy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", ".....", ".....", "....."];
+const INVITERS_UP_TO_OWN: Rows =
+    ["yyyyy", ".^^yy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", ".....", ".....", "....."];
 
-/// Who may do what to whom (R04, R05, R07, R10, R61). Of invitations the target is the role that they give. Accepting
+/// Who may do what to whom (R04, R05, R07, R10, R15, R61). Of invitations the target is the role that they give. Accepting
 /// and declining have no rows: the secret is what permits them.
 const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::CreateAccount, OPERATOR_ONLY),
@@ -125,13 +134,13 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::SetSeats, OPERATOR_ONLY),
     (Action::DeleteOrganization, OWNERS),
     (Action::ManageContracts, OPERATOR_ONLY),
-    (Action::CreateWorkspace, ADMINS),
+    (Action::CreateWorkspace, ADMINS_AND_APPS),
     (Action::UpdateWorkspace, ADMINS_AND_WORKSPACE_ADMINS),
-    (Action::DeleteWorkspace, ADMINS),
-    (Action::GrantRole, ["yyyyy", "yyyyy", ".^yyy", ".^^..", ".^^^.", ".^^..", ".^^^.", "....."]),
-    (Action::AddMember, ADMINS),
+    (Action::DeleteWorkspace, ADMINS_AND_APPS),
+    (Action::GrantRole, ["yyyyy", ".^^yy", "yyyyy", ".^yyy", ".^^..", ".^^^.", ".^^..", ".^^^.", "....."]),
+    (Action::AddMember, ADMINS_AND_APPS),
     (Action::SetRole, ADMINS_UP_TO_OWN),
-    (Action::SetProfile, ["yyyyy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y....", "....."]),
+    (Action::SetProfile, ["yyyyy", ".^^yy", "yyyyy", "y^yyy", "y....", "y....", "y....", "y....", "....."]),
     // Nobody gives the right to delete entries back to themselves.
     (Action::SetLeaving, ADMINS_ON_OTHERS),
     (Action::ClearLeaving, ADMINS_ON_OTHERS),
@@ -146,12 +155,12 @@ const PERMISSIONS: &[(Action, Rows)] = &[
     (Action::SetWorkspaceRole, WORKSPACE_ADMINS_UP_TO_OWN),
     (
         Action::DeactivateWorkspaceMember,
-        ["yyyyy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", "y....", "y....", "y...."],
+        ["yyyyy", "yyyyy", "yyyyy", "y^yyy", "y^^yy", "y^^^y", "y....", "y....", "y...."],
     ),
     (Action::ReactivateWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
     (Action::RemoveWorkspaceMember, WORKSPACE_ADMINS_UP_TO_OWN),
-    (Action::InviteMember, WORKSPACE_ADMINS_UP_TO_OWN),
-    (Action::ResendInvitation, WORKSPACE_ADMINS_UP_TO_OWN),
+    (Action::InviteMember, INVITERS_UP_TO_OWN),
+    (Action::ResendInvitation, INVITERS_UP_TO_OWN),
     (Action::RevokeInvitation, ADMINS_UP_TO_OWN),
     (Action::RevokeInvitationWorkspace, WORKSPACE_ADMINS_UP_TO_OWN),
 ];
@@ -160,13 +169,14 @@ const PERMISSIONS: &[(Action, Rows)] = &[
 pub fn permitted(action: Action, actor: ActorKind, target: Target) -> Result<(), Denial> {
     let row = match actor {
         ActorKind::Workload => 0,
-        ActorKind::Owner => 1,
-        ActorKind::Admin => 2,
-        ActorKind::WorkspaceAdmin => 3,
-        ActorKind::WorkspaceAdminGuest => 4,
-        ActorKind::Member => 5,
-        ActorKind::Guest => 6,
-        ActorKind::Outsider => 7,
+        ActorKind::App => 1,
+        ActorKind::Owner => 2,
+        ActorKind::Admin => 3,
+        ActorKind::WorkspaceAdmin => 4,
+        ActorKind::WorkspaceAdminGuest => 5,
+        ActorKind::Member => 6,
+        ActorKind::Guest => 7,
+        ActorKind::Outsider => 8,
     };
     let column = match target {
         Target::Own => 0,

@@ -2,6 +2,7 @@
 
 use super::{
     change::Reason,
+    command::Actor,
     departure::{Departure, Reach},
     draft::Draft,
     erasure,
@@ -99,6 +100,10 @@ pub(super) fn deactivate(
         .any(|other| other.workspace_id != workspace);
     let reach =
         if last && member.state == MembershipState::Active { Reach::Organization } else { Reach::Workspace };
+    if reach == Reach::Organization && *draft.actor == Actor::App {
+        // Nor does an app, by way of its workspace, reach an admin whom it could not deactivate (R61).
+        draft.permit(Action::DeactivateMember, &member)?;
+    }
     draft.depart(&member, &closing, reach, departure)?;
     if erasure::ends_more(draft, member.id, departure)? {
         return Ok(());

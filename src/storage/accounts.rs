@@ -12,12 +12,13 @@ use super::{
     Database,
     error::StorageError,
     prepared::{Text, prepared},
+    reach::Reach,
     rows::AccountRow,
     schema::{account_external_ids, accounts},
     transaction::Transaction,
 };
 use crate::rules::{
-    ids::{AccountId, CallerName, Email, ExternalId},
+    ids::{AccountId, AppName, CallerName, Email, ExternalId},
     roles::Language,
 };
 
@@ -151,8 +152,10 @@ impl Text for LookUpAccount {
                  SELECT FROM members mine JOIN members theirs USING (organization_id)
                  WHERE mine.account_id = $4 AND mine.state = 'ACTIVE'
                    AND theirs.account_id = a.account_id AND theirs.state IN ('ACTIVE', 'DEACTIVATED')))
-         AND (NOT EXISTS (SELECT FROM apps WHERE app = $5) OR EXISTS (
-                 SELECT FROM members m WHERE m.account_id = a.account_id AND $5 = ANY (m.apps)))"
+         AND ($5 IS NULL OR NOT EXISTS (SELECT FROM apps WHERE app = $5) OR EXISTS (
+                 SELECT FROM members m WHERE m.account_id = a.account_id AND $5 = ANY (m.apps)))
+         AND ($6 IS NULL OR (EXISTS (SELECT FROM apps WHERE app = $6 AND unregister_time IS NULL) AND EXISTS (
+                 SELECT FROM members m WHERE m.account_id = a.account_id AND $6 = ANY (m.apps))))"
     );
 }
 
@@ -252,13 +255,13 @@ impl Database {
         Ok(query.get_result(&mut self.read_outside().await?).await.optional()?)
     }
 
-    /// Finds an account, if who asks may find it: for whom the caller acts, and the name of the caller, which may be that
-    /// of an app.
+    /// Finds an account, if it is within reach. Where callers are not told apart, `named` is the name of the caller, which
+    /// binds it if it is that of an app.
     pub async fn look_up_account(
         &self,
         key: &AccountKey,
-        acting: Option<AccountId>,
-        caller: &CallerName,
+        reach: &Reach,
+        named: Option<&CallerName>,
     ) -> Result<Option<AccountRead>, StorageError> {
         let (email, external) = match key {
             AccountKey::Email(email) => (Some(email), None),
@@ -268,8 +271,9 @@ impl Database {
             sql.bind::<sql_types::Nullable<sql_types::Text>, _>(email.map(Email::key))
                 .bind::<sql_types::Nullable<sql_types::Text>, _>(external.map(ExternalId::issuer))
                 .bind::<sql_types::Nullable<sql_types::Text>, _>(external.map(ExternalId::subject))
-                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(acting.map(|account| account.0))
-                .bind::<sql_types::Text, _>(caller.as_str())
+                .bind::<sql_types::Nullable<sql_types::Uuid>, _>(reach.person.map(|account| account.0))
+                .bind::<sql_types::Nullable<sql_types::Text>, _>(named.map(CallerName::as_str))
+                .bind::<sql_types::Nullable<sql_types::Text>, _>(reach.app.as_ref().map(AppName::as_str))
         });
         // Across: who may find whom depends on the organizations that they share.
         Ok(query.get_result(&mut self.read_across().await?).await.optional()?)

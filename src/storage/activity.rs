@@ -96,7 +96,7 @@ impl Text for Report {
             SELECT r.organization_id, r.member_id, r.active_time
             FROM reported r JOIN members m USING (organization_id, member_id)
             WHERE m.state IN ('ACTIVE', 'DEACTIVATED')
-              AND ($4 = ANY (m.apps) OR NOT EXISTS (SELECT FROM apps a WHERE a.app = $4))
+              AND ($4 IS NULL OR $4 = ANY (m.apps) OR ($5 AND NOT EXISTS (SELECT FROM apps a WHERE a.app = $4)))
             ORDER BY m.organization_id, m.member_id
             FOR KEY SHARE OF m
         ), written AS (
@@ -244,10 +244,11 @@ impl Transaction {
 
 impl Database {
     /// Records activity, and answers with the members of whom it was not recorded: who do not belong, or not to the scope
-    /// of the app that the caller is named like.
+    /// of the calling app. `if_named_so`: it is one only if there is an app of this name.
     pub async fn report_activity(
         &self,
-        caller: &CallerName,
+        app: Option<&CallerName>,
+        if_named_so: bool,
         activities: &[Activity],
     ) -> Result<Vec<Uuid>, StorageError> {
         let organizations: Vec<Uuid> = activities.iter().map(|activity| activity.organization.0).collect();
@@ -258,7 +259,8 @@ impl Database {
             sql.bind::<sql_types::Array<sql_types::Uuid>, _>(organizations)
                 .bind::<sql_types::Array<sql_types::Uuid>, _>(members)
                 .bind::<sql_types::Array<sql_types::Nullable<sql_types::Timestamptz>>, _>(times)
-                .bind::<sql_types::Text, _>(caller.as_str())
+                .bind::<sql_types::Nullable<sql_types::Text>, _>(app.map(CallerName::as_str))
+                .bind::<sql_types::Bool, _>(if_named_so)
         });
         let rows: Vec<UnknownRow> = query
             .load(

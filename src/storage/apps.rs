@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, Selectable,
-    SelectableHelper as _, sql_types,
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable,
+    Selectable, SelectableHelper as _, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
@@ -141,7 +141,7 @@ impl Transaction {
             .set((
                 subscriptions::state.eq("CLOSED"),
                 subscriptions::end_time.eq(diesel::dsl::now),
-                subscriptions::counted.eq(subscriptions::grant_seq.gt(0)),
+                subscriptions::counted.eq(subscriptions::grant_seq.gt(0).or(subscriptions::serve_stale)),
             ))
             .execute(&mut self.connection())
             .await?;
@@ -188,14 +188,23 @@ impl Database {
         Ok(query.first(&mut self.read_outside().await?).await.optional()?)
     }
 
-    /// Lists registered apps by name, from after a name.
-    pub async fn apps(&self, after: Option<&str>, limit: i64) -> Result<Vec<AppRow>, StorageError> {
-        let query = apps::table
+    /// Lists registered apps by name, from after a name, or this one alone.
+    pub async fn apps(
+        &self,
+        only: Option<&AppName>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<AppRow>, StorageError> {
+        let mut query = apps::table
             .filter(apps::app.gt(after.unwrap_or_default()))
             .filter(apps::unregister_time.is_null())
             .order(apps::app)
             .limit(limit)
-            .select(AppRow::as_select());
+            .select(AppRow::as_select())
+            .into_boxed();
+        if let Some(only) = only {
+            query = query.filter(apps::app.eq(only.as_str()));
+        }
         Ok(query.load(&mut self.read_outside().await?).await?)
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::rules::{
     Change, Subject,
-    ids::{CallerName, MemberId, OrganizationId, RequestId},
+    ids::{AppName, CallerName, MemberId, OrganizationId, RequestId},
     roles::MembershipState,
 };
 
@@ -170,18 +170,25 @@ pub struct DepartureRow {
     /// Of each app: how many of them have applied the departure.
     #[diesel(sql_type = sql_types::Array<sql_types::Integer>)]
     pub applied: Vec<i32>,
+    /// Of each app: how many were waited out besides, and have not come back.
+    #[diesel(sql_type = sql_types::Array<sql_types::Integer>)]
+    pub lapsed: Vec<i32>,
 }
 
-/// $1 organization, $2 and $3 the time range or nulls, $4 to $6 where the page begins or nulls, $7 how many. Planned anew
+/// $1 organization, $2 and $3 the time range or nulls, $4 to $6 where the page begins or nulls, $7 how many, $8 the app in
+/// whose scope who left must be or null: then of that app alone. Planned anew
 /// each time, with its parameters: what is null is then no condition. Where the last change of the command stands is
 /// looked up by command: in the log, else in the history; one that is still to be sequenced nobody has applied, and one
-/// that was dropped stood at or before the floor of the history.
+/// that was dropped stood at or before the floor of the history. Who was waited out is recorded with the verdict, by name: one of
+/// that name that follows again is counted as what it is now.
 const DEPARTURES: &str = "
     SELECT d.organization_id, d.command_id, d.member_id, d.reason, d.caller, d.acting_member_id,
-           d.handover_to_member_id, d.seats_freed, d.depart_time, x.apps, x.instances, x.applied
+           d.handover_to_member_id, d.seats_freed, d.depart_time, x.apps, x.instances, x.applied, x.lapsed
     FROM (SELECT * FROM departures
           WHERE organization_id = $1 AND ($2 IS NULL OR depart_time >= $2) AND ($3 IS NULL OR depart_time < $3)
             AND ($4 IS NULL OR (depart_time, command_id, member_id) < ($4, $5, $6))
+            AND ($8 IS NULL OR EXISTS (SELECT FROM members k
+                 WHERE k.organization_id = $1 AND k.member_id = departures.member_id AND k.apps @> ARRAY[$8]))
           ORDER BY depart_time DESC, command_id DESC, member_id DESC LIMIT $7) d
     JOIN members m ON m.organization_id = d.organization_id AND m.member_id = d.member_id
     CROSS JOIN history_floor f
@@ -193,12 +200,18 @@ const DEPARTURES: &str = "
     CROSS JOIN LATERAL (
         SELECT coalesce(array_agg(a.app ORDER BY a.app), '{}') AS apps,
                coalesce(array_agg(a.instances ORDER BY a.app), '{}') AS instances,
-               coalesce(array_agg(a.applied ORDER BY a.app), '{}') AS applied
+               coalesce(array_agg(a.applied ORDER BY a.app), '{}') AS applied,
+               coalesce(array_agg(a.lapsed ORDER BY a.app), '{}') AS lapsed
         FROM (SELECT known.app, count(s.subscription_id)::integer AS instances,
-                     (count(*) FILTER (WHERE s.applied_position >= command_end.position))::integer AS applied
+                     (count(*) FILTER (WHERE s.applied_position >= command_end.position))::integer AS applied,
+                     (SELECT count(*)::integer FROM enforcements e CROSS JOIN unnest(e.lapsed_instances) AS gone (instance)
+                      WHERE e.organization_id = d.organization_id AND e.command_id = d.command_id AND e.app = known.app
+                        AND NOT EXISTS (SELECT FROM subscriptions back WHERE back.app = known.app
+                                        AND back.instance = gone.instance AND back.state = 'LIVE')) AS lapsed
               FROM unnest(m.apps) AS known (app)
               LEFT JOIN subscriptions s ON s.app = known.app AND s.state = 'LIVE'
                    AND (cardinality(s.organization_ids) = 0 OR d.organization_id = ANY (s.organization_ids))
+              WHERE $8 IS NULL OR known.app = $8
               GROUP BY known.app) a) x
     ORDER BY d.depart_time DESC, d.command_id DESC, d.member_id DESC";
 
@@ -220,10 +233,12 @@ impl Database {
         Ok(rows.into_iter().map(|row| (MemberId(row.member_id), row.seats_freed)).collect())
     }
 
-    /// Lists the departures of an organization in a time range, newest first, from after one.
+    /// Lists the departures of an organization in a time range, newest first, from after one; where an app is given, of those
+    /// in its scope, and how far that one has followed.
     pub async fn departures(
         &self,
         organization: OrganizationId,
+        app: Option<&AppName>,
         (start, end): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
         after: Option<DepartureKey>,
         limit: i64,
@@ -237,7 +252,8 @@ impl Database {
             .bind::<Time, _>(after.map(|key| key.depart_time))
             .bind::<Id, _>(after.map(|key| key.command_id))
             .bind::<Id, _>(after.map(|key| key.member_id))
-            .bind::<sql_types::BigInt, _>(limit);
+            .bind::<sql_types::BigInt, _>(limit)
+            .bind::<sql_types::Nullable<sql_types::Text>, _>(app.map(AppName::as_str));
         Ok(query.load(&mut self.read_in(organization).await?).await?)
     }
 }

@@ -13,7 +13,7 @@ use diesel::{
     migration::{Migration, MigrationSource as _},
     pg::Pg,
 };
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
 
 use super::{
     check_pooler,
@@ -33,24 +33,43 @@ const SETTINGS: &str = "SELECT name, CASE name WHEN 'synchronous_commit' THEN re
 
 const ROLE: &str = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user";
 
+/// The schema in which the service's tables are: where this role finds them, or `public`, if it may not even look there.
+const HOME: &str = "
+    WITH home AS (SELECT coalesce((SELECT relnamespace FROM pg_class WHERE oid = to_regclass('store')),
+        (SELECT relnamespace FROM pg_class WHERE relname = 'store' AND relnamespace = to_regnamespace('public')
+            AND NOT has_schema_privilege(relnamespace, 'USAGE'))) AS id)";
+
+/// Whether there is a list of migrations, and whether this role may read it.
+const READABLE: &str = "
+    SELECT has_schema_privilege(home.id, 'USAGE') AND has_table_privilege(pg_class.oid, 'SELECT')
+    FROM pg_class, home WHERE relnamespace = home.id AND relname = '__diesel_schema_migrations'";
+
+/// How many tables there are, and of how many of them this role may read nothing.
+const TABLES: &str = "
+    SELECT count(*), count(*) FILTER (WHERE NOT has_table_privilege(pg_class.oid, 'SELECT'))
+    FROM pg_class, home WHERE relnamespace = home.id AND relkind IN ('r', 'p')";
+
 const MIGRATED: &str = "SELECT version FROM __diesel_schema_migrations";
 
-/// What of the schema in which `store` is this role may not use, and must: `rollcall migrate --service-role` gives it.
-const MISSING: &str = "
-    WITH home AS (SELECT relnamespace AS id FROM pg_class WHERE oid = to_regclass('store'))
-    SELECT privilege || ' on ' || relname FROM pg_class, home,
+/// What of that schema a role (an expression of SQL) may not use, and must: `rollcall migrate --service-role` gives it.
+pub(super) fn missing(role: &str) -> String {
+    format!(
+        "{HOME}
+    SELECT privilege || ' on ' || relname AS text FROM pg_class, home,
         unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
-        WHERE relnamespace = home.id AND relkind IN ('r', 'p') AND relname <> '__diesel_schema_migrations'
-        AND (privilege = 'SELECT' OR relname NOT IN ('store', 'mac_keys'))
-        AND NOT has_table_privilege(pg_class.oid, privilege)
+        WHERE relnamespace = home.id AND relkind IN ('r', 'p')
+        AND (privilege = 'SELECT' OR relname NOT IN ('store', 'mac_keys', '__diesel_schema_migrations'))
+        AND NOT has_table_privilege({role}, pg_class.oid, privilege)
     UNION ALL SELECT 'USAGE on sequence ' || relname FROM pg_class, home
         WHERE relnamespace = home.id
-        AND CASE relkind WHEN 'S' THEN NOT has_sequence_privilege(pg_class.oid, 'USAGE') ELSE false END
+        AND CASE relkind WHEN 'S' THEN NOT has_sequence_privilege({role}, pg_class.oid, 'USAGE') ELSE false END
     UNION ALL SELECT 'EXECUTE on function ' || proname FROM pg_proc, home
-        WHERE pronamespace = home.id AND NOT has_function_privilege(pg_proc.oid, 'EXECUTE')
+        WHERE pronamespace = home.id AND NOT has_function_privilege({role}, pg_proc.oid, 'EXECUTE')
     UNION ALL SELECT 'USAGE on schema ' || nspname FROM pg_namespace, home
-        WHERE pg_namespace.oid = home.id AND NOT has_schema_privilege(pg_namespace.oid, 'USAGE')
-    ORDER BY 1";
+        WHERE pg_namespace.oid = home.id AND NOT has_schema_privilege({role}, pg_namespace.oid, 'USAGE')
+    ORDER BY 1"
+    )
+}
 
 /// What was seen.
 #[derive(Debug, Clone, Default)]
@@ -61,10 +80,24 @@ pub struct Observed {
     pub unbound: bool,
     /// Privileges that the role lacks: `INSERT on members`.
     pub missing: Vec<String>,
-    /// The schema. None: there is none yet.
-    pub schema: Option<SchemaAge>,
+    /// Whether there are tables of which it may read none.
+    pub reads_nothing: bool,
+    /// The schema.
+    pub schema: Schema,
     /// By how many seconds the database's clock is ahead of this machine's, and how exactly that is known.
     pub clock: (f64, f64),
+}
+
+/// What was seen of the schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Schema {
+    /// There is none yet.
+    #[default]
+    None,
+    /// There is one, and the role may not read which migrations made it.
+    Hidden,
+    /// There is one of this age.
+    Of(SchemaAge),
 }
 
 /// How the schema compares with what this program knows.
@@ -85,14 +118,15 @@ pub async fn observe(url: &str) -> Result<Observed, StorageError> {
         .filter_map(|row| Some((text(row, 0)?, text(row, 1)?)))
         .collect();
     let role = rows(&client, ROLE).await?;
-    let schema = match rows(&client, "SELECT to_regclass('__diesel_schema_migrations'), to_regclass('store')")
-        .await?
-        .first()
-    {
-        Some(row) if row.get(0).is_some() && row.get(1).is_some() => Some(schema_age(&client).await?),
-        _ => None,
+    let schema = match rows(&client, &format!("{HOME}{READABLE}")).await?.first().map(|row| row.get(0)) {
+        None => Schema::None,
+        Some(Some("t")) => Schema::Of(schema_age(&client).await?),
+        Some(_) => Schema::Hidden,
     };
-    let missing = rows(&client, MISSING).await?.iter().filter_map(|row| text(row, 0)).collect();
+    let missing =
+        rows(&client, &missing("current_user")).await?.iter().filter_map(|row| text(row, 0)).collect();
+    let tables = rows(&client, &format!("{HOME}{TABLES}")).await?;
+    let reads_nothing = tables.first().is_some_and(|row| row.get(0) != Some("0") && row.get(0) == row.get(1));
     let before = now();
     let there = rows(&client, "SELECT extract(epoch FROM clock_timestamp())").await?;
     let after = now();
@@ -101,6 +135,7 @@ pub async fn observe(url: &str) -> Result<Observed, StorageError> {
         settings,
         unbound: role.first().and_then(|row| row.get(0)) == Some("t"),
         missing,
+        reads_nothing,
         schema,
         clock: (there - (before + after) / 2.0, (after - before) / 2.0),
     })
@@ -127,7 +162,12 @@ async fn schema_age(client: &Client) -> Result<SchemaAge, StorageError> {
 }
 
 async fn connect(target: &Target) -> Result<Client, StorageError> {
-    let failed = |error: tokio_postgres::Error| StorageError::Unavailable(describe(&error));
+    let failed = |error: tokio_postgres::Error| match error.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => StorageError::Unfit(
+            "the role may not connect to this database: GRANT CONNECT ON DATABASE ... TO the role".to_owned(),
+        ),
+        _ => StorageError::Unavailable(describe(&error)),
+    };
     match target.tls() {
         None => {
             let (client, connection) = target.config().connect(NoTls).await.map_err(failed)?;

@@ -12,7 +12,7 @@ use super::{
     log::{RecordedRow, recorded_columns},
     prepared::{Text, prepared},
 };
-use crate::rules::ids::{MemberId, OrganizationId, WorkspaceId};
+use crate::rules::ids::{AppName, MemberId, OrganizationId, WorkspaceId};
 
 /// Which changes of an organization are listed.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct HistoryFilter {
     pub start: Option<DateTime<Utc>>,
     /// Only what was recorded before this time.
     pub end: Option<DateTime<Utc>>,
+    /// Only what is in the scope of this app by now.
+    pub app: Option<AppName>,
 }
 
 /// The positions between which a list goes on, both excluded.
@@ -106,6 +108,14 @@ macro_rules! page {
                    AND ($6 IS NULL OR r.workspace_id = $6)
                    AND ($8 IS NULL OR r.record_time >= $8)
                    AND ($9 IS NULL OR r.record_time < $9)
+                   AND ($12 IS NULL OR CASE
+                        WHEN r.workspace_id IS NOT NULL THEN EXISTS (
+                            SELECT FROM workspaces w
+                            WHERE w.organization_id = $1 AND w.workspace_id = r.workspace_id AND w.app = $12)
+                        WHEN r.member_id IS NOT NULL THEN EXISTS (
+                            SELECT FROM members m
+                            WHERE m.organization_id = $1 AND m.member_id = r.member_id AND m.apps @> ARRAY[$12])
+                        ELSE true END)
                  ORDER BY r.position ",
             $order,
             "    LIMIT $11
@@ -193,8 +203,9 @@ pub enum Past {
     },
 }
 
-/// $1 organization, $2 member, $3 a position or null, $4 a time or null. For the member and each of the memberships: what
-/// the last change by then made of it, or else what it is now, with what is needed to know whether that was so then.
+/// $1 organization, $2 member, $3 a position or null, $4 a time or null, $5 the app in whose scope it must be or null. For the
+/// member and each of the memberships: what the last change by then made of it, or else what it is now, with what is needed
+/// to know whether that was so then.
 ///
 /// A change that has no position yet counts as kept, and is after everything. Needs the indexes by member.
 struct MemberAt;
@@ -216,10 +227,13 @@ impl Text for MemberAt {
             ORDER BY workspace_id, position DESC
         ), things AS (
             SELECT NULL::uuid AS workspace_id, m.state, m.role, m.version, m.leaving, m.tombstone_id
-            FROM members m WHERE m.organization_id = $1 AND m.member_id = $2
+            FROM members m WHERE m.organization_id = $1 AND m.member_id = $2 AND ($5 IS NULL OR m.apps @> ARRAY[$5])
             UNION ALL
             SELECT w.workspace_id, w.state, w.role, w.version, false, NULL
             FROM workspace_members w WHERE w.organization_id = $1 AND w.member_id = $2
+              AND ($5 IS NULL OR EXISTS (
+                   SELECT FROM workspaces s
+                   WHERE s.organization_id = $1 AND s.workspace_id = w.workspace_id AND s.app = $5))
         ), found AS (
             SELECT t.workspace_id, coalesce(b.state, t.state) AS state, coalesce(b.role, t.role) AS role,
                    coalesce(b.version, t.version) AS version,
@@ -261,7 +275,8 @@ impl Database {
         Between { after, before }: Between,
         limit: i64,
     ) -> Result<HistoryPage, StorageError> {
-        let HistoryFilter { organization, member, acting_member, workspace, reasons, start, end } = filter;
+        let HistoryFilter { organization, member, acting_member, workspace, reasons, start, end, app } =
+            filter;
         let query = sql_query(if newest_first { page!("DESC", "min") } else { page!("ASC", "max") })
             .bind::<sql_types::Uuid, _>(organization.0)
             .bind::<sql_types::BigInt, _>(after)
@@ -273,7 +288,8 @@ impl Database {
             .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(*start)
             .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(*end)
             .bind::<sql_types::BigInt, _>(limit)
-            .bind::<sql_types::BigInt, _>(if reasons.is_empty() { limit } else { LOOK });
+            .bind::<sql_types::BigInt, _>(if reasons.is_empty() { limit } else { LOOK })
+            .bind::<sql_types::Nullable<sql_types::Text>, _>(app.as_ref().map(AppName::as_str));
         let read: Vec<FlooredRow> = query.load(&mut self.read_in(*organization).await?).await?;
         let floor = read.iter().map(|row| row.floor).max().unwrap_or_default();
         let looked_until = read.as_slice().first().and_then(|row| row.looked_until);
@@ -286,6 +302,7 @@ impl Database {
         organization: OrganizationId,
         member: MemberId,
         when: When,
+        app: Option<&AppName>,
     ) -> Result<Past, StorageError> {
         let (position, time) = match when {
             When::Position(position) => (Some(position), None),
@@ -297,6 +314,7 @@ impl Database {
                 .bind::<sql_types::Uuid, _>(member.0)
                 .bind::<sql_types::Nullable<sql_types::BigInt>, _>(position)
                 .bind::<sql_types::Nullable<sql_types::Timestamptz>, _>(time)
+                .bind::<sql_types::Nullable<sql_types::Text>, _>(app.map(AppName::as_str))
         });
         Ok(past(query.load(&mut self.read_in(organization).await?).await?))
     }

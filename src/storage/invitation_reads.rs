@@ -11,7 +11,7 @@ use super::{
     prepared::{Text, prepared},
 };
 use crate::rules::{
-    ids::{AccountId, InvitationId, OrganizationId, WorkspaceId},
+    ids::{AccountId, AppName, InvitationId, OrganizationId, WorkspaceId},
     invitations::ADDRESS_WINDOW,
     roles::InvitationState,
 };
@@ -121,7 +121,10 @@ struct All;
 
 impl Text for All {
     const SQL: &'static str = select_invitations!(
-        "WHERE i.organization_id = $1 AND i.invitation_id > $2 ORDER BY i.invitation_id LIMIT $3"
+        "WHERE i.organization_id = $1 AND i.invitation_id > $2 AND ($4 IS NULL OR EXISTS (
+                   SELECT FROM invitation_workspaces o JOIN workspaces w USING (organization_id, workspace_id)
+                   WHERE o.organization_id = $1 AND o.invitation_id = i.invitation_id AND w.app = $4))
+         ORDER BY i.invitation_id LIMIT $3"
     );
 }
 
@@ -131,6 +134,9 @@ struct Pending;
 impl Text for Pending {
     const SQL: &'static str = select_invitations!(
         "WHERE i.organization_id = $1 AND i.invitation_id > $2 AND i.state = 'PENDING' AND i.expire_time > now()
+           AND ($4 IS NULL OR EXISTS (
+                   SELECT FROM invitation_workspaces o JOIN workspaces w USING (organization_id, workspace_id)
+                   WHERE o.organization_id = $1 AND o.invitation_id = i.invitation_id AND w.app = $4))
          ORDER BY i.invitation_id LIMIT $3"
     );
 }
@@ -246,10 +252,12 @@ impl Database {
         Ok(query.get_result(&mut self.read_in(organization).await?).await.optional()?)
     }
 
-    /// Lists the invitations of an organization by id, from after one: the pending ones, or also those that have ended.
+    /// Lists the invitations of an organization by id, from after one: the pending ones, or also those that have ended; where
+    /// an app is given, those to workspaces of it.
     pub async fn invitations(
         &self,
         organization: OrganizationId,
+        app: Option<&AppName>,
         ended_too: bool,
         after: Option<Uuid>,
         limit: i64,
@@ -260,6 +268,7 @@ impl Database {
                     sql.bind::<sql_types::Uuid, _>(organization.0)
                         .bind::<sql_types::Uuid, _>(after.unwrap_or_default())
                         .bind::<sql_types::BigInt, _>(limit)
+                        .bind::<sql_types::Nullable<sql_types::Text>, _>(app.map(AppName::as_str))
                 })
                 .load(&mut self.read_in(organization).await?)
                 .await?

@@ -14,7 +14,7 @@ use diesel_async::{
     AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection, pooled_connection::deadpool::Object,
 };
 use futures_util::{
-    StreamExt as _,
+    Stream, StreamExt as _,
     future::BoxFuture,
     join,
     stream::{Iter, iter},
@@ -138,6 +138,23 @@ impl SimpleAsyncConnection for Reading {
     }
 }
 
+/// All rows, so that the statement has ended when this has. What failed first is what went wrong.
+///
+/// A statement that fails says so once, and then its end comes. A connection that is gone says so whenever it is asked, and
+/// has no end: whoever asked for that would ask for ever, and keep each answer.
+async fn whole<R>(rows: impl Stream<Item = QueryResult<R>>) -> QueryResult<Vec<R>> {
+    let mut rows = std::pin::pin!(rows);
+    let (mut read, mut failed) = (Vec::new(), None);
+    while let Some(row) = rows.next().await {
+        match row {
+            Ok(row) => read.push(row),
+            Err(error) if failed.is_none() => failed = Some(error),
+            Err(_) => break,
+        }
+    }
+    failed.map_or(Ok(read), Err)
+}
+
 type PgRow = <AsyncPgConnection as AsyncConnectionCore>::Row<'static, 'static>;
 
 impl AsyncConnectionCore for Reading {
@@ -155,10 +172,7 @@ impl AsyncConnectionCore for Reading {
         let Self { lease, begin } = &*self;
         let mut connection = lease.connection();
         let loading = AsyncConnectionCore::load(&mut connection, source);
-        // All rows, so that the statement has ended when this has. The first of them that failed is what went wrong.
-        let rows = async move {
-            loading.await?.collect::<Vec<_>>().await.into_iter().collect::<QueryResult<Vec<_>>>()
-        };
+        let rows = async move { whole(loading.await?).await };
         Box::pin(async move {
             let rows = within(lease, begin.as_deref(), rows).await?;
             Ok(iter(rows.into_iter().map(Ok).collect::<Vec<_>>()))
@@ -176,5 +190,41 @@ impl AsyncConnectionCore for Reading {
         let mut connection = lease.connection();
         let executing = AsyncConnectionCore::execute_returning_count(&mut connection, source);
         Box::pin(async move { within(lease, begin.as_deref(), executing).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use diesel::result::Error;
+    use futures_util::stream::repeat_with;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_is_asked_no_more() {
+        let rows = iter([Ok(1), Err(Error::BrokenTransactionManager)])
+            .chain(repeat_with(|| Err(Error::NotFound)))
+            // More than that would be for ever.
+            .take(10_000);
+        let asked = AtomicUsize::new(0);
+        let counted = rows.inspect(|_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(matches!(whole(counted).await, Err(Error::BrokenTransactionManager)));
+        assert_eq!(asked.into_inner(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_fails_is_read_to_its_end() {
+        let asked = AtomicUsize::new(0);
+        let rows = iter([Ok(1), Err(Error::NotFound), Ok(2)]);
+        let counted = rows.inspect(|_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(whole(counted).await, Err(Error::NotFound));
+        assert_eq!(asked.into_inner(), 3);
+        assert_eq!(whole(iter([Ok(1), Ok(2)])).await, Ok(vec![1, 2]));
     }
 }

@@ -152,6 +152,13 @@ impl Database {
         // Across: an operator decides about those of the whole store.
         Ok(query.load(&mut self.read_across().await?).await?)
     }
+
+    /// How many nobody has decided about.
+    pub async fn undecided_lost(&self) -> Result<i64, StorageError> {
+        let query = lost_revocations::table.filter(lost_revocations::decision.is_null()).count();
+        // Across: the same.
+        Ok(query.get_result(&mut self.read_across().await?).await?)
+    }
 }
 
 impl Transaction {

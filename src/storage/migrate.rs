@@ -11,7 +11,9 @@ use diesel::{
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{connect::Target, error::StorageError, listen::prove_direct, tenant::SESSION_ACROSS};
+use super::{
+    connect::Target, doctor::missing, error::StorageError, listen::prove_direct, tenant::SESSION_ACROSS,
+};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock that keeps replicas which start together from migrating together.
@@ -92,8 +94,9 @@ const GRANTS: &str = "
     FROM pg_class c
     WHERE c.relnamespace = 'public'::regnamespace AND pg_get_userbyid(c.relowner) = current_user";
 
+/// A line of text.
 #[derive(QueryableByName)]
-struct Grants {
+struct Line {
     #[diesel(sql_type = sql_types::Text)]
     text: String,
 }
@@ -102,9 +105,21 @@ async fn grant(connection: &mut AsyncPgConnection, role: &str) -> Result<(), Sto
     let unfit = |error| {
         StorageError::Unfit(format!("the role of the service cannot be given what it needs: {error}"))
     };
-    let grants: Grants =
+    let grants: Line =
         sql_query(GRANTS).bind::<sql_types::Text, _>(role).get_result(connection).await.map_err(unfit)?;
-    connection.batch_execute(&grants.text).await.map_err(unfit)
+    connection.batch_execute(&grants.text).await.map_err(unfit)?;
+    // Who does not own the tables gives nothing of them, and Postgres does not call that an error.
+    let missing = sql_query(missing("$1::name"));
+    let missing: Vec<Line> =
+        missing.bind::<sql_types::Text, _>(role).load(connection).await.map_err(unfit)?;
+    let [Line { text: first }, ..] = &missing[..] else { return Ok(()) };
+    let owner = "SELECT pg_get_userbyid(relowner)::text AS text FROM pg_class WHERE oid = 'store'::regclass";
+    let owner: Line = sql_query(owner).get_result(connection).await.map_err(unfit)?;
+    let (number, owner) = (missing.len(), owner.text);
+    Err(StorageError::Unfit(format!(
+        "the role of the service still lacks {number} privileges, the first of them {first}: only {owner}, who owns the \
+         tables, can give them; migrate as {owner}"
+    )))
 }
 
 #[derive(QueryableByName)]

@@ -33,7 +33,9 @@ mod lost;
 mod mails;
 mod migrate;
 mod persist;
+mod persons;
 mod prepared;
+mod reach;
 mod reads;
 mod replication;
 mod requests;
@@ -62,7 +64,7 @@ pub use self::{
     chains::{AuditActor, AuditLink, BatchLink, ChainEnds, ChainReader, LogLink},
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
-    doctor::{Observed, SchemaAge, notifications_arrive, observe, pooler_fits},
+    doctor::{Observed, Schema, SchemaAge, notifications_arrive, observe, pooler_fits},
     enforcement::{Applied, CountedRow, Enforcer, Granted, ReceiptWrite, StandingRead},
     erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
@@ -80,6 +82,7 @@ pub use self::{
     mails::{InvitationToSend, MailRow},
     migrate::migrate,
     persist::{ProfileWrite, Writes},
+    reach::{Named, Reach, Unreached},
     reads::{
         AccountOrganizationRow, MemberColumns, MemberRead, OrganizationRead, WorkspaceMemberRead,
         WorkspaceRead,
@@ -92,7 +95,7 @@ pub use self::{
     subscriptions::{NewSubscription, Opened, Resumed, SubscriptionRow},
     tenant::Tenant,
     transaction::Transaction,
-    verdicts::{EnforcementRow, EnforcementWrite, ReceiptRow, SentChange, SentRow, WriteRow},
+    verdicts::{EnforcementRow, EnforcementWrite, LookedUp, ReceiptRow, SentChange, WriteRow},
 };
 use crate::rules::ids::{OrganizationId, StoreId};
 
@@ -128,6 +131,19 @@ impl Connections {
         })?;
         migrate(owner, Some(role)).await
     }
+}
+
+/// How the pool stands at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStanding {
+    /// Connections that it may have.
+    pub size: usize,
+    /// Those in use.
+    pub used: usize,
+    /// Those that wait to be used.
+    pub idle: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
 }
 
 /// One database: a pool of connections and what is needed to make others.
@@ -205,6 +221,14 @@ impl Database {
     /// Connections of the pool at most.
     pub fn pool_size(&self) -> usize {
         self.pool.status().max_size
+    }
+
+    /// How the pool stands.
+    pub fn pool(&self) -> PoolStanding {
+        let status = self.pool.status();
+        // `available` is what is idle; what was made and is not idle is in use.
+        let idle = status.available.min(status.size);
+        PoolStanding { size: status.max_size, used: status.size - idle, idle, waiting: status.waiting }
     }
 
     /// A connection for single statements, each its own transaction, that see the rows of one organization.

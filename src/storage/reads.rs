@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _,
-    OptionalExtension as _, QueryDsl as _, Queryable, QueryableByName, Selectable, SelectableHelper as _,
-    dsl::exists,
+    OptionalExtension as _, PgArrayExpressionMethods as _, QueryDsl as _, Queryable, QueryableByName,
+    Selectable, SelectableHelper as _, dsl::exists,
 };
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
@@ -177,14 +177,21 @@ impl Database {
         Ok(query.load(&mut self.read_across().await?).await?)
     }
 
-    /// The first of some organizations that does not exist. None: all do.
-    pub async fn missing_organization(&self, ids: &[Uuid]) -> Result<Option<Uuid>, StorageError> {
-        // Across: a filter names several.
-        let found: Vec<Uuid> = organizations::table
+    /// The first of some organizations that does not exist, or is not in the scope of an app. None: all do.
+    pub async fn missing_organization(
+        &self,
+        app: Option<&AppName>,
+        ids: &[Uuid],
+    ) -> Result<Option<Uuid>, StorageError> {
+        let mut query = organizations::table
             .filter(organizations::organization_id.eq_any(ids))
             .select(organizations::organization_id)
-            .load(&mut self.read_across().await?)
-            .await?;
+            .into_boxed();
+        if let Some(app) = app {
+            query = query.filter(organizations::apps.contains(vec![app.as_str()]));
+        }
+        // Across: a filter names several.
+        let found: Vec<Uuid> = query.load(&mut self.read_across().await?).await?;
         Ok(ids.iter().find(|id| !found.contains(id)).copied())
     }
 
@@ -211,11 +218,11 @@ impl Database {
         Ok(query.first(&mut self.read_in(organization).await?).await.optional()?)
     }
 
-    /// Lists the live workspaces of an organization by id, from after one.
+    /// Lists the live workspaces of an organization by id, from after one: of all these apps, where they are given.
     pub async fn workspaces(
         &self,
         organization: OrganizationId,
-        app: Option<&AppName>,
+        apps: [Option<&AppName>; 2],
         filter: &WorkspaceFilter,
         after: Option<Uuid>,
         limit: i64,
@@ -228,7 +235,7 @@ impl Database {
             .limit(limit)
             .select(WorkspaceRead::as_select())
             .into_boxed();
-        for app in [app, filter.app.as_ref()].into_iter().flatten() {
+        for app in apps.into_iter().chain([filter.app.as_ref()]).flatten() {
             query = query.filter(workspaces::app.eq(app.as_str().to_owned()));
         }
         if let Some(without) = filter.without_admin {
@@ -270,24 +277,30 @@ impl Database {
         Ok(found.map(MemberId))
     }
 
-    /// Reads some members, REMOVED ones included, in no order.
+    /// Reads some members, REMOVED ones included, in no order; where an app is given, those in its scope.
     pub async fn members_by_id(
         &self,
         organization: OrganizationId,
+        app: Option<&AppName>,
         ids: &[Uuid],
     ) -> Result<Vec<MemberRead>, StorageError> {
-        let rows: Vec<MemberTuple> = members_with_profile!()
+        let mut query = members_with_profile!()
             .filter(members::organization_id.eq(organization.0).and(members::member_id.eq_any(ids)))
             .select(member_columns!())
-            .load(&mut self.read_in(organization).await?)
-            .await?;
+            .into_boxed();
+        if let Some(app) = app {
+            query = query.filter(members::apps.contains(vec![app.as_str()]));
+        }
+        let rows: Vec<MemberTuple> = query.load(&mut self.read_in(organization).await?).await?;
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
-    /// Lists the ACTIVE and DEACTIVATED members of an organization by id, from after one (R25 to R27).
+    /// Lists the ACTIVE and DEACTIVATED members of an organization by id, from after one (R25 to R27); where an app is given,
+    /// those in its scope.
     pub async fn members(
         &self,
         organization: OrganizationId,
+        app: Option<&AppName>,
         filter: &MemberFilter,
         after: Option<Uuid>,
         limit: i64,
@@ -301,6 +314,9 @@ impl Database {
             .limit(limit)
             .select(member_columns!())
             .into_boxed();
+        if let Some(app) = app {
+            query = query.filter(members::apps.contains(vec![app.as_str()]));
+        }
         if let Some(role) = role {
             query = query.filter(members::role.eq(role.as_str()));
         }
@@ -320,15 +336,16 @@ impl Database {
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
-    /// Lists the organizations that an account belongs to, DEACTIVATED included, by id, from after one.
+    /// Lists the organizations that an account belongs to, DEACTIVATED included, by id, from after one; where an app is given,
+    /// those in which the member is in its scope.
     pub async fn account_organizations(
         &self,
         account: AccountId,
+        app: Option<&AppName>,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<AccountOrganizationRow>, StorageError> {
-        // Across: an account is above them.
-        let rows: Vec<(OrganizationRead, MemberTuple)> = members_with_profile!()
+        let mut query = members_with_profile!()
             .inner_join(organizations::table.on(organizations::organization_id.eq(members::organization_id)))
             .filter(members::account_id.eq(account.0))
             .filter(members::state.eq_any(BELONGS))
@@ -336,8 +353,12 @@ impl Database {
             .order(members::organization_id)
             .limit(limit)
             .select((OrganizationRead::as_select(), member_columns!()))
-            .load(&mut self.read_across().await?)
-            .await?;
+            .into_boxed();
+        if let Some(app) = app {
+            query = query.filter(members::apps.contains(vec![app.as_str()]));
+        }
+        // Across: an account is above them.
+        let rows: Vec<(OrganizationRead, MemberTuple)> = query.load(&mut self.read_across().await?).await?;
         Ok(rows.into_iter().map(|(organization, member)| (organization, member.into())).collect())
     }
 

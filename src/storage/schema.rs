@@ -217,6 +217,10 @@ diesel::table! {
         grant_seq -> Int8,
         lease_ttl_ms -> Int8,
         counted -> Bool,
+        serve_stale -> Bool,
+        begin_position -> Int8,
+        receipts_position -> Int8,
+        end_position -> Nullable<Int8>,
     }
 }
 diesel::table! {
@@ -232,6 +236,7 @@ diesel::table! {
         applied -> Int4,
         lapsed -> Int4,
         lapsed_instances -> Array<Text>,
+        applied_instances -> Array<Text>,
     }
 }
 diesel::table! {
@@ -246,6 +251,7 @@ diesel::table! {
         handed_over -> Int4,
         detail -> Text,
         record_time -> Timestamptz,
+        revoking -> Bool,
     }
 }
 diesel::table! {

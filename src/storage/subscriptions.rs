@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable,
-    Selectable, SelectableHelper as _, sql_query, sql_types,
+    QueryableByName, Selectable, SelectableHelper as _, sql_query, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     Database,
     error::StorageError,
+    lease::Reading,
     schema::{apps, subscriptions},
     tenant::Tenant,
 };
@@ -31,6 +32,10 @@ pub struct NewSubscription {
     pub organization_ids: Vec<Uuid>,
     /// Its first stream.
     pub stream_id: Uuid,
+    /// What it is told of stands after this position.
+    pub begin: i64,
+    /// The subscription whose cursor it goes on from.
+    pub follows: Option<SubscriptionId>,
 }
 
 /// A subscription as it is.
@@ -48,6 +53,7 @@ pub struct SubscriptionRow {
     pub acknowledge_time: Option<DateTime<Utc>>,
     pub grant_seq: i64,
     pub lease_ttl_ms: i64,
+    pub receipts_position: i64,
 }
 
 /// A subscription that has a new stream.
@@ -68,8 +74,37 @@ pub enum Resumed {
     Opened(Opened),
     /// It is live, and follows other organizations.
     Other,
+    /// It has ended, and another process follows under its instance name, or has: this one is to stop.
+    Replaced,
     /// It has ended.
     Ended,
+}
+
+/// How subscriptions stand. One that was given up or closed is replaced too, once another is live under its name: it would
+/// put that one out if it came back as if nothing had been.
+const STANDING: &str = "
+    SELECT s.subscription_id, s.stream_id, s.state = 'LIVE' AS live,
+           s.state = 'REPLACED' OR s.state <> 'LIVE' AND EXISTS (
+               SELECT FROM subscriptions other
+               WHERE other.app = s.app AND other.instance = s.instance AND other.state = 'LIVE'
+           ) AS replaced
+    FROM subscriptions s WHERE s.subscription_id = ANY($1)";
+
+#[derive(QueryableByName)]
+struct StandingRow {
+    #[diesel(sql_type = sql_types::Uuid)]
+    subscription_id: Uuid,
+    #[diesel(sql_type = sql_types::Uuid)]
+    stream_id: Uuid,
+    #[diesel(sql_type = sql_types::Bool)]
+    live: bool,
+    #[diesel(sql_type = sql_types::Bool)]
+    replaced: bool,
+}
+
+async fn standing(connection: &mut Reading, ids: Vec<Uuid>) -> Result<Vec<StandingRow>, StorageError> {
+    let query = sql_query(STANDING).bind::<sql_types::Array<sql_types::Uuid>, _>(ids);
+    Ok(query.load(connection).await?)
 }
 
 impl Database {
@@ -100,13 +135,25 @@ impl Database {
             .set((
                 subscriptions::state.eq("REPLACED"),
                 subscriptions::end_time.eq(diesel::dsl::now),
-                // It may still answer, unless it was never granted a lease.
-                subscriptions::counted.eq(subscriptions::grant_seq.gt(0)),
+                // It may still answer, unless it was never granted a lease and needs one.
+                subscriptions::counted.eq(subscriptions::grant_seq.gt(0).or(subscriptions::serve_stale)),
             ))
             .returning(subscriptions::subscription_id)
             .get_result(&mut transaction.connection())
             .await
             .optional()?;
+        // What the instance was told of earlier it may still give receipts for.
+        let earlier: Option<i64> = match new.follows {
+            Some(id) => subscriptions::table
+                .find(id.0)
+                .filter(subscriptions::app.eq(new.app.as_str()))
+                .filter(subscriptions::instance.eq(new.instance.as_str()))
+                .select(subscriptions::receipts_position)
+                .first(&mut transaction.connection())
+                .await
+                .optional()?,
+            None => None,
+        };
         diesel::insert_into(subscriptions::table)
             .values((
                 subscriptions::subscription_id.eq(new.id.0),
@@ -116,6 +163,9 @@ impl Database {
                 subscriptions::stream_id.eq(new.stream_id),
                 subscriptions::state.eq("LIVE"),
                 subscriptions::lease_ttl_ms.eq(ttl_ms),
+                subscriptions::begin_position.eq(new.begin),
+                subscriptions::receipts_position.eq(earlier.unwrap_or(new.begin)),
+                subscriptions::serve_stale.eq(serve_stale),
             ))
             .execute(&mut transaction.connection())
             .await?;
@@ -123,7 +173,8 @@ impl Database {
         Ok(Some(Opened { replaced: replaced.map(SubscriptionId), ttl_ms, serve_stale }))
     }
 
-    /// Gives a live subscription of this filter another stream.
+    /// Gives a live subscription of this filter another stream. What its instance is told of `serve_stale` is recorded for
+    /// good: whether it heard that the app does so no more, nobody knows.
     pub async fn resume_subscription(
         &self,
         id: SubscriptionId,
@@ -132,18 +183,30 @@ impl Database {
     ) -> Result<Resumed, StorageError> {
         let mut connection = self.read_outside().await?;
         let live = subscriptions::table.find(id.0).filter(subscriptions::state.eq("LIVE"));
-        let updated: Option<(String, i64)> =
+        let app =
+            subscriptions::table.find(id.0).select(subscriptions::app).first::<String>(&mut connection).await;
+        let Some(app) = app.optional()? else { return Ok(Resumed::Ended) };
+        let serve_stale: bool =
+            apps::table.find(app).select(apps::serve_stale).first(&mut connection).await?;
+        let updated: Option<i64> =
             diesel::update(live.filter(subscriptions::organization_ids.eq(organization_ids)))
-                .set(subscriptions::stream_id.eq(stream_id))
-                .returning((subscriptions::app, subscriptions::lease_ttl_ms))
+                .set((
+                    subscriptions::stream_id.eq(stream_id),
+                    subscriptions::serve_stale
+                        .eq(subscriptions::serve_stale.or::<_, sql_types::Bool>(serve_stale)),
+                ))
+                .returning(subscriptions::lease_ttl_ms)
                 .get_result(&mut connection)
                 .await
                 .optional()?;
-        let Some((app, ttl_ms)) = updated else {
-            let live = live.select(subscriptions::subscription_id).first::<Uuid>(&mut connection).await;
-            return Ok(if live.optional()?.is_some() { Resumed::Other } else { Resumed::Ended });
+        let Some(ttl_ms) = updated else {
+            let row = standing(&mut connection, vec![id.0]).await?.pop();
+            return Ok(match row {
+                Some(row) if row.live => Resumed::Other,
+                Some(row) if row.replaced => Resumed::Replaced,
+                _ => Resumed::Ended,
+            });
         };
-        let serve_stale = apps::table.find(app).select(apps::serve_stale).first(&mut connection).await?;
         Ok(Resumed::Opened(Opened { replaced: None, ttl_ms, serve_stale }))
     }
 
@@ -153,23 +216,24 @@ impl Database {
         Ok(query.first(&mut self.read_outside().await?).await.optional()?)
     }
 
-    /// Ends a subscription. Closed by its own process it counts no longer, also where it had ended before; by somebody else,
-    /// until its lease must have run out.
-    pub async fn close_subscription(&self, id: SubscriptionId, by_itself: bool) -> Result<(), StorageError> {
+    /// Ends a subscription. Where its process answers no more, as itself says or somebody who knows, it counts no longer, also
+    /// where it had ended before; otherwise, until its lease must have run out.
+    pub async fn close_subscription(&self, id: SubscriptionId, has_ended: bool) -> Result<(), StorageError> {
         let mut connection = self.read_outside().await?;
         diesel::update(subscriptions::table.find(id.0))
             .filter(subscriptions::state.eq("LIVE"))
             .set((
                 subscriptions::state.eq("CLOSED"),
                 subscriptions::end_time.eq(diesel::dsl::now),
-                subscriptions::counted.eq(subscriptions::grant_seq.gt(0)),
+                subscriptions::counted.eq(subscriptions::grant_seq.gt(0).or(subscriptions::serve_stale)),
             ))
             .execute(&mut connection)
             .await?;
-        if by_itself {
+        if has_ended {
             diesel::update(subscriptions::table.find(id.0))
                 .filter(subscriptions::state.ne("LIVE"))
-                .filter(subscriptions::counted)
+                // Also of one that was given up or replaced: it may have been told that it needs no lease.
+                .filter(subscriptions::counted.or(subscriptions::state.ne("CLOSED")))
                 .set((subscriptions::state.eq("CLOSED"), subscriptions::counted.eq(false)))
                 .execute(&mut connection)
                 .await?;
@@ -203,17 +267,13 @@ impl Database {
         streams: &[(SubscriptionId, Uuid)],
     ) -> Result<Vec<(SubscriptionId, Uuid, bool)>, StorageError> {
         let ids: Vec<Uuid> = streams.iter().map(|(id, _)| id.0).collect();
-        let rows: Vec<(Uuid, String, Uuid)> = subscriptions::table
-            .filter(subscriptions::subscription_id.eq_any(ids))
-            .select((subscriptions::subscription_id, subscriptions::state, subscriptions::stream_id))
-            .load(&mut self.read_outside().await?)
-            .await?;
-        let found: HashMap<Uuid, (String, Uuid)> =
-            rows.into_iter().map(|(id, state, newest)| (id, (state, newest))).collect();
+        let rows = standing(&mut self.read_outside().await?, ids).await?;
+        let found: HashMap<Uuid, StandingRow> =
+            rows.into_iter().map(|row| (row.subscription_id, row)).collect();
         let ended = streams.iter().filter_map(|(id, stream)| {
-            let (state, newest) = found.get(&id.0)?;
-            let replaced = ["LIVE", "REPLACED"].contains(&state.as_str());
-            (state != "LIVE" || newest != stream).then_some((*id, *stream, replaced))
+            let row = found.get(&id.0)?;
+            // A live one has a newer stream.
+            (!row.live || row.stream_id != *stream).then_some((*id, *stream, row.live || row.replaced))
         });
         Ok(ended.collect())
     }

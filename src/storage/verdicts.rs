@@ -1,17 +1,23 @@
 //! What is known of how a write was enforced: what it was, what was recorded, and what instances said that they ended.
+//! Whoever asks for it reads from the pool; what the tasks of enforcement need goes over their own connections.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName, sql_query, sql_types,
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName, SelectableHelper as _,
+    sql_query, sql_types,
 };
 use diesel_async::RunQueryDsl as _;
 use uuid::Uuid;
 
 use super::{
     Database,
+    enforcement::Enforcer,
     error::StorageError,
     prepared::{Text, prepared},
-    schema::{changes, enforcements, history},
+    schema::{changes, enforcements, history, subscriptions},
+    subscriptions::SubscriptionRow,
     tenant::Tenant,
 };
 use crate::rules::{
@@ -41,6 +47,9 @@ pub struct WriteRow {
     /// How many of them end access.
     #[diesel(sql_type = sql_types::BigInt)]
     pub revoking: i64,
+    /// Whether the log has them no more.
+    #[diesel(sql_type = sql_types::Bool)]
+    pub trimmed: bool,
 }
 
 /// What was recorded of a command in an app.
@@ -59,6 +68,7 @@ pub struct EnforcementRow {
     pub applied: i32,
     pub lapsed: i32,
     pub lapsed_instances: Vec<String>,
+    pub applied_instances: Vec<String>,
 }
 
 /// What is to be recorded of a command in an app.
@@ -75,9 +85,10 @@ pub struct EnforcementWrite {
     pub applied: i32,
     pub lapsed: i32,
     pub lapsed_instances: Vec<String>,
+    pub applied_instances: Vec<String>,
 }
 
-/// What one subscription has said of a write.
+/// What one instance has said of a write, by whichever of its subscriptions.
 #[derive(Debug, Clone, QueryableByName)]
 #[allow(missing_docs)]
 pub struct ReceiptRow {
@@ -87,10 +98,10 @@ pub struct ReceiptRow {
     pub subscription_id: Uuid,
     #[diesel(sql_type = sql_types::Text)]
     pub instance: String,
-    /// Of how many changes.
+    /// Of how many changes that ended access.
     #[diesel(sql_type = sql_types::BigInt)]
     pub receipts: i64,
-    /// Of how many of them that something failed.
+    /// Of how many changes that something failed, and since then nothing else.
     #[diesel(sql_type = sql_types::BigInt)]
     pub failed: i64,
     /// Why one of these failed.
@@ -102,15 +113,35 @@ pub struct ReceiptRow {
     pub handed_over: i64,
 }
 
-/// What a receipt is of.
-#[derive(Debug, Clone, QueryableByName)]
-#[allow(missing_docs)]
-pub struct SentRow {
-    /// Changes at or before this position were trimmed.
-    #[diesel(sql_type = sql_types::BigInt)]
+/// What acknowledgements are compared with, at one moment each.
+#[derive(Debug, Default)]
+pub struct LookedUp {
+    /// The subscriptions that there are.
+    pub subscriptions: HashMap<Uuid, SubscriptionRow>,
+    /// The changes that the log has, by position.
+    pub changes: HashMap<i64, SentChange>,
+    /// The floor: changes at or before this position were trimmed.
     pub floor: i64,
+    /// The change that stood at the floor.
+    at_floor: Option<Uuid>,
+}
+
+impl LookedUp {
+    /// The change at a position, which may be the floor. None: there is none, or it was trimmed.
+    pub fn change_at(&self, position: i64) -> Option<Uuid> {
+        let found = self.changes.get(&position).map(|change| change.change_id);
+        found.or(self.at_floor.filter(|_| position == self.floor))
+    }
+}
+
+#[derive(QueryableByName)]
+struct SentRow {
+    #[diesel(sql_type = sql_types::BigInt)]
+    floor: i64,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    at_floor: Option<Uuid>,
     #[diesel(embed)]
-    pub change: Option<SentChange>,
+    change: Option<SentChange>,
 }
 
 /// A change, as far as it matters to whom it is sent.
@@ -125,16 +156,21 @@ pub struct SentChange {
     pub organization_id: Uuid,
     #[diesel(sql_type = sql_types::Array<sql_types::Text>)]
     pub apps: Vec<String>,
+    /// Whether it ended access.
+    #[diesel(sql_type = sql_types::Bool)]
+    pub revoking: bool,
 }
 
 /// What is read of changes `c` to tell what their commands are. $2: the reasons that end access.
 macro_rules! write_columns {
-    ($apps:literal) => {
+    ($apps:literal, $trimmed:literal) => {
         concat!(
             "SELECT c.command_id, c.organization_id, min(c.position) AS first_position, max(c.position) AS last_position,
                     min(c.record_time) AS record_time, ",
             $apps,
-            " AS apps, count(*) FILTER (WHERE c.subject IN ('MEMBER', 'WORKSPACE_MEMBER') AND c.state <> 'ACTIVE'
+            " AS apps, ",
+            $trimmed,
+            " AS trimmed, count(*) FILTER (WHERE c.subject IN ('MEMBER', 'WORKSPACE_MEMBER') AND c.state <> 'ACTIVE'
                                           AND c.reason = ANY ($2)) AS revoking "
         )
     };
@@ -142,41 +178,40 @@ macro_rules! write_columns {
 
 /// The commands $1, in the log.
 const LOGGED: &str = concat!(
-    write_columns!("c.apps"),
+    write_columns!("c.apps", "false"),
     "FROM changes c WHERE c.command_id = ANY ($1) GROUP BY c.command_id, c.organization_id, c.apps"
 );
 
 /// The commands $1, in the history, which does not say whose scope a change was in: every app of the organization.
 const TRIMMED: &str = concat!(
-    write_columns!("o.apps"),
+    write_columns!("o.apps", "true"),
     "FROM history c JOIN organizations o ON o.organization_id = c.organization_id
      WHERE c.command_id = ANY ($1) GROUP BY c.command_id, c.organization_id, o.apps"
 );
 
-/// The commands among the changes after $1 that took access away in the last ten minutes, and of which nothing is recorded.
-const UNSETTLED: &str = concat!(
-    write_columns!("c.apps"),
+/// The commands among the changes after $1 that took access away in the last ten minutes.
+const REVOKED: &str = concat!(
+    write_columns!("c.apps", "false"),
     "FROM changes c
      WHERE c.command_id IN (
          SELECT r.command_id FROM changes r
          WHERE r.position > $1 AND r.subject IN ('MEMBER', 'WORKSPACE_MEMBER') AND r.state <> 'ACTIVE'
            AND r.reason = ANY ($2) AND r.record_time > now() - interval '10 minutes')
-       AND NOT EXISTS (SELECT FROM enforcements e
-                       WHERE e.organization_id = c.organization_id AND e.command_id = c.command_id)
      GROUP BY c.command_id, c.organization_id, c.apps"
 );
 
-/// A row in each element of $1 to $10. What is recorded stays.
+/// A row in each element of $1 to $11. What is recorded stays.
 struct Record;
 
 impl Text for Record {
     const SQL: &'static str = "
         INSERT INTO enforcements (organization_id, command_id, app, position, state, write_time, instances, applied,
-                                  lapsed, lapsed_instances)
+                                  lapsed, lapsed_instances, applied_instances)
         SELECT r.organization_id, r.command_id, r.app, r.position, r.state, r.write_time, r.instances, r.applied,
-               r.lapsed, string_to_array(r.names, ' ')
-        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-            AS r (organization_id, command_id, app, position, state, write_time, instances, applied, lapsed, names)
+               r.lapsed, string_to_array(r.lapsed_names, ' '), string_to_array(r.applied_names, ' ')
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            AS r (organization_id, command_id, app, position, state, write_time, instances, applied, lapsed,
+                  lapsed_names, applied_names)
         ON CONFLICT DO NOTHING";
 }
 
@@ -185,23 +220,31 @@ struct ReadReceipts;
 
 impl Text for ReadReceipts {
     const SQL: &'static str = "
-        SELECT r.app, r.subscription_id, r.instance, count(*) AS receipts,
-               count(*) FILTER (WHERE r.outcome = 'FAILED') AS failed,
-               min(r.detail) FILTER (WHERE r.outcome = 'FAILED') AS detail,
-               coalesce(sum(r.ended_sessions), 0)::bigint AS ended_sessions,
-               coalesce(sum(r.handed_over), 0)::bigint AS handed_over
-        FROM unnest($1, $2, $3) AS w (organization_id, first_position, last_position)
-        JOIN receipts r ON r.organization_id = w.organization_id
-             AND r.position BETWEEN w.first_position AND w.last_position
-        GROUP BY r.app, r.subscription_id, r.instance";
+        WITH said AS (
+            SELECT r.app, r.instance, r.position, bool_or(r.outcome = 'ENDED') AS ended,
+                   bool_or(r.revoking) AS revoking, max(r.ended_sessions) AS ended_sessions,
+                   max(r.handed_over) AS handed_over, min(r.detail) AS detail,
+                   (array_agg(r.subscription_id ORDER BY r.subscription_id DESC))[1] AS subscription_id
+            FROM unnest($1, $2, $3) AS w (organization_id, first_position, last_position)
+            JOIN receipts r ON r.organization_id = w.organization_id
+                 AND r.position BETWEEN w.first_position AND w.last_position
+            GROUP BY r.app, r.instance, r.position
+        )
+        SELECT app, instance, (array_agg(subscription_id ORDER BY subscription_id DESC))[1] AS subscription_id,
+               count(*) FILTER (WHERE revoking) AS receipts, count(*) FILTER (WHERE NOT ended) AS failed,
+               min(detail) FILTER (WHERE NOT ended) AS detail,
+               coalesce(sum(ended_sessions), 0)::bigint AS ended_sessions,
+               coalesce(sum(handed_over), 0)::bigint AS handed_over
+        FROM said GROUP BY app, instance";
 }
 
-/// The changes at $1, and the floor.
+/// The changes at $1, and the floor. $2: the reasons that end access.
 struct ReadSent;
 
 impl Text for ReadSent {
     const SQL: &'static str = "
-        SELECT f.position AS floor, c.position, c.change_id, c.organization_id, c.apps
+        SELECT f.position AS floor, f.change_id AS at_floor, c.position, c.change_id, c.organization_id, c.apps,
+               c.subject IN ('MEMBER', 'WORKSPACE_MEMBER') AND c.state <> 'ACTIVE' AND c.reason = ANY ($2) AS revoking
         FROM log_floor f LEFT JOIN changes c ON c.position = ANY ($1)";
 }
 
@@ -246,15 +289,68 @@ impl Database {
         Ok(found.map(CommandId))
     }
 
-    /// The commands behind a position that took access away lately, and of which nothing is recorded.
-    pub async fn unsettled(&self, after: i64) -> Result<Vec<WriteRow>, StorageError> {
-        let query = sql_query(UNSETTLED).bind::<sql_types::BigInt, _>(after).bind::<Texts, _>(revoking());
-        // Across: verdicts are recorded of all.
-        Ok(query.load(&mut self.read_across().await?).await?)
+    /// What is recorded of commands.
+    pub async fn enforcements(
+        &self,
+        commands: &[(OrganizationId, CommandId)],
+    ) -> Result<Vec<EnforcementRow>, StorageError> {
+        let (organizations, ids): (Vec<Uuid>, Vec<Uuid>) =
+            commands.iter().map(|(organization, command)| (organization.0, command.0)).unzip();
+        let query = enforcements::table
+            .filter(enforcements::organization_id.eq_any(organizations))
+            .filter(enforcements::command_id.eq_any(ids))
+            .select(EnforcementRow::as_select());
+        Ok(query
+            .load(
+                &mut self.reading(Tenant::of(commands.iter().map(|(organization, _)| *organization))).await?,
+            )
+            .await?)
+    }
+
+    /// What was said of the changes of an organization at these positions, from the first to the last, by instance.
+    pub async fn receipts(
+        &self,
+        spans: &[(OrganizationId, i64, i64)],
+    ) -> Result<Vec<ReceiptRow>, StorageError> {
+        let query = prepared::<ReadReceipts, _>(|query| {
+            query
+                .bind::<Uuids, _>(spans.iter().map(|span| span.0.0).collect::<Vec<_>>())
+                .bind::<Numbers, _>(spans.iter().map(|span| span.1).collect::<Vec<_>>())
+                .bind::<Numbers, _>(spans.iter().map(|span| span.2).collect::<Vec<_>>())
+        });
+        Ok(query.load(&mut self.reading(Tenant::of(spans.iter().map(|span| span.0))).await?).await?)
+    }
+}
+
+impl Enforcer {
+    /// The commands behind a position that took access away lately.
+    pub async fn revoked(&mut self, after: i64) -> Result<Vec<WriteRow>, StorageError> {
+        let query = sql_query(REVOKED).bind::<sql_types::BigInt, _>(after).bind::<Texts, _>(revoking());
+        let mut connection = self.take().await?;
+        let rows = query.load(&mut connection).await?;
+        self.give(connection);
+        Ok(rows)
+    }
+
+    /// The apps in which something is recorded of commands.
+    pub async fn recorded(
+        &mut self,
+        commands: &[(OrganizationId, CommandId)],
+    ) -> Result<Vec<(CommandId, String)>, StorageError> {
+        let (organizations, ids): (Vec<Uuid>, Vec<Uuid>) =
+            commands.iter().map(|(organization, command)| (organization.0, command.0)).unzip();
+        let mut connection = self.take().await?;
+        let query = enforcements::table
+            .filter(enforcements::organization_id.eq_any(organizations))
+            .filter(enforcements::command_id.eq_any(ids))
+            .select((enforcements::command_id, enforcements::app));
+        let rows: Vec<(Uuid, String)> = query.load(&mut connection).await?;
+        self.give(connection);
+        Ok(rows.into_iter().map(|(command, app)| (CommandId(command), app)).collect())
     }
 
     /// Records how commands were enforced.
-    pub async fn record_enforcements(&self, writes: &[EnforcementWrite]) -> Result<(), StorageError> {
+    pub async fn record_enforcements(&mut self, writes: &[EnforcementWrite]) -> Result<(), StorageError> {
         let query = prepared::<Record, _>(|query| {
             query
                 .bind::<Uuids, _>(writes.iter().map(|one| one.organization.0).collect::<Vec<_>>())
@@ -270,50 +366,41 @@ impl Database {
                 .bind::<Integers, _>(writes.iter().map(|one| one.lapsed).collect::<Vec<_>>())
                 // Names of instances have no spaces.
                 .bind::<Texts, _>(writes.iter().map(|one| one.lapsed_instances.join(" ")).collect::<Vec<_>>())
+                .bind::<Texts, _>(
+                    writes.iter().map(|one| one.applied_instances.join(" ")).collect::<Vec<_>>(),
+                )
         });
-        query
-            .execute(&mut self.reading(Tenant::of(writes.iter().map(|one| one.organization))).await?)
-            .await?;
+        let mut connection = self.take().await?;
+        query.execute(&mut connection).await?;
+        self.give(connection);
         Ok(())
     }
 
-    /// What is recorded of commands.
-    pub async fn enforcements(
-        &self,
-        commands: &[(OrganizationId, CommandId)],
-    ) -> Result<Vec<EnforcementRow>, StorageError> {
-        use diesel::SelectableHelper as _;
-        let (organizations, ids): (Vec<Uuid>, Vec<Uuid>) =
-            commands.iter().map(|(organization, command)| (organization.0, command.0)).unzip();
-        let query = enforcements::table
-            .filter(enforcements::organization_id.eq_any(organizations))
-            .filter(enforcements::command_id.eq_any(ids))
-            .select(EnforcementRow::as_select());
-        Ok(query
-            .load(
-                &mut self.reading(Tenant::of(commands.iter().map(|(organization, _)| *organization))).await?,
-            )
-            .await?)
-    }
-
-    /// What was said of the changes of an organization at these positions, from the first to the last, by subscription.
-    pub async fn receipts(
-        &self,
-        spans: &[(OrganizationId, i64, i64)],
-    ) -> Result<Vec<ReceiptRow>, StorageError> {
-        let query = prepared::<ReadReceipts, _>(|query| {
-            query
-                .bind::<Uuids, _>(spans.iter().map(|span| span.0.0).collect::<Vec<_>>())
-                .bind::<Numbers, _>(spans.iter().map(|span| span.1).collect::<Vec<_>>())
-                .bind::<Numbers, _>(spans.iter().map(|span| span.2).collect::<Vec<_>>())
-        });
-        Ok(query.load(&mut self.reading(Tenant::of(spans.iter().map(|span| span.0))).await?).await?)
-    }
-
-    /// The changes at these positions that the log still has, and its floor.
-    pub async fn sent(&self, positions: &[i64]) -> Result<Vec<SentRow>, StorageError> {
-        let query = prepared::<ReadSent, _>(|query| query.bind::<Numbers, _>(positions));
-        // Across: positions do not say whose changes stand there: that is what is asked.
-        Ok(query.load(&mut self.read_across().await?).await?)
+    /// Looks up subscriptions, and what the log has at positions.
+    pub async fn look_up(
+        &mut self,
+        subscriptions: &[Uuid],
+        positions: &[i64],
+    ) -> Result<LookedUp, StorageError> {
+        let mut connection = self.take().await?;
+        let mut found = LookedUp::default();
+        if !subscriptions.is_empty() {
+            let query = subscriptions::table
+                .filter(subscriptions::subscription_id.eq_any(subscriptions))
+                .select(SubscriptionRow::as_select());
+            let rows: Vec<SubscriptionRow> = query.load(&mut connection).await?;
+            found.subscriptions = rows.into_iter().map(|row| (row.subscription_id, row)).collect();
+        }
+        if !positions.is_empty() {
+            let query = prepared::<ReadSent, _>(|query| {
+                query.bind::<Numbers, _>(positions).bind::<Texts, _>(revoking())
+            });
+            for SentRow { floor, at_floor, change } in query.load(&mut connection).await? {
+                (found.floor, found.at_floor) = (floor, at_floor);
+                found.changes.extend(change.map(|change| (change.position, change)));
+            }
+        }
+        self.give(connection);
+        Ok(found)
     }
 }

@@ -217,7 +217,8 @@ async fn report(world: &World, token: &str, fits: impl Fn(&AppEnforcement) -> bo
     let looking = async {
         loop {
             let write = Some(get_enforcement_request::Write::Token(token.to_owned()));
-            let answer = world.feed().get_enforcement(GetEnforcementRequest { write }).await;
+            let answer =
+                world.feed().get_enforcement(GetEnforcementRequest { write, ..Default::default() }).await;
             let report = answer.expect("a report").into_inner().enforcement.expect("the report");
             let chat = report.apps.into_iter().find(|app| app.app == "chat").expect("chat");
             if fits(&chat) {

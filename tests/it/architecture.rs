@@ -8,7 +8,7 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 22] = [
+const MAY_NAME: [(&str, &[&str]); 23] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
@@ -16,6 +16,7 @@ const MAY_NAME: [(&str, &[&str]); 22] = [
     // Blocks, and is used before there is a runtime; knows nothing of what runs on it.
     ("embedded", &[]),
     ("telemetry", &["config"]),
+    ("exporter", &[]),
     ("seal", &["rules"]),
     ("storage", &["rules"]),
     ("engine", &["rules", "storage"]),
@@ -72,7 +73,7 @@ const MAY_NAME: [(&str, &[&str]); 22] = [
     ),
     // A process of its own, beside an app: `grpc` for AccessService as the service answers it, `rules` for what an id may be,
     // all else through the client crate.
-    ("agent", &["access", "grpc", "proto", "rules"]),
+    ("agent", &["access", "exporter", "grpc", "proto", "rules"]),
     // `storage` for `migrate`, with `identity` and `mail` what `app` is started with, `rules` for what a name may be, `proto` for the scripted service of
     // `conformance`; all else goes through the public API.
     (
@@ -83,6 +84,7 @@ const MAY_NAME: [(&str, &[&str]); 22] = [
             "audit",
             "config",
             "embedded",
+            "exporter",
             "identity",
             "mail",
             "proto",
@@ -94,18 +96,22 @@ const MAY_NAME: [(&str, &[&str]); 22] = [
 ];
 
 /// Crates that only some modules may name.
-const CONFINED: [(&[&str], &[&str]); 11] = [
+const CONFINED: [(&[&str], &[&str]); 15] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
-    (&["tokio_postgres", "tokio_postgres_rustls", "rustls", "rustls_native_certs"], &["storage"]),
+    (&["tokio_postgres", "tokio_postgres_rustls"], &["storage"]),
+    (&["rustls", "rustls_native_certs"], &["identity", "storage"]),
+    (&["tokio_rustls"], &["grpc", "identity"]),
+    (&["jsonwebtoken", "x509_cert", "hyper", "http_body_util"], &["identity"]),
     (
         &["tonic", "tonic_health", "tonic_reflection", "tonic_types"],
         &["agent", "app", "cli", "grpc", "proto"],
     ),
-    (&["tower", "hyper_util"], &["grpc"]),
+    (&["tower"], &["grpc"]),
+    (&["hyper_util"], &["grpc", "identity"]),
     (&["http"], &["agent", "grpc", "identity"]),
     (&["axum"], &["agent"]),
     (&["lettre", "percent_encoding"], &["mail"]),
-    (&["url"], &["agent", "mail"]),
+    (&["url"], &["agent", "identity", "mail"]),
     (&["clap"], &["cli", "config", "main"]),
     (&["tracing_subscriber"], &["telemetry"]),
     // Commands that talk to a service do it as any other client does, and so does the service's own replica.

@@ -8,6 +8,7 @@ use std::{fmt::Write as _, fs};
 use rollcall_client::{Client, connect, v1};
 use tempfile::TempDir;
 
+mod acting;
 mod apps;
 mod history;
 mod import;

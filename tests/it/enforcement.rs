@@ -3,8 +3,15 @@
 
 mod bad_input;
 mod commands;
+mod deletions;
+mod held;
+mod late;
 mod leases;
+mod pool;
+mod receipts;
+mod records;
 mod sdk;
+mod several;
 mod silent;
 mod verdicts;
 
@@ -130,7 +137,11 @@ async fn acknowledge(world: &World, request: AcknowledgeRequest) -> Result<Ackno
 }
 
 async fn close(world: &World, id: &str, cursor: &str) {
-    let request = CloseSubscriptionRequest { subscription_id: id.to_owned(), cursor: cursor.to_owned() };
+    let request = CloseSubscriptionRequest {
+        subscription_id: id.to_owned(),
+        cursor: cursor.to_owned(),
+        ..Default::default()
+    };
     world.feed().close_subscription(request).await.expect("closed");
 }
 
@@ -148,8 +159,10 @@ async fn out(world: &World, org: &Org, person: &Person) -> String {
 
 /// How far a write is now.
 async fn enforcement(world: &World, token: &str) -> Enforcement {
-    let request =
-        GetEnforcementRequest { write: Some(get_enforcement_request::Write::Token(token.to_owned())) };
+    let request = GetEnforcementRequest {
+        write: Some(get_enforcement_request::Write::Token(token.to_owned())),
+        ..Default::default()
+    };
     let answer = world.feed().get_enforcement(request).await.expect("a report");
     answer.into_inner().enforcement.expect("the report")
 }

@@ -10,6 +10,7 @@ mod crew;
 mod cut_off;
 mod disk_full;
 mod failover;
+mod flaws;
 mod flood;
 mod founding;
 mod frames;
@@ -38,6 +39,7 @@ mod scene;
 mod slow_reader;
 mod storm;
 mod terminated;
+mod waiters;
 
 pub(crate) use network::{Way, Wire};
 

@@ -301,6 +301,14 @@ impl World {
         self.follow("track").await.position()
     }
 
+    /// The position of the last change of an organization.
+    pub(crate) async fn last_position(&self, org: &Org) -> i64 {
+        // What is to be sequenced has its position then.
+        self.mark().await;
+        let last = format!("SELECT max(position) FROM changes WHERE organization_id = '{}'", org.id);
+        self.server.database().query_one(&last, &[]).await.expect("the log").get(0)
+    }
+
     /// How many changes the log has got since the mark, in whatever scope.
     pub(crate) async fn changes_since(&self, mark: i64) -> i64 {
         // Positions are dense, and the second mark is itself a change.

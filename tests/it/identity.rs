@@ -7,9 +7,14 @@ use tonic::{Code, Status};
 
 use crate::{fixtures::refused, support::Channel};
 
+pub(crate) mod acting;
 mod callers;
+mod direct;
+mod envoy;
+mod issuers;
 mod mesh;
 mod settings;
+pub(crate) mod tokens;
 
 /// A call that an operator may make, and an app.
 async fn call(channel: Channel) -> Result<ListAppsResponse, Status> {

@@ -1,5 +1,7 @@
 //! What one caller may take: calls of each kind in a second, streams, and connections of all together.
 
+mod share;
+
 use std::time::Duration;
 
 use rollcall_client::v1::{

@@ -46,8 +46,10 @@ const LOST: &str = "ReportLostRevocations";
 
 /// Reasons that every method, or every stream, can answer, REQUEST_ID_REUSED where it takes a request id; the others are
 /// named by the methods that do.
-const OF_ALL: [&str; 9] = [
+const OF_ALL: [&str; 11] = [
     "CALLER_UNKNOWN",
+    "CALLER_NOT_ALLOWED",
+    "IMPERSONATION_NOT_ALLOWED",
     "REQUEST_ID_REUSED",
     "RATE_LIMITED",
     "CONTENTION",
@@ -195,6 +197,29 @@ fn every_write_can_be_repeated_and_waited_for() {
             assert!(!repeatable && !token, "{} looks like a write", method.path);
         }
     }
+}
+
+/// What puts somebody out can be waited for in the same call, and where waiting is explained it says so.
+#[test]
+fn every_command_that_puts_somebody_out_can_wait_until_it_is_enforced() {
+    let ends = ["Deactivate", "BatchDeactivate", "Remove", "Erase", "Reapply", "Leave", "Delete"];
+    // Belongs to nobody.
+    let others = ["DeleteContract"];
+    let methods = methods();
+    let wait = methods.iter().find(|method| method.name() == "AwaitEnforcement").expect("the wait");
+    let explained = wait.comment.split("Errors: ").next().unwrap_or_default();
+    let mut number = 0;
+    for method in &methods {
+        let name = method.name();
+        let puts_out = ends.iter().any(|prefix| name.starts_with(prefix)) && !others.contains(&name);
+        let waits = method.descriptor.input().get_field_by_name("await_enforcement").is_some();
+        let tells = method.descriptor.output().get_field_by_name("enforcement").is_some();
+        assert_eq!(puts_out, waits && tells, "{}", method.path);
+        let mut words = explained.split(|next: char| !next.is_ascii_alphanumeric());
+        assert_eq!(puts_out, words.any(|word| word == name), "{name} where waiting is explained");
+        number += usize::from(puts_out);
+    }
+    assert_eq!(number, 12);
 }
 
 /// Whoever has written can read at it, by the same words everywhere (C13).

@@ -275,6 +275,23 @@ async fn a_subscription_that_has_ended_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn who_is_not_let_in_with_one_token_may_be_with_the_next() {
+    let unknown = || refusal(Code::Unauthenticated, "CALLER_UNKNOWN");
+    let calls = vec![
+        Call::Refused(unknown()),
+        Call::Stream(
+            vec![message("a", "", opened("s1", false)), message("a", "b", bookmark(1))],
+            Some(unknown()),
+        ),
+        Call::Stream(vec![message("b", "", opened("s1", false)), message("b", "c", bookmark(2))], None),
+    ];
+    let (scripted, mut watch) = Scripted::watch(calls, Some("a")).await;
+    assert_eq!(causes(until_position(&mut watch, 2).await).len(), 2);
+    let asked = [("a", ""), ("a", ""), ("b", "s1")].map(|(cursor, id)| (cursor.to_owned(), id.to_owned()));
+    assert_eq!(scripted.asked(), asked);
+}
+
+#[tokio::test]
 async fn c3_after_a_gap_the_watch_resumes_from_its_own_cursor() {
     let lost = vec![message("a", "", opened("s1", false)), message("b", "c", bookmark(9))];
     let whole = vec![message("a", "", opened("s1", false)), message("a", "b", bookmark(1))];

@@ -1,6 +1,7 @@
 """An instance of an app in a language of its own: it follows the feed by docs/consumer-contract.md, and nothing else.
 
-Usage: instance.py [--broken NAME], with ROLLCALL_URL, ROLLCALL_APP and ROLLCALL_INSTANCE in the environment. Answers
+Usage: instance.py [--broken NAME], with ROLLCALL_URL, ROLLCALL_APP and ROLLCALL_INSTANCE in the environment, and ROLLCALL_STATE where
+it is to keep its state over a restart. Answers
 `check ACCOUNT WORKSPACE` on stdin with `allowed ROLE`, `denied` or `stale`, and ends when stdin ends. `rollcall conformance`
 tries it. With --broken it breaks one clause, so that the tests see that this is noticed.
 
@@ -10,17 +11,16 @@ answers. They share one lock.
 
 import argparse
 import collections
-import hashlib
 import os
 import sys
 import threading
 import time
-import uuid
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from state import Fill, load, save
 
 # The clause that each breaks.
 BROKEN = {
@@ -32,6 +32,7 @@ BROKEN = {
     "ahead": "C5",
     "wrong_store": "C6",
     "foreign": "C6",
+    "moved": "C6",
     "readmit": "C7",
     "deaf": "C7",
     "compacted": "C8",
@@ -44,6 +45,7 @@ BROKEN = {
     "receipts": "C12",
     "no_close": "C12",
     "fight": "C12",
+    "usurp": "C12",
     "from_answer": "lease",
     "outage": "lease",
     "denied": "lease",
@@ -81,6 +83,9 @@ class Api:
 
     def value(self, enum, name):
         return self.pool.FindEnumTypeByName("rollcall.v1." + enum).values_by_name[name].number
+
+    def parse(self, kind, packed):
+        return message_factory.GetMessageClass(self.pool.FindMessageTypeByName(kind)).FromString(packed)
 
     def words(self, enum, prefix):
         values = self.pool.FindEnumTypeByName("rollcall.v1." + enum).values
@@ -132,62 +137,6 @@ class Ticks:
         return self.count - moment
 
 
-class Fill:
-    """What one snapshot and the changes after it made: the things by kind and ids, each with its highest version."""
-
-    KINDS = {"organization": 1, "workspace": 2, "member": 3, "workspace_member": 4}
-
-    def __init__(self, broken):
-        self.things = {}
-        self.members = {}
-        self.digest = 0
-        self.broken = broken
-        self.ready_position = None
-        self.position = 0
-        # The position of the last change: a digest of an earlier one is of something else.
-        self.changed = 0
-
-    @property
-    def ready(self):
-        return self.ready_position is not None and self.position >= self.ready_position
-
-    @staticmethod
-    def key(kind, thing):
-        if kind == "workspace_member":
-            return kind, thing.workspace_id, thing.member_id
-        return kind, getattr(thing, kind + "_id")
-
-    def term(self, key, thing):
-        """What a thing adds to the digest (C16)."""
-        kind = key[0]
-        # 1 and 2 are ACTIVE and DEACTIVATED of members and memberships, 1 ACTIVE of organizations and workspaces.
-        live = (1, 2) if "member" in kind else (1,)
-        if thing.state not in live and "wrong_digest" not in self.broken:
-            return 0
-        ids = b"".join(uuid.UUID(one).bytes for one in key[1:])
-        hashed = bytes([self.KINDS[kind]]) + ids + bytes([thing.state]) + thing.version.to_bytes(8, "big")
-        return int.from_bytes(hashlib.sha256(hashed).digest()[:16], "big")
-
-    def put(self, subject, anyway=False):
-        """Takes a state, unless it holds that version or a higher one. Says whether it took it."""
-        kind = subject.WhichOneof("subject")
-        if kind not in self.KINDS:
-            return False
-        thing = getattr(subject, kind)
-        key = self.key(kind, thing)
-        held = self.things.get(key)
-        if held is not None and thing.version <= held.version and not anyway:
-            return False
-        self.digest += self.term(key, thing) - (self.term(key, held) if held is not None else 0)
-        self.things[key] = thing
-        if kind == "member" and thing.account_id:
-            self.members[thing.organization_id, thing.account_id] = thing.member_id
-        return True
-
-    def sum(self):
-        return (self.digest % 2**128).to_bytes(16, "big")
-
-
 class Instance:
     def __init__(self, broken):
         self.broken = broken
@@ -225,7 +174,22 @@ class Instance:
         self.call, self.heard, self.limit, self.alive, self.given_up = None, 0.0, 30.0, False, False
         self.seen = set()
         self.latest = 0
+        # Another process has the name: this one stops for good.
+        self.replaced = False
+        self.file = os.environ.get("ROLLCALL_STATE", "")
+        # What is held is of the file, and no stream has shown yet that it is of the store that is followed.
+        self.from_file = False
+        self.resume()
         self.stopping = False
+
+    def resume(self):
+        """Begins with what was kept. It answers once there is a lease."""
+        kept = load(self.file, self.api.parse, self.broken)
+        if kept is not None:
+            self.state, self.cursor, self.store = kept["state"], kept["cursor"], kept["store"]
+            self.revocations.update(kept["revocations"])
+            self.receipts.update(kept.get("receipts", {}))
+            self.lost, self.from_file = kept["lost"], True
 
     # Answering.
 
@@ -271,10 +235,12 @@ class Instance:
     def goes_on(self, reason):
         """What an ending means. False: nothing that heals by coming again."""
         with self.lock:
-            if reason == "SUBSCRIPTION_REPLACED":
+            if self.replaced or reason == "SUBSCRIPTION_REPLACED":
+                self.replaced, self.applied = True, ""
                 return "fight" in self.broken
             if reason == "CURSOR_WRONG_STORE":
-                if "wrong_store" not in self.broken:
+                if "wrong_store" not in self.broken and not ("moved" in self.broken and self.from_file):
+                    print("another store: the endpoint is wrong, or what was kept is to be moved away", file=sys.stderr)
                     return False
                 self.cursor = ""
             elif reason == "CURSOR_COMPACTED" and "compacted" in self.broken:
@@ -355,7 +321,7 @@ class Instance:
         with self.lock:
             self.interval = opened.bookmark_interval.ToTimedelta().total_seconds()
             self.ttl = opened.lease_ttl.ToTimedelta().total_seconds()
-            self.serve_stale, self.store = opened.serve_stale, opened.store_id
+            self.serve_stale, self.store, self.from_file = opened.serve_stale, opened.store_id, False
             self.forked |= opened.cursor_refusal == self.fork and "deaf" not in self.broken
             if opened.subscription_id != self.subscription:
                 self.subscription = opened.subscription_id
@@ -514,6 +480,10 @@ class Instance:
                 if "outage" in self.broken and reason == "DATABASE_UNAVAILABLE":
                     self.lease = self.clock.now(), self.ttl
                 self.refused(reason, subscription)
+                if reason == "CHANGE_NOT_SENT":
+                    # They are of a process that the service does not take this one for the next of: no lease is lost for them.
+                    with self.lock:
+                        self.receipts = {k: v for k, v in self.receipts.items() if v not in receipts}
                 continue
             if "from_answer" in self.broken:
                 sent = self.clock.now()
@@ -533,7 +503,11 @@ class Instance:
 
     def refused(self, reason, subscription):
         with self.lock:
-            if reason in ("SUBSCRIPTION_CLOSED", "SUBSCRIPTION_NOT_FOUND") and self.subscription == subscription:
+            if self.subscription != subscription:
+                return
+            if reason == "SUBSCRIPTION_REPLACED" and "usurp" not in self.broken:
+                self.replaced, self.given_up, self.applied = True, True, ""
+            elif reason in ("SUBSCRIPTION_CLOSED", "SUBSCRIPTION_NOT_FOUND", "SUBSCRIPTION_REPLACED"):
                 # The stream, which belongs to it, is given up, and another one opened.
                 self.subscription, self.given_up = "", True
                 self.applied = self.applied if "old_cursor" in self.broken else ""
@@ -570,6 +544,8 @@ class Instance:
             self.stopping = True
             self.lock.notify_all()
             subscription, cursor = self.subscription, self.applied
+            if self.file and self.state is not None and self.filling is None and self.cursor:
+                save(self.file, self.store, self.cursor, self.state, self.revocations, self.lost, self.receipts)
         if subscription and "no_close" not in self.broken:
             self.api.functions["CloseSubscription"](timeout=3, subscription_id=subscription, cursor=cursor)
 

@@ -2,7 +2,15 @@
 
 #![allow(dead_code)] // Each example uses a part.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -11,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rollcall_client::{
-    Access, Allowed, ClientOptions, Credentials, Handler, Replica, ReplicaOptions, connect_with,
+    Access, Allowed, ClientOptions, Credentials, Handler, Phase, Replica, ReplicaOptions, connect_with,
     v1::DenialReason,
 };
 use serde_json::json;
@@ -54,6 +62,8 @@ impl Flags {
 pub(crate) struct Gate {
     pub(crate) replica: Replica,
     pub(crate) lease_off: bool,
+    /// Whether another process has the name of this one.
+    replaced: Arc<AtomicBool>,
 }
 
 /// Why a request is not served.
@@ -81,7 +91,7 @@ impl Gate {
         let instance =
             flags.instance.clone().unwrap_or_else(|| format!("{}-{}", flags.app, std::process::id()));
         let replica = Replica::start(client, ReplicaOptions::new(&flags.app, instance), handler);
-        Ok(Self { replica, lease_off: flags.lease_off })
+        Ok(Self { replica, lease_off: flags.lease_off, replaced: Arc::default() })
     }
 
     /// Whether the person may, now.
@@ -96,6 +106,14 @@ impl Gate {
             Access::Allowed(allowed) => Ok(allowed),
             Access::Denied(reason) => Err(Refused::Denied(reason)),
             Access::Stale => Err(Refused::Stale),
+        }
+    }
+
+    /// How the process is to end, once it has.
+    pub(crate) fn outcome(&self) -> Result<(), Box<dyn Error>> {
+        match self.replaced.load(Ordering::Acquire) {
+            true => Err("another process follows under this instance name".into()),
+            false => Ok(()),
         }
     }
 }
@@ -128,17 +146,22 @@ pub(crate) async fn check(
 
 /// Serves until the process is told to end; then the replica says goodbye, so that no departure waits for it.
 pub(crate) async fn serve(listener: TcpListener, app: Router, gate: Gate) -> Result<(), Box<dyn Error>> {
-    axum::serve(listener, app).with_graceful_shutdown(goodbye(gate)).await?;
-    Ok(())
+    axum::serve(listener, app).with_graceful_shutdown(goodbye(gate.clone())).await?;
+    gate.outcome()
 }
 
-/// Waits for SIGINT or SIGTERM, and ends the replica: guards resolve, so open connections close too.
+/// Waits for SIGINT or SIGTERM, or for another process to take the name of this one, which would never answer again. Then
+/// ends the replica: guards resolve, so open connections close too.
 pub(crate) async fn goodbye(gate: Gate) {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .expect("a runtime with signals");
+    let mut status = gate.replica.status();
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+        _ = status.wait_for(|status| status.phase == Phase::Replaced) => {
+            gate.replaced.store(true, Ordering::Release);
+        }
     }
     gate.replica.shutdown().await;
 }

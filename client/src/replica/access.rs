@@ -131,6 +131,10 @@ pub enum SessionAccess {
     /// The session goes on.
     Allowed(Allowed),
     /// The person has access, but lost it once since the session was made: end the session. They may sign in anew.
+    ///
+    /// A snapshot does not tell when somebody last lost access. A replica that was filled by one since the session was made (a new
+    /// process without a state file, or one that was filled anew) takes whatever changed of the person meanwhile for that,
+    /// also a role or a name: it ends a session too many rather than one too few.
     Revoked,
     /// The person has no access: end the session.
     Denied(DenialReason),

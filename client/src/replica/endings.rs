@@ -15,7 +15,12 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Outcome, ReplicaOptions, Revocation, handler::AnyHandler, shared::Shared};
+use super::{
+    Outcome, ReplicaOptions, Revocation,
+    handler::AnyHandler,
+    owed::{Debt, Origin},
+    shared::Shared,
+};
 use crate::v1::{Receipt, ReceiptOutcome};
 
 /// So many revocations wait for the handler at most: twice the largest command. What comes beyond is told as failed.
@@ -32,7 +37,7 @@ const DETAIL: usize = 64;
 /// Where revocations are handed in.
 #[derive(Debug)]
 pub(super) struct Endings {
-    queue: mpsc::Sender<Revocation>,
+    queue: mpsc::Sender<(Debt, Revocation)>,
     shared: Arc<Shared>,
     seen: HashSet<Uuid>,
     order: VecDeque<Uuid>,
@@ -59,23 +64,50 @@ impl Endings {
 
     /// Hands a revocation in, unless its change was before.
     pub(super) fn put(&mut self, revocation: Revocation) {
-        if let Some(change) = revocation.change {
-            if !self.seen.insert(change.change_id) {
-                return;
-            }
-            self.order.push_back(change.change_id);
-            if self.order.len() > REMEMBERED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.seen.remove(&oldest);
-            }
+        if self.is_new(&revocation) {
+            self.hand_in(revocation, Origin::Stream);
         }
+    }
+
+    /// Hands in what an earlier process owed: to the handler, or only its receipt where the handler had returned.
+    pub(super) fn inherit(&mut self, revocation: Revocation, receipt: Option<Receipt>) {
+        if !self.is_new(&revocation) {
+            return;
+        }
+        match receipt {
+            Some(receipt) => self.shared.receipts.owe_receipt(revocation, receipt),
+            None => self.hand_in(revocation, Origin::File),
+        }
+    }
+
+    /// Takes nothing any more: what was handed in is the last.
+    pub(super) fn close(&mut self) {
+        self.queue = mpsc::channel(1).0;
+    }
+
+    fn is_new(&mut self, revocation: &Revocation) -> bool {
+        let Some(change) = revocation.change else { return true };
+        if !self.seen.insert(change.change_id) {
+            return false;
+        }
+        self.order.push_back(change.change_id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
+    }
+
+    fn hand_in(&self, revocation: Revocation, from: Origin) {
         metrics::counter!("rollcall_replica_revocations_total", "app" => self.shared.app.clone())
             .increment(1);
-        if let Err(error) = self.queue.try_send(revocation) {
-            let revocation = error.into_inner();
+        let debt = self.shared.receipts.owe(revocation.clone(), from);
+        if let Err(error) = self.queue.try_send((debt, revocation)) {
+            let (debt, revocation) = error.into_inner();
             tracing::error!(member_id = %revocation.member_id, "the handler is too far behind, a revocation is left out");
             tell(&self.shared, &revocation, &Outcome::Failed(Cow::Borrowed("overflow")));
+            self.shared.receipts.handled(debt);
         }
     }
 }
@@ -88,7 +120,7 @@ struct Run {
     attempts: u32,
 }
 
-async fn run_all(run: Run, mut waiting: mpsc::Receiver<Revocation>, concurrency: usize) {
+async fn run_all(run: Run, mut waiting: mpsc::Receiver<(Debt, Revocation)>, concurrency: usize) {
     let permits = Arc::new(Semaphore::new(concurrency));
     let mut running = JoinSet::new();
     let ended = run.shared.ended();
@@ -101,10 +133,12 @@ async fn run_all(run: Run, mut waiting: mpsc::Receiver<Revocation>, concurrency:
         };
         tokio::select! {
             next = next => match next {
-                Some((revocation, permit)) => {
+                Some(((debt, revocation), permit)) => {
                     let run = run.clone();
                     running.spawn(async move {
                         run.until_done(revocation).await;
+                        // Not where it was dropped: then it is owed.
+                        run.shared.receipts.handled(debt);
                         drop(permit);
                     });
                 }
@@ -116,7 +150,7 @@ async fn run_all(run: Run, mut waiting: mpsc::Receiver<Revocation>, concurrency:
         }
     }
     let rest = async { while running.join_next().await.is_some() {} };
-    // What does not end in time is dropped with the set.
+    // What does not end in time is dropped with the set, and stays owed.
     let _ = tokio::time::timeout_at(deadline.unwrap_or_else(|| Instant::now() + GRACE), rest).await;
 }
 

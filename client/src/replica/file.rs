@@ -1,5 +1,6 @@
 //! The state file: what a restart begins with instead of a snapshot. Written whole beside the old one and put in its
-//! place, with a checksum at its end. Never in it: the lease and the subscription, which are of one process.
+//! place, with a checksum at its end. With it goes what is owed for revocations that its cursor is past. Never in it: the
+//! lease and the subscription, which are of one process.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,8 +12,8 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{lost::Past, store::Store};
-use crate::v1::ExternalId;
+use super::{Revocation, lost::Past, owed::Kept, store::Store};
+use crate::v1::{ExternalId, Receipt};
 
 /// Counted up when the meaning changes.
 const MAGIC: &[u8; 8] = b"rollcal1";
@@ -59,6 +60,9 @@ struct Chunk {
     memberships: Vec<Row>,
     #[prost(message, repeated, tag = "6")]
     identities: Vec<Identity>,
+    /// A file without them is one of a version that kept none.
+    #[prost(message, repeated, tag = "7")]
+    owed: Vec<Kept>,
 }
 
 /// A row of any kind; what a kind does not have is absent.
@@ -104,7 +108,7 @@ impl From<prost::DecodeError> for FileError {
 }
 
 /// Writes a state. Blocks.
-pub(super) fn write(path: &Path, header: Header, store: &Store) -> Result<(), FileError> {
+pub(super) fn write(path: &Path, header: Header, store: &Store, owed: Vec<Kept>) -> Result<(), FileError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let mut options = OpenOptions::new();
@@ -126,6 +130,7 @@ pub(super) fn write(path: &Path, header: Header, store: &Store) -> Result<(), Fi
         .iter()
         .map(|(account, ids)| Identity { account: account.as_bytes().to_vec(), ids: ids.to_vec() });
     put_all(&mut out, identities, |identities| Chunk { identities, ..Chunk::default() })?;
+    put_all(&mut out, owed.into_iter(), |owed| Chunk { owed, ..Chunk::default() })?;
     let Summed { mut inner, sum } = out;
     inner.write_all(&sum.finalize())?;
     inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -153,8 +158,16 @@ fn put_all<T>(
     Ok(())
 }
 
+/// What a file holds.
+pub(super) struct Found {
+    pub(super) header: Header,
+    pub(super) store: Store,
+    /// What the process that wrote it owed, with what the handler said where it had returned.
+    pub(super) owed: Vec<(Revocation, Option<Receipt>)>,
+}
+
 /// Reads a state; `None` where there is no file. Blocks.
-pub(super) fn read(path: &Path) -> Result<Option<(Header, Store)>, FileError> {
+pub(super) fn read(path: &Path) -> Result<Option<Found>, FileError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -171,6 +184,7 @@ pub(super) fn read(path: &Path) -> Result<Option<(Header, Store)>, FileError> {
     }
     let mut header = None;
     let mut store = Store::default();
+    let mut owed = Vec::new();
     while let Some(chunk) = next(&mut input)? {
         header = header.or(chunk.header);
         let restored = chunk.organizations.iter().all(|row| store.restore_organization(row).is_some())
@@ -180,6 +194,7 @@ pub(super) fn read(path: &Path) -> Result<Option<(Header, Store)>, FileError> {
         if !restored {
             return Err(FileError::Damaged);
         }
+        owed.extend(chunk.owed);
         for Identity { account, ids } in chunk.identities {
             store.identify(Uuid::from_slice(&account).map_err(|_| FileError::Damaged)?, &ids);
         }
@@ -189,7 +204,8 @@ pub(super) fn read(path: &Path) -> Result<Option<(Header, Store)>, FileError> {
     read_exact(&mut file, &mut expected)?;
     let header = header.filter(|_| sum[..] == expected).ok_or(FileError::Damaged)?;
     store.scope.position = header.position;
-    Ok(Some((header, store)))
+    let owed: Option<Vec<_>> = owed.into_iter().map(|kept| kept.restore(&store)).collect();
+    Ok(Some(Found { owed: owed.ok_or(FileError::Damaged)?, header, store }))
 }
 
 fn next(input: &mut impl Read) -> Result<Option<Chunk>, FileError> {

@@ -47,6 +47,11 @@ impl Fill {
         self.revocations.extend(revocations);
     }
 
+    /// What nobody was told yet, where another snapshot takes the place of this one.
+    pub(super) fn untold(self) -> Vec<Revocation> {
+        self.revocations
+    }
+
     pub(super) fn is_forked(&self) -> bool {
         self.is_forked
     }

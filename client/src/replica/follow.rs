@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::Instant,
 };
 use uuid::Uuid;
@@ -14,10 +13,11 @@ use super::{
     ChangeRef, Phase, ReplicaOptions, Revocation,
     acknowledge::{Finding, Progress},
     endings::Endings,
-    file::{self, FileError, Header},
+    file::{self, FileError, Found, Header},
     fill::{Fill, swap},
     lost::{Lately, Lost, Past},
-    shared::Shared,
+    saves::{Saves, Saving, at, finished},
+    shared::{Ending, Shared},
     store::{Applied, Body, Source, Store, Thing, Touched, parse},
 };
 use crate::{
@@ -25,14 +25,8 @@ use crate::{
     v1::{Bookmark, Change, ChangeBatch, ChangeReason, ErrorReason, Opened},
 };
 
-/// How often the state is written to its file, when it changed.
-const SAVE: Duration = Duration::from_secs(60);
-/// How soon after a revocation: a process that is killed forgets at most those of its last second, and with a large state of
-/// the pause below, should the log lose them too (C7).
-const SAVE_REVOCATION: Duration = Duration::from_secs(1);
-/// After a write of the file so many times as long as that took passes before the next: a large state is not written all
-/// the time.
-const SAVE_PAUSE: u32 = 10;
+/// How long a replica that ends waits for the rest of it: more than handlers, receipts and the goodbye take.
+const SETTLE: Duration = Duration::from_secs(15);
 /// No position: what is held is not in the file.
 const NEVER: i64 = -1;
 /// How soon after a refill for a digest that did not fit the next one may come; it doubles up to the last. A mismatch that a
@@ -65,8 +59,6 @@ pub(super) struct Held {
     /// The position of the last change that is in the state.
     changed: i64,
     lately: Lately,
-    /// The state is of the file, and no stream has confirmed that it is of the store that is followed.
-    from_file: bool,
     saved: i64,
     /// Whether something was revoked, or found lost, that is not in the file yet.
     unsaved: bool,
@@ -87,7 +79,7 @@ impl Follow {
     pub(super) async fn run(mut self) {
         self.load().await;
         let mut saving: Option<Saving> = None;
-        let (mut save_at, mut rested) = (Instant::now() + SAVE, Instant::now());
+        let mut saves = Saves::new(self.options.state_file.is_some(), Instant::now());
         let ended = self.shared.ended();
         tokio::pin!(ended);
         loop {
@@ -101,31 +93,56 @@ impl Follow {
                     }
                     Err(error) => self.fail(&error),
                 },
-                Some(finding) = self.findings.recv() => self.heed(&finding),
+                Some(finding) = self.findings.recv() => {
+                    if self.heed(&finding) {
+                        self.replaced();
+                        // It would go on with what the other process is told.
+                        drop(self.watch);
+                        ended.await;
+                        return;
+                    }
+                }
                 () = self.resolved.notified() => {
                     self.held.unsaved = true;
                     self.publish(&[Touched::Everyone]);
                 }
+                () = self.shared.receipts.settled.notified() => self.held.unsaved = true,
                 is_written = finished(&mut saving) => {
-                    rested = Instant::now() + self.saved(saving.take(), is_written) * SAVE_PAUSE;
+                    let took = self.saved(saving.take(), is_written);
+                    saves.ended(Instant::now(), took);
                 }
-                () = tokio::time::sleep_until(save_at.max(rested)), if saving.is_none() => {
-                    save_at = Instant::now() + SAVE;
+                () = at(saves.next()), if saving.is_none() => {
+                    saves.began(Instant::now());
                     saving = self.save();
                 }
                 () = &mut ended => break,
             }
             if self.held.unsaved {
-                save_at = save_at.min(Instant::now() + SAVE_REVOCATION);
+                saves.hurry(Instant::now());
             }
         }
+        // Nobody reads the stream any more, and the handler gets nothing that is new.
+        self.watch.reopen();
+        self.endings.close();
         // One after the other: both write beside the same file.
         if saving.is_some() {
             let is_written = finished(&mut saving).await;
             self.saved(saving.take(), is_written);
         }
-        if let Some(last) = self.save() {
-            finished(&mut Some(last)).await;
+        self.save_now().await;
+        // What handlers did meanwhile and the service was told of is not to be done again. Bounded: who ends may be gone.
+        if *self.shared.ending.borrow() == Some(Ending::Shutdown) {
+            let _ = tokio::time::timeout(SETTLE, self.shared.settled.notified()).await;
+            if self.shared.receipts.is_changed() {
+                self.held.unsaved = true;
+                self.save_now().await;
+            }
+        }
+    }
+
+    async fn save_now(&mut self) {
+        if let Some(saving) = self.save() {
+            finished(&mut Some(saving)).await;
         }
     }
 
@@ -133,7 +150,7 @@ impl Follow {
     async fn load(&mut self) {
         let Some(path) = self.options.state_file.clone() else { return };
         let read = tokio::task::spawn_blocking(move || file::read(&path)).await;
-        let (header, store) = match read {
+        let Found { header, store, owed } = match read {
             Ok(Ok(Some(found))) => found,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => {
@@ -154,11 +171,11 @@ impl Follow {
             store_id,
             changed,
             lately: Lately::of(lately),
-            from_file: true,
             saved: position,
             ..Held::default()
         };
         self.publish(&[]);
+        owed.into_iter().for_each(|(revocation, receipt)| self.endings.inherit(revocation, receipt));
     }
 
     async fn take(&mut self, event: Event) {
@@ -196,13 +213,18 @@ impl Follow {
         self.shared.lease.agree(ttl, opened.serve_stale);
         self.shared.leased.notify_one();
         self.held.store_id.clone_from(&opened.store_id);
-        self.held.from_file = false;
         // A fill whose pages are all here goes on with the stream that resumes behind them.
         let whole = self.held.fill.take_if(|fill| fill.is_whole() && !opened.snapshot_follows);
         // Another history is one until a snapshot of it took the place of what was held.
         let forked = opened.cursor_refusal() == ErrorReason::CursorForked
             || self.held.fill.as_ref().is_some_and(Fill::is_forked);
+        // What one that is dropped revoked is denied already, and would be found by no comparison.
+        let untold = self.held.fill.take().map(Fill::untold).unwrap_or_default();
         self.held.fill = whole.or_else(|| opened.snapshot_follows.then(|| Fill::new(forked)));
+        match &mut self.held.fill {
+            Some(fill) => fill.revoked(untold),
+            None => untold.into_iter().for_each(|revocation| self.endings.put(revocation)),
+        }
         if opened.cursor_refusal() != ErrorReason::Unspecified {
             tracing::warn!(reason = opened.cursor_refusal().as_str_name(), "the state is filled anew");
         }
@@ -216,13 +238,21 @@ impl Follow {
     fn batch(&mut self, batch: &ChangeBatch) {
         let mut revocations = Vec::new();
         let mut touched = Vec::with_capacity(batch.changes.len());
+        // What answers while another state is received is to deny too; but of another history it may take nothing, since its
+        // versions say nothing here.
+        let both = self.held.filled && self.held.fill.as_ref().is_some_and(|fill| !fill.is_forked());
         let now = self.shared.clock.wall().as_secs();
         for change in &batch.changes {
             let Some(thing) = change.subject.as_ref().and_then(parse) else { continue };
             let store = self.held.fill.as_mut().map_or(&mut self.held.store, Fill::store);
             let applied = store.apply_and_tell(&thing, Source::Change);
-            touched.push(applied.touched);
+            if !both {
+                touched.push(applied.touched);
+            }
             if revokes(change, &thing) {
+                if both {
+                    touched.push(self.held.store.apply(&thing, Source::Change));
+                }
                 self.held.unsaved = true;
                 self.held.lately.add(past(change, &thing, now));
                 revocations.extend(revocation(change, &thing, applied));
@@ -233,6 +263,9 @@ impl Follow {
             fill.revoked(revocations);
             if !batch.more_parts {
                 fill.passed(last);
+            }
+            if both {
+                self.publish(&touched);
             }
             return;
         }
@@ -296,7 +329,7 @@ impl Follow {
                 "the log has lost revocations that were applied here; they go on denying until an operator decides"
             );
         }
-        self.held.unsaved |= !swapped.lost.is_empty();
+        self.held.unsaved |= !swapped.lost.is_empty() || !swapped.revocations.is_empty();
         self.lost.add(swapped.lost);
         let again = std::mem::replace(&mut self.held.filled, true);
         self.publish(&[Touched::Everyone]);
@@ -319,52 +352,55 @@ impl Follow {
 
     /// What may be acknowledged: only what checks see.
     fn progressed(&mut self) {
-        let (subscription_id, cursor) = match self.watch.acknowledgeable() {
-            Some((subscription, cursor)) if self.held.fill.is_none() => {
-                (subscription.to_owned(), cursor.to_owned())
-            }
-            _ => Default::default(),
-        };
+        let heard = self.watch.acknowledgeable().map(|(_, cursor)| cursor.to_owned()).unwrap_or_default();
         let now = Progress {
-            subscription_id,
-            cursor,
+            subscription_id: self.watch.subscription_id().unwrap_or_default().to_owned(),
+            cursor: if self.held.fill.is_none() { heard.clone() } else { String::new() },
+            heard,
             position: self.held.store.scope.position,
             changes: self.held.changes,
+            earlier: Vec::new(),
         };
         self.progress.send_if_modified(|progress| {
-            let changed = *progress != now;
-            *progress = now;
-            changed
+            let before = progress.clone();
+            *progress = progress.then(now);
+            *progress != before
         });
     }
 
-    fn heed(&mut self, finding: &Finding) {
-        // What was found may be about a stream that ended meanwhile.
-        let current = self.watch.subscription_id();
+    /// Says whether another process has the name of this one.
+    fn heed(&mut self, finding: &Finding) -> bool {
+        let (Finding::Ended(of) | Finding::Replaced(of) | Finding::Unresumable(of)) = finding;
+        // It may be of a stream that ended meanwhile: then the one that took its place is this replica's own.
+        if self.watch.subscription_id() != Some(of) {
+            return false;
+        }
         match finding {
-            Finding::Ended(subscription) if current == Some(subscription) => self.watch.resubscribe(),
-            Finding::Unresumable(subscription) if current == Some(subscription) => self.watch.reopen(),
-            Finding::Ended(_) | Finding::Unresumable(_) => return,
+            Finding::Ended(_) => self.watch.resubscribe(),
+            Finding::Unresumable(_) => self.watch.reopen(),
+            Finding::Replaced(_) => return true,
         }
         self.progressed();
+        false
     }
 
     fn fail(&mut self, error: &WatchError) {
-        if matches!(error, WatchError::WrongStore) && self.held.from_file {
-            tracing::warn!("the state file is of another store, a snapshot is taken");
-            self.held = Held::default();
-            self.lost.clear();
-            self.publish(&[Touched::Everyone]);
-            self.watch.forget();
-            return;
+        // Nothing heals this (C6): a snapshot of another store would deny everybody, and forget what was revoked in this one.
+        match (error, &self.options.state_file) {
+            (WatchError::WrongStore, Some(file)) => self.shared.trouble(&format!(
+                "{error}; to follow that one from now on, end the process and move {} away",
+                file.display()
+            )),
+            _ => self.shared.trouble(&error.to_string()),
         }
-        self.shared.trouble(&error.to_string());
     }
 
     fn replaced(&mut self) {
         self.shared.trouble("another process follows under this instance name");
+        self.shared.lease.disown();
+        self.shared.leased.notify_one();
         self.shared.say(|status| status.phase = Phase::Replaced);
-        self.progress.send_replace(Progress::default());
+        self.progress.send_modify(|progress| *progress = progress.then(Progress::default()));
     }
 
     /// Writes the state, beside the work. `None` where there is nothing to write.
@@ -387,9 +423,9 @@ impl Follow {
             lately: self.held.lately.iter().cloned().collect(),
             lost: self.lost.list(),
         };
-        let store = self.held.store.clone();
+        let (store, owed) = (self.held.store.clone(), self.shared.receipts.kept());
         let task = tokio::task::spawn_blocking(move || {
-            let written: Result<(), FileError> = file::write(&path, header, &store);
+            let written: Result<(), FileError> = file::write(&path, header, &store, owed);
             if let Err(error) = &written {
                 tracing::warn!(path = %path.display(), %error, "the state file could not be written");
             }
@@ -404,23 +440,6 @@ impl Follow {
         // What could not be written is tried again with the next regular one.
         self.held.saved = if is_written { position } else { NEVER };
         begun.elapsed()
-    }
-}
-
-/// A state that is being written.
-struct Saving {
-    /// Its own log line says what went wrong.
-    task: JoinHandle<bool>,
-    /// What it is of.
-    position: i64,
-    begun: Instant,
-}
-
-/// Returns when it is written, and says whether it is; never where nothing is being written.
-async fn finished(saving: &mut Option<Saving>) -> bool {
-    match saving {
-        Some(Saving { task, .. }) => matches!(task.await, Ok(true)),
-        None => std::future::pending().await,
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Revocation {
     pub member_id: Uuid,
     /// The account. `None` where it was not known.
     pub account_id: Option<Uuid>,
-    /// Under which ids identity providers knew the person.
+    /// Under which ids identity providers knew the person. Told again by another process: those that the state still has.
     pub external_ids: Vec<ExternalId>,
     /// The member is erased: also forget personal data and whatever links content to the person.
     pub erased: bool,
@@ -66,7 +66,8 @@ pub enum Outcome {
 /// The app's part in a departure.
 ///
 /// Called after the revocation is applied, several at once, in no promised order, once for each `change_id` in a
-/// process (but again after [`Outcome::Failed`]). A call that hangs makes its own receipt late and never the lease;
+/// process (but again after [`Outcome::Failed`]). What it had not ended when the process ended it is called with again by the
+/// next one, where there is a state file: what must not be done twice is to be done by `change_id`. A call that hangs makes its own receipt late and never the lease;
 /// after [`super::ReplicaOptions::handler_timeout`] it is dropped and counts as failed.
 pub trait Handler: Send + Sync + 'static {
     /// Ends what is open for this person, hands over what is assigned to them, and says how much that was.

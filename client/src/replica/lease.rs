@@ -117,6 +117,11 @@ impl Lease {
         self.filled.store(true, Ordering::Release);
     }
 
+    /// From here on nothing is answered after the lease, however the app is registered: nothing new will ever be heard of.
+    pub(super) fn disown(&self) {
+        self.serve_stale.store(false, Ordering::Release);
+    }
+
     /// From here on nothing is answered.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);

@@ -139,11 +139,6 @@ impl Lost {
         Arc::new(self.lock().values().filter_map(Past::subject).collect())
     }
 
-    /// Nothing is lost: the store is another one.
-    pub(super) fn clear(&self) {
-        self.lock().clear();
-    }
-
     fn resolve(&self, change_ids: &[String]) -> bool {
         let mut held = self.lock();
         let before = held.len();

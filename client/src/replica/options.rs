@@ -16,7 +16,9 @@ pub struct ReplicaOptions {
     /// Only these organizations. Empty: all.
     pub organization_ids: Vec<String>,
     /// Where to keep the state, so that a restart needs no snapshot: a file of this process alone, on a disk that lasts. `None`:
-    /// nowhere. It holds the external ids of people and is readable by its owner only.
+    /// nowhere. It is of one store: pointed at another, the replica stays STALE and `trouble` of its status names the file, until
+    /// that is moved away or the endpoint set right. It also keeps which revocations are owed, because the handler has not returned
+    /// or its receipt is not taken: the next process with it goes on with those. It holds the external ids of people and is readable by its owner only.
     pub state_file: Option<PathBuf>,
     /// How many calls of the handler may run at once.
     pub handler_concurrency: usize,

@@ -1,10 +1,7 @@
 //! What the handles of a replica and its tasks share, and the two ways that checks end: a new moment is published, or
 //! the lease runs out.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -14,9 +11,9 @@ use super::{
     Clock, Ended, Phase, ReplicaStatus,
     guard::Guards,
     lease::Lease,
+    owed::Receipts,
     store::{Scope, Touched},
 };
-use crate::v1::Receipt;
 
 /// How often at least the lease is looked at: so late a jump of the wall clock closes what guards watch over. Checks
 /// notice it at once.
@@ -32,6 +29,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) status: watch::Sender<ReplicaStatus>,
     pub(super) receipts: Receipts,
+    /// The service has heard of a shutdown all that it will.
+    pub(super) settled: Notify,
     /// Set when the replica shall end.
     pub(super) ending: watch::Sender<Option<Ending>>,
     /// The name of the app, on every metric.
@@ -69,6 +68,7 @@ impl Shared {
             clock,
             status: watch::Sender::new(status),
             receipts: Receipts::default(),
+            settled: Notify::new(),
             ending: watch::Sender::new(None),
             app: app.to_owned(),
         }
@@ -129,6 +129,9 @@ impl Shared {
         });
         metrics::gauge!("rollcall_replica_lost_revocations", &labels).set(status.lost_revocations as f64);
         metrics::counter!("rollcall_replica_resyncs_total", &labels).absolute(status.resyncs);
+        // There from the start: the first one is to be seen as a step.
+        metrics::counter!("rollcall_replica_digest_mismatches_total", &labels).increment(0);
+        metrics::counter!("rollcall_replica_handler_failures_total", &labels).increment(0);
     }
 
     /// Follows the lease until the replica ends: says LIVE and STALE, and resolves every guard when nobody knows any
@@ -168,44 +171,5 @@ impl Shared {
             // Without a sender everything is over anyway.
             let _ = ending.wait_for(Option::is_some).await;
         }
-    }
-}
-
-/// Receipts that wait for the next acknowledgement.
-#[derive(Debug, Default)]
-pub(super) struct Receipts {
-    waiting: Mutex<Vec<Receipt>>,
-    pub(super) came: Notify,
-}
-
-/// So many wait at most: beyond it, the oldest is dropped, and its departure is told as not ended.
-const RECEIPTS: usize = 10_000;
-/// So many go with one acknowledgement.
-const AT_ONCE: usize = 500;
-
-impl Receipts {
-    pub(super) fn put(&self, receipt: Receipt) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|other| other.change_id != receipt.change_id);
-        if waiting.len() == RECEIPTS {
-            waiting.remove(0);
-        }
-        waiting.push(receipt);
-        drop(waiting);
-        self.came.notify_one();
-    }
-
-    /// Some that are covered by what is acknowledged. They stay until they are [`Receipts::done`].
-    pub(super) fn up_to(&self, position: i64) -> Vec<Receipt> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().filter(|receipt| receipt.position <= position).take(AT_ONCE).cloned().collect()
-    }
-
-    /// These were taken, or never will be. One that was replaced by a newer word meanwhile stays.
-    pub(super) fn done(&self, receipts: &[Receipt]) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|waiting| !receipts.contains(waiting));
     }
 }

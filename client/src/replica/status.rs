@@ -52,7 +52,9 @@ pub enum Phase {
     Live,
     /// Its lease ran out: checks answer STALE, unless the app is registered with `serve_stale`. It goes on trying.
     Stale,
-    /// Another process follows under its instance name. It is over: the lease runs out and none comes after it.
+    /// Another process follows under its instance name. It is over for good: the lease runs out, none comes after it, and then
+    /// checks answer STALE, whatever the app is registered with. End the process: a supervisor may start it again under a
+    /// name of its own.
     Replaced,
     /// It was shut down.
     Stopped,

@@ -12,6 +12,7 @@ use things::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 use uuid::Uuid;
 
@@ -42,6 +43,8 @@ struct Stage {
     script: Arc<Script>,
     streams: Streams,
     address: SocketAddr,
+    /// How it ended.
+    served: JoinHandle<Result<(), String>>,
 }
 
 /// Starts an example with these flags.
@@ -51,8 +54,10 @@ macro_rules! begin {
         let args = $example::Args::parse_from(["example", "--service", &endpoint, "--app", "chat" $(, $flag)*]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { $example::run(args, listener).await.unwrap() });
-        Stage { script, streams, address }
+        let served = tokio::spawn(async move {
+            $example::run(args, listener).await.map_err(|error| error.to_string())
+        });
+        Stage { script, streams, address, served }
     }};
 }
 pub(crate) use begin;

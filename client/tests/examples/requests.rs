@@ -6,6 +6,9 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 
+/// Longer than any of it takes.
+const LONG: Duration = Duration::from_secs(30);
+
 #[tokio::test]
 async fn the_middleware_answers_403_with_the_reason_and_503_with_when_to_come_again() {
     let mut stage = begin!(axum_example);
@@ -68,4 +71,16 @@ async fn the_interceptor_answers_permission_denied_and_unavailable_with_what_a_c
     until(2, Code::Unavailable).await.unwrap_err();
     let nobody = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
     assert_eq!(nobody.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// A process that is replaced never answers again: it ends, so that whoever started it notices.
+#[tokio::test]
+async fn an_example_whose_name_is_taken_ends_and_says_so() {
+    for mut stage in [begin!(axum_example), begin!(tonic_example), begin!(chat_example)] {
+        let stream = stage.open(LONG).await;
+        stage.script.acknowledged("filled", &[]).await;
+        stream.fail(script::refusal(Code::Aborted, "SUBSCRIPTION_REPLACED")).await;
+        let ended = tokio::time::timeout(LONG, stage.served).await.expect("in time").expect("no panic");
+        assert_eq!(ended.unwrap_err(), "another process follows under this instance name");
+    }
 }

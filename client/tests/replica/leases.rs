@@ -1,6 +1,11 @@
 //! Until when the replica answers.
 
-use rollcall_client::{Ended, Phase, v1::Opened};
+use std::sync::atomic::Ordering;
+
+use rollcall_client::{
+    Ended, Phase,
+    v1::{AcknowledgeRequest, Opened},
+};
 use tonic::{Code, Status};
 
 use super::{script::*, *};
@@ -99,6 +104,57 @@ async fn a_change_is_acknowledged_at_once_and_a_bookmark_with_the_next_renewal()
     assert!(waited > TTL / 8 && waited < TTL / 4, "{waited:?}");
 }
 
+/// Receipts that a busy service does not take cost nobody the lease, and come when `take` has it take them again.
+async fn held_receipts(stage: Stage, mut stream: Stream, take: impl FnOnce(&Script)) {
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    let begun = tokio::time::Instant::now();
+    let mut calls = stage.script.acknowledged.subscribe();
+    let alone = |call: &AcknowledgeRequest| call.applied_cursor == "out" && call.receipts.is_empty();
+    calls.wait_for(|calls| calls.iter().any(alone)).await.expect("a service");
+    // Less than one call may take and a little: a lease of two seconds would have lasted.
+    assert!(begun.elapsed() < TTL / 6 + Duration::from_millis(500), "{:?}", begun.elapsed());
+    for _ in 0..5 {
+        let count = calls.borrow_and_update().iter().filter(|call| alone(call)).count();
+        stage.clock.advance(TTL / 3);
+        calls
+            .wait_for(|calls| calls.iter().filter(|call| alone(call)).count() > count)
+            .await
+            .expect("a service");
+        assert!(stage.check(2).is_allowed());
+    }
+    assert!(stage.replica.status().borrow().trouble.is_some(), "it is told that something is not taken");
+    // Nor is it a storm: each cursor alone is followed by one try at most.
+    assert!(calls.borrow().len() < 60, "{} calls", calls.borrow().len());
+    take(&stage.script);
+    stage.script.acknowledged("out", &[&change_id(11)]).await;
+    stage.replica.status().wait_for(|status| status.trouble.is_none()).await.expect("a replica");
+    assert!(stage.replica.status().borrow().lease_remaining.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c12_receipts_that_are_refused_cost_no_lease_and_come_later() {
+    for code in [Code::ResourceExhausted, Code::Unavailable, Code::DeadlineExceeded] {
+        let (stage, stream) = Stage::live().await;
+        stage.script.on_acknowledge(move |call| match call.receipts.as_slice() {
+            [] => Ok(granted(TTL)),
+            _ => Err(Status::new(code, "busy")),
+        });
+        // Those that were refused were not taken.
+        held_receipts(stage, stream, |script| {
+            script.acknowledged.send_modify(Vec::clear);
+            script.on_acknowledge(|_| Ok(granted(TTL)));
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c12_receipts_that_nobody_answers_cost_no_lease_and_come_later() {
+    let (stage, stream) = Stage::live().await;
+    stage.script.receipts_hang.store(true, Ordering::SeqCst);
+    held_receipts(stage, stream, |script| script.receipts_hang.store(false, Ordering::SeqCst)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_counts_from_before_its_call() {
     let (stage, mut stream) = Stage::live().await;
@@ -171,17 +227,88 @@ async fn a_subscription_that_was_given_up_is_opened_anew_and_resumes() {
     assert!(calls.iter().all(|call| (call.subscription_id == "s2") == (call.applied_cursor == "resumed")));
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_is_replaced_follows_no_more_and_stays_stale() {
-    let (mut stage, stream) = Stage::live().await;
-    stream.fail(refusal(Code::Aborted, "SUBSCRIPTION_REPLACED")).await;
-    stage.replica.status().wait_for(|status| status.phase == Phase::Replaced).await.unwrap();
-    // What is left of the lease may be used.
+/// It is over: what is left of the lease may be used, and it watches no more.
+async fn is_replaced(mut stage: Stage) {
+    let mut status = stage.replica.status();
+    let replaced = status.wait_for(|status| status.phase == Phase::Replaced);
+    assert!(tokio::time::timeout(LONG, replaced).await.is_ok(), "it goes on");
     assert!(stage.check(1).is_allowed());
     stage.clock.advance(TTL);
-    assert_eq!(stage.check(1), Access::Stale);
+    stage.until(1, |access| access == Access::Stale).await;
     assert!(tokio::time::timeout(LONG, stage.streams.recv()).await.is_err(), "it came back");
+    let status = stage.replica.status().borrow().clone();
+    assert_eq!((status.phase, status.is_answering()), (Phase::Replaced, false));
     stage.replica.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_replaced_follows_no_more_and_stays_stale() {
+    let (stage, stream) = Stage::live().await;
+    stream.fail(refusal(Code::Aborted, "SUBSCRIPTION_REPLACED")).await;
+    is_replaced(stage).await;
+}
+
+/// Two that fight for a name would cut each other off: whoever hears of it first by another way must stop as well.
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_its_replacement_when_it_comes_back_stops_as_well() {
+    let (mut stage, stream) = Stage::live().await;
+    stream.fail(Status::unavailable("cut")).await;
+    let again = Stream::next(&mut stage.streams).await;
+    assert_eq!(again.request.subscription_id, "s1");
+    again.fail(refusal(Code::FailedPrecondition, "SUBSCRIPTION_REPLACED")).await;
+    is_replaced(stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_its_replacement_by_an_acknowledgement_stops_as_well() {
+    let (stage, mut stream) = Stage::live().await;
+    let replaced = refusal(Code::FailedPrecondition, "SUBSCRIPTION_REPLACED");
+    stage.script.on_acknowledge(move |_| Err(replaced.clone()));
+    stream.batch("next", vec![deactivation(11, 2)]).await;
+    is_replaced(stage).await;
+    stream.hung_up().await;
+}
+
+/// What it was told of a subscription that it has left behind says nothing of the one that it has now.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_about_an_older_subscription_stops_nobody() {
+    let (mut stage, stream) = Stage::live().await;
+    let replaced = refusal(Code::FailedPrecondition, "SUBSCRIPTION_REPLACED");
+    stream.fail(refusal(Code::Aborted, "SUBSCRIPTION_CLOSED")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert_eq!(again.request.subscription_id, "");
+    stage.script.on_acknowledge(move |call| match call.subscription_id.as_str() {
+        "s1" => Err(replaced.clone()),
+        _ => Ok(granted(TTL)),
+    });
+    again.open("s2", false).await;
+    again.batch("next", vec![deactivation(11, 2)]).await;
+    stage.script.acknowledged("next", &[]).await;
+    again.bookmark("later", 12).await;
+    stage.replica.passed(12).await;
+    assert_eq!(stage.replica.status().borrow().phase, Phase::Live);
+}
+
+/// It will never hear of anything again: answering from what it has, however old, would answer so for ever.
+#[tokio::test(start_paused = true)]
+async fn who_is_replaced_answers_no_more_after_its_lease_also_where_the_app_serves_stale_answers() {
+    let mut stage = Stage::begin(|_| {});
+    let mut stream = Stream::next(&mut stage.streams).await;
+    stream
+        .open_with(Opened {
+            store_id: "store".into(),
+            subscription_id: "s1".into(),
+            snapshot_follows: true,
+            lease_ttl: TTL.try_into().ok(),
+            serve_stale: true,
+            ..Opened::default()
+        })
+        .await;
+    stream.page(people(2)).await;
+    stream.end("filled", 10, 10).await;
+    stage.replica.ready().await;
+    stream.fail(refusal(Code::Aborted, "SUBSCRIPTION_REPLACED")).await;
+    is_replaced(stage).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,10 @@ use script::{Script, Stream, Streams};
 use things::*;
 
 mod answers;
+mod endpoints;
 mod handlers;
 mod leases;
+mod owed;
 mod restarts;
 // What the examples' tests need besides.
 #[allow(dead_code)]

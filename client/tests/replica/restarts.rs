@@ -161,55 +161,73 @@ async fn a_file_that_does_not_fit_is_not_used() {
     }
 }
 
+/// It goes on with its own store when it is pointed back at it, and never with a snapshot of the other one.
+async fn waits_for_its_own(mut stage: Stage, path: &Path, cursor: &str, denied: u128) {
+    let names_the_file = |status: &rollcall_client::ReplicaStatus| {
+        let trouble = status.trouble.as_deref().unwrap_or_default();
+        trouble.contains("another store") && trouble.contains(&path.display().to_string())
+    };
+    let mut status = stage.replica.status();
+    // What it answers with keeps the status from changing: let go at once.
+    let named = tokio::time::timeout(LONG, status.wait_for(names_the_file)).await.is_ok();
+    assert!(named, "it says nothing of the file");
+    let mut again = Stream::next(&mut stage.streams).await;
+    assert_eq!((again.request.cursor.as_str(), again.request.snapshot_anyway), (cursor, false));
+    again.open("s9", false).await;
+    again.bookmark("back", 30).await;
+    stage.until(2, |access| access.is_allowed()).await;
+    assert_eq!(stage.denied(denied), Some(DenialReason::MemberDeactivated));
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_file_of_another_store_is_not_used_and_a_running_replica_waits_for_its_own() {
+async fn c6_a_restart_before_another_store_heals_nothing_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("chat.state");
     written(&path).await;
     let mut stage = Stage::begin(at(&path));
-    let wrong = || refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE");
-    let stream = Stream::next(&mut stage.streams).await;
-    assert_eq!(stream.request.cursor, "out");
-    stream.fail(wrong()).await;
-    let mut stream = Stream::next(&mut stage.streams).await;
-    assert_eq!(stream.request.cursor, "");
-    stream.open("s2", true).await;
-    stream.page(people(1)).await;
-    stream.end("filled", 3, 3).await;
-    stage.replica.ready().await;
-    stream.fail(wrong()).await;
-    // Somebody pointed it at another database: that is not healed by taking a snapshot of that one.
-    let stream = Stream::next(&mut stage.streams).await;
-    assert_eq!(stream.request.cursor, "filled");
-    assert!(
-        stage
-            .replica
-            .status()
-            .borrow()
-            .trouble
-            .as_deref()
-            .is_some_and(|trouble| trouble.contains("another store"))
-    );
+    for _ in 0..3 {
+        let stream = Stream::next(&mut stage.streams).await;
+        assert_eq!((stream.request.cursor.as_str(), stream.request.snapshot_anyway), ("out", false));
+        stream.fail(refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE")).await;
+    }
+    assert_eq!((stage.check(1), stage.check(2)), (Access::Stale, Access::Stale));
+    waits_for_its_own(stage, &path, "out", 1).await;
 }
 
 /// Also where the service could not tell whose cursor it is.
 #[tokio::test(start_paused = true)]
-async fn a_file_of_a_store_with_another_name_is_not_used() {
+async fn c6_nor_does_one_before_a_store_with_another_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("chat.state");
     written(&path).await;
     let mut stage = Stage::begin(at(&path));
-    let mut stream = Stream::next(&mut stage.streams).await;
-    assert_eq!(stream.request.cursor, "out");
-    let opened = Opened { store_id: "another".into(), subscription_id: "s2".into(), ..Opened::default() };
-    stream.open_with(opened.clone()).await;
-    let mut stream = Stream::next(&mut stage.streams).await;
-    assert_eq!((stream.request.cursor.as_str(), stage.replica.view().position()), ("", 0));
-    stream.open_with(Opened { snapshot_follows: true, lease_ttl: TTL.try_into().ok(), ..opened }).await;
-    stream.page(people(1)).await;
-    stream.end("filled", 3, 3).await;
-    stage.replica.ready().await;
-    assert!(stage.check(1).is_allowed());
+    for snapshot_follows in [false, true] {
+        let mut stream = Stream::next(&mut stage.streams).await;
+        assert_eq!(stream.request.cursor, "out");
+        let opened = Opened {
+            store_id: "another".into(),
+            subscription_id: "s2".into(),
+            snapshot_follows,
+            lease_ttl: TTL.try_into().ok(),
+            ..Opened::default()
+        };
+        stream.open_with(opened).await;
+        // Whoever hung up already takes no page.
+        stream.hung_up().await;
+    }
+    assert_eq!((stage.check(1), stage.check(2)), (Access::Stale, Access::Stale));
+    waits_for_its_own(stage, &path, "out", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c6_a_running_replica_waits_for_its_own_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat.state");
+    let (stage, mut stream) = Stage::live_with(at(&path)).await;
+    stream.batch("out", vec![deactivation(11, 1)]).await;
+    stage.replica.passed(11).await;
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_WRONG_STORE")).await;
+    waits_for_its_own(stage, &path, "out", 1).await;
 }
 
 #[tokio::test(start_paused = true)]

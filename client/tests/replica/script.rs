@@ -44,6 +44,8 @@ pub(crate) struct Script {
     pub(crate) acknowledged: watch::Sender<Vec<AcknowledgeRequest>>,
     pub(crate) reported: watch::Sender<Vec<ReportLostRevocationsRequest>>,
     pub(crate) closed: watch::Sender<Vec<CloseSubscriptionRequest>>,
+    /// Whether acknowledgements with receipts are never answered.
+    pub(crate) receipts_hang: AtomicBool,
     /// Whether new connections are refused.
     pub(crate) away: AtomicBool,
 }
@@ -84,6 +86,7 @@ fn make() -> (Arc<Script>, Streams) {
         acknowledged: watch::Sender::default(),
         reported: watch::Sender::default(),
         closed: watch::Sender::default(),
+        receipts_hang: AtomicBool::new(false),
         away: AtomicBool::new(false),
     });
     (script, streams)
@@ -262,14 +265,7 @@ impl Service<http::Request<Body>> for Feed {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match method.as_str() {
                 "Watch" => Grpc::new(ProstCodec::default()).server_streaming(Watching(script), request).await,
-                "Acknowledge" => {
-                    let answer = move |request: AcknowledgeRequest| {
-                        let answer = (script.acknowledging.lock().unwrap())(&request);
-                        script.acknowledged.send_modify(|calls| calls.push(request));
-                        answer
-                    };
-                    Grpc::new(ProstCodec::default()).unary(Unary(answer, Default::default()), request).await
-                }
+                "Acknowledge" => Grpc::new(ProstCodec::default()).unary(Acknowledged(script), request).await,
                 "CloseSubscription" => {
                     let answer = move |request: CloseSubscriptionRequest| {
                         script.closed.send_modify(|calls| calls.push(request));
@@ -302,6 +298,23 @@ impl ServerStreamingService<WatchRequest> for Watching {
         let (sending, messages) = mpsc::channel(16);
         let _ = self.0.opened.send((request.into_inner(), sending));
         Box::pin(std::future::ready(Ok(Response::new(ReceiverStream::new(messages)))))
+    }
+}
+
+struct Acknowledged(Arc<Script>);
+
+impl UnaryService<AcknowledgeRequest> for Acknowledged {
+    type Response = AcknowledgeResponse;
+    type Future = Answer<AcknowledgeResponse>;
+
+    fn call(&mut self, request: Request<AcknowledgeRequest>) -> Self::Future {
+        let request = request.into_inner();
+        if self.0.receipts_hang.load(Ordering::SeqCst) && !request.receipts.is_empty() {
+            return Box::pin(std::future::pending());
+        }
+        let answer = (self.0.acknowledging.lock().unwrap())(&request);
+        self.0.acknowledged.send_modify(|calls| calls.push(request));
+        Box::pin(std::future::ready(answer.map(Response::new)))
     }
 }
 

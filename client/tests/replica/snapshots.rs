@@ -68,6 +68,51 @@ async fn c5_what_happens_while_a_snapshot_is_received_is_told_once_it_answers() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn c5_who_is_out_while_another_snapshot_is_received_is_denied_at_once() {
+    let (mut stage, stream) = Stage::live().await;
+    let mut guard = stage.replica.guard(account_id(1), workspace_id());
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_COMPACTED")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    let refused = ErrorReason::CursorCompacted.into();
+    again.open_with(Opened { cursor_refusal: refused, ..forked("s1") }).await;
+    again.page(people(2)).await;
+    again.end("anew", 10, 20).await;
+    again.batch("out", vec![deactivation(11, 1)]).await;
+    // Long before the new state answers.
+    stage.until(1, |access| access == Access::Denied(DenialReason::MemberDeactivated)).await;
+    assert_eq!(guard.ended().await, Ended::Revoked(DenialReason::MemberDeactivated));
+    assert!(stage.check(2).is_allowed());
+    let back = change(12, ChangeReason::Reactivated, member(1, MemberState::Active, 3));
+    again.batch("back", vec![back]).await;
+    again.bookmark("ready", 20).await;
+    // That it was denied there, and is allowed here, is no loss.
+    stage.until(1, |access| access.is_allowed()).await;
+    assert_eq!(stage.revocations.recv().await.unwrap().member_id, member_id(1));
+    assert_eq!(stage.replica.status().borrow().lost_revocations, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_while_a_snapshot_is_received_says_goodbye_too() {
+    let (mut stage, stream) = Stage::live().await;
+    stream.fail(refusal(Code::FailedPrecondition, "CURSOR_COMPACTED")).await;
+    let mut again = Stream::next(&mut stage.streams).await;
+    again.open_with(forked("s1")).await;
+    again.page(people(2)).await;
+    again.end("anew", 10, 20).await;
+    again.batch("out", vec![deactivation(11, 1)]).await;
+    // Time stands still until all that was sent is read.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let calls = stage.script.acknowledged.borrow().len();
+    stage.replica.shutdown().await;
+    let closed = stage.script.closed.borrow().clone();
+    assert_eq!(
+        closed.iter().map(|call| (call.subscription_id.as_str(), call.cursor.as_str())).collect::<Vec<_>>(),
+        [("s1", "out")]
+    );
+    assert_eq!(stage.script.acknowledged.borrow().len(), calls, "nothing of it is what checks see");
+}
+
+#[tokio::test(start_paused = true)]
 async fn c7_a_revocation_that_the_log_lost_goes_on_denying_until_it_is_decided() {
     let (mut stage, mut stream) = Stage::live().await;
     stream.batch("out", vec![deactivation(11, 1)]).await;

@@ -50,7 +50,8 @@ pub(super) const CLAUSES: &[Clause] = &[
         "C6",
         "a refused cursor leads to a snapshot, that of another store to nothing",
         cursors::refusals,
-        cursors::foreign
+        cursors::foreign,
+        cursors::foreign_after_a_restart
     ),
     clause!(
         "C7",
@@ -71,7 +72,9 @@ pub(super) const CLAUSES: &[Clause] = &[
         "C12",
         "what is acknowledged is applied, receipts arrive, and an end is said",
         acknowledge::applied_first,
-        acknowledge::replaced
+        acknowledge::replaced,
+        acknowledge::replaced_while_away,
+        acknowledge::replaced_unheard
     ),
     clause!(
         "lease",

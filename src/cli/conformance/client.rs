@@ -1,7 +1,7 @@
 //! The instance that `rollcall conformance` tries where no other is named: a replica of the client crate, behind the line
 //! protocol. The same few lines make an instance of any app in Rust.
 
-use std::{io, process::ExitCode, str::FromStr as _};
+use std::{io, path::PathBuf, process::ExitCode, str::FromStr as _};
 
 use clap::Args;
 use rollcall_client::{
@@ -23,6 +23,9 @@ pub(in crate::cli) struct InstanceArgs {
     /// The name of this process
     #[arg(long, value_name = "NAME", env = "ROLLCALL_INSTANCE")]
     instance: String,
+    /// Where to keep the state over a restart
+    #[arg(long, value_name = "PATH", env = "ROLLCALL_STATE")]
+    state_file: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +42,9 @@ pub(in crate::cli) fn run(args: InstanceArgs) -> ExitCode {
 
 /// Answers until stdin ends.
 async fn serve(args: InstanceArgs) -> Result<ExitCode, InstanceError> {
-    let InstanceArgs { url, app, instance } = args;
-    let replica = Replica::start(connect(&url)?, ReplicaOptions::new(app, instance), NothingToEnd);
+    let InstanceArgs { url, app, instance, state_file } = args;
+    let options = ReplicaOptions { state_file, ..ReplicaOptions::new(app, instance) };
+    let replica = Replica::start(connect(&url)?, options, NothingToEnd);
     let asked = replica.clone();
     // A check waits for nothing, so one thread that waits for lines can answer them.
     let lines = tokio::task::spawn_blocking(move || {

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -66,6 +67,8 @@ pub(super) struct Start<'a> {
     pub(super) url: String,
     pub(super) app: &'a str,
     pub(super) instance: String,
+    /// What it may keep its state in.
+    pub(super) state: &'a Path,
 }
 
 /// A running instance. It and what it started end when this is dropped.
@@ -79,13 +82,14 @@ pub(super) struct Instance {
 
 impl Instance {
     pub(super) fn start(start: Start<'_>) -> std::io::Result<Self> {
-        let Start { command, url, app, instance } = start;
+        let Start { command, url, app, instance, state } = start;
         let (program, arguments) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
         let mut child = Command::new(program)
             .args(arguments)
             .env("ROLLCALL_URL", url)
             .env("ROLLCALL_APP", app)
             .env("ROLLCALL_INSTANCE", instance)
+            .env("ROLLCALL_STATE", state)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,6 +1,6 @@
 //! A script's instance and its side of the service: what the script can do, and what it can wait for.
 
-use std::{sync::Arc, time::Duration};
+use std::{os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use rollcall_client::v1::{ErrorReason, Subject};
 use tokio::{
@@ -11,6 +11,7 @@ use tokio::{
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, transport::Server};
+use uuid::Uuid;
 
 use super::{
     desk::{Acknowledged, CALLS, Desk, Service, WatchCall, refusal},
@@ -24,13 +25,41 @@ use crate::proto::{DESCRIPTORS, WatchRequest, feed_service_server::FeedServiceSe
 /// How long leases last in the scripts: the shortest that an app can be registered with.
 pub(super) const TTL: Duration = Duration::from_secs(2);
 /// How long a process may take until it follows. Some languages start slowly, and several start at once.
-const STARTING: Duration = Duration::from_secs(30);
+pub(super) const STARTING: Duration = Duration::from_secs(30);
 /// How soon an instance has to do what it does at once, on a machine that is busy.
 pub(super) const SOON: Duration = Duration::from_secs(5);
 /// How often is looked again at what cannot be awaited.
 const LOOK: Duration = Duration::from_millis(20);
 /// Where the log of the scripts begins.
 const BEGINNING: i64 = 10;
+
+/// A directory for what an instance keeps over a restart. It goes with the script.
+struct Place(PathBuf);
+
+impl Place {
+    fn make() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("rollcall-conformance-{}", Uuid::new_v4()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A directory that stays harms nobody: the system clears it away.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new("an instance that can be started", error.to_string())
+}
+
+fn start(command: &[String], url: &str, app: &str, name: &str, place: &Place) -> Result<Instance, Failure> {
+    let state = place.0.join("state");
+    let start = Start { command, url: url.to_owned(), app, instance: name.to_owned(), state: &state };
+    Instance::start(start).map_err(|error| failed(&error))
+}
 
 /// A script's instance, and the service that it sees.
 pub(super) struct Stage {
@@ -39,6 +68,9 @@ pub(super) struct Stage {
     pub(super) world: World,
     pub(super) name: String,
     app: String,
+    command: Vec<String>,
+    url: String,
+    place: Place,
     calls: mpsc::Receiver<WatchCall>,
     _server: AbortOnDropHandle<()>,
 }
@@ -46,9 +78,6 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts the server and the instance.
     pub(super) async fn set(command: &[String], app: &str, name: &str) -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::new("an instance that can be started", error.to_string())
-        };
         let (sender, calls) = mpsc::channel(CALLS);
         let desk = Desk::new(sender, TTL);
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| failed(&error))?;
@@ -65,17 +94,28 @@ impl Stage {
             // Ends with the script. Where it ends before, the instance reaches nobody, and the script says so.
             let _ = serve.await;
         });
-        let start = Start { command, url, app, instance: name.to_owned() };
-        let instance = Instance::start(start).map_err(|error| failed(&error))?;
+        let place = Place::make().map_err(|error| failed(&error))?;
+        let instance = start(command, &url, app, name, &place)?;
         Ok(Self {
             desk,
             instance,
             world: World::new(app),
             name: name.to_owned(),
             app: app.to_owned(),
+            command: command.to_vec(),
+            url,
+            place,
             calls,
             _server: AbortOnDropHandle::new(server),
         })
+    }
+
+    /// Ends the instance in good order, and starts it again with what it kept.
+    pub(super) async fn restart(&mut self) -> Passed {
+        let ended = self.instance.end(SOON).await;
+        ensure(ended.is_some(), "an exit after stdin ended", || format!("none within {} s", SOON.as_secs()))?;
+        self.instance = start(&self.command, &self.url, &self.app, &self.name, &self.place)?;
+        Ok(())
     }
 
     /// The first call of the instance, which knows nothing yet.

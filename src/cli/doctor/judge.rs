@@ -1,6 +1,6 @@
 //! What to think of how a database is set up: functions of what was seen.
 
-use crate::storage::{Observed, SchemaAge};
+use crate::storage::{Observed, Schema, SchemaAge};
 
 /// Connections that a service makes beside its pool: for sequencing, notifications and leases.
 const BESIDE_THE_POOL: usize = 4;
@@ -10,6 +10,9 @@ const CLOCKS: f64 = 1.0;
 const CLOCKS_APART: f64 = 60.0;
 /// What is asked for where a statement's parameters can get into the log.
 const NO_PARAMETERS: &str = "set log_parameter_max_length = 0 and log_parameter_max_length_on_error = 0 for the service's role or database";
+
+/// What is asked for where a role lacks something.
+const GIVEN: &str = "as the owner of the schema, rollcall migrate --service-role gives it";
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub(super) fn database(seen: &Observed, pool_size: usize) -> Vec<Finding> {
         power_failure(setting(seen, "fsync"), setting(seen, "full_page_writes")),
     ];
     findings.extend(logged(seen));
-    findings.push(schema(seen.schema.as_ref()));
+    findings.push(schema(&seen.schema));
     findings.push(role(seen.unbound));
     findings.extend(privileges(seen));
     findings.push(connections(seen, pool_size));
@@ -201,22 +204,32 @@ fn plans(seen: &Observed) -> Finding {
     }
 }
 
-fn schema(age: Option<&SchemaAge>) -> Finding {
+fn schema(seen: &Schema) -> Finding {
     let older = |missing| {
         Finding::warning(format!(
             "the schema is older than this program by {missing} migrations: `rollcall migrate`, or the next start of this \
              version, brings it up"
         ))
     };
+    let age = match seen {
+        Schema::None => {
+            return Finding::warning(
+                "there is no schema yet: `rollcall migrate`, or the first start, makes it",
+            );
+        }
+        Schema::Hidden => {
+            return Finding::fails(format!("the role may not read which migrations the schema has: {GIVEN}"));
+        }
+        Schema::Of(age) => age,
+    };
     match age {
-        None => Finding::warning("there is no schema yet: `rollcall migrate`, or the first start, makes it"),
-        Some(SchemaAge { missing: 0, unknown: 0 }) => Finding::ok("the schema is that of this program"),
-        Some(SchemaAge { missing, unknown: 0 }) => older(missing),
-        Some(SchemaAge { missing: 0, unknown }) => Finding::warning(format!(
+        SchemaAge { missing: 0, unknown: 0 } => Finding::ok("the schema is that of this program"),
+        SchemaAge { missing, unknown: 0 } => older(missing),
+        SchemaAge { missing: 0, unknown } => Finding::warning(format!(
             "the schema is newer than this program by {unknown} migrations: a release works on the schema of the next one, and \
              on no later; bring the program up"
         )),
-        Some(SchemaAge { missing, unknown }) => Finding::fails(format!(
+        SchemaAge { missing, unknown } => Finding::fails(format!(
             "the schema has {unknown} migrations that this program does not know and lacks {missing} that it has: this is \
              another line of versions, use the program that migrated it"
         )),
@@ -234,15 +247,17 @@ fn role(unbound: bool) -> Finding {
 
 fn privileges(seen: &Observed) -> Vec<Finding> {
     match &seen.missing[..] {
-        [] if seen.schema.is_some() => {
+        // One line, where each privilege of each table would bury the others.
+        _ if seen.reads_nothing => {
+            vec![Finding::fails(format!("the role may read none of the service's tables: {GIVEN}"))]
+        }
+        [] if seen.schema != Schema::None => {
             vec![Finding::ok("the role may use every table, sequence and function")]
         }
         [] => Vec::new(),
         missing => missing
             .iter()
-            .map(|privilege| {
-                Finding::fails(format!("the role lacks {privilege}: as the owner of the schema, rollcall migrate --service-role gives it"))
-            })
+            .map(|privilege| Finding::fails(format!("the role lacks {privilege}: {GIVEN}")))
             .collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use prost_types::Timestamp;
-use rollcall_client::{connect, retry, v1};
+use rollcall_client::{retry, v1};
 use serde::Serialize;
 
 use super::HistoryError;
@@ -10,6 +10,7 @@ use crate::cli::{
     EndpointArgs,
     lists::patience,
     output::{OutputArgs, Printer, Row},
+    service::ActingArgs,
     times,
     watch::json::short,
 };
@@ -41,6 +42,8 @@ pub(super) struct AtArgs {
     #[arg(long, value_name = "TIME", value_parser = times::parse)]
     time: Option<Timestamp>,
     #[command(flatten)]
+    acting: ActingArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     endpoint: EndpointArgs,
@@ -48,12 +51,13 @@ pub(super) struct AtArgs {
 
 pub(super) async fn print(args: AtArgs) -> Result<(), HistoryError> {
     use v1::get_membership_at_request::At;
-    let AtArgs { organization, member, position, time, output, endpoint: EndpointArgs { endpoint } } = args;
-    let client = connect(&endpoint)?;
+    let AtArgs { organization, member, position, time, acting, output, endpoint } = args;
+    let client = endpoint.connect()?;
     let request = v1::GetMembershipAtRequest {
         organization_id: organization,
         member_id: member,
         at: position.map(At::Position).or(time.map(At::Time)),
+        acting_account_id: acting.account(),
         ..Default::default()
     };
     let call = async || client.feed().get_membership_at(request.clone()).await;

@@ -7,6 +7,7 @@ use rollcall_client::v1;
 use super::{depart::HowArgs, plan::Departure};
 use crate::cli::{
     confirm::Unasked,
+    enforced::Enforced,
     output::{Printer, row},
     service::{CommandError, Service, call, request_id},
 };
@@ -80,7 +81,7 @@ pub(super) async fn deactivate(
         message: result.message,
     });
     Printer::new(service.format).print(&rows.collect::<Vec<_>>())?;
-    let code = enforced.map_or(ExitCode::SUCCESS, |enforced| enforced.say(service.format));
+    let code = Enforced::end(enforced.as_ref(), "member", service.format);
     Ok(if refused { ExitCode::FAILURE } else { code })
 }
 

@@ -6,15 +6,10 @@ use clap::{Args, ValueEnum};
 use prost_types::Timestamp;
 use rollcall_client::v1;
 
-use super::{
-    batch,
-    enforced::{AwaitArgs, Enforced},
-    plan::Departure,
-    state,
-    terms::TermsArgs,
-};
+use super::{batch, plan::Departure, state, terms::TermsArgs};
 use crate::cli::{
     confirm::{ConfirmArgs, Unasked},
+    enforced::{AwaitArgs, Enforced},
     output::{Format, Printer, row},
     run::say,
     service::{ActArgs, CommandError, Service, call, request_id},
@@ -461,7 +456,7 @@ fn finish(
         if let Some(receipt) = receipt {
             say(&format!("Receipt: {receipt}"));
         }
-        return Ok(enforcement.map_or(ExitCode::SUCCESS, |enforced| enforced.say(service.format)));
+        return Ok(Enforced::end(enforcement.as_ref(), "member", service.format));
     }
     let workspace_ids = departure.workspaces().into_iter().map(str::to_owned).collect();
     let row = DepartedRow {
@@ -477,5 +472,5 @@ fn finish(
         enforcement,
     };
     Printer::new(service.format).print(std::slice::from_ref(&row))?;
-    Ok(row.enforcement.map_or(ExitCode::SUCCESS, |enforced| enforced.say(service.format)))
+    Ok(Enforced::end(row.enforcement.as_ref(), "member", service.format))
 }

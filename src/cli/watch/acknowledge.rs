@@ -47,7 +47,7 @@ impl Acknowledger {
             // The task ends once it has sent the newest; that it cannot be joined changes nothing here.
             let _ = task.await;
             if let Some(subscription_id) = subscription_id {
-                let request = v1::CloseSubscriptionRequest { subscription_id, cursor };
+                let request = v1::CloseSubscriptionRequest { subscription_id, cursor, ..Default::default() };
                 if let Err(status) = client.feed().close_subscription(request).await {
                     eprintln!("rollcall watch: cannot close the subscription: {}", describe(&status));
                 }

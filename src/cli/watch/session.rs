@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rollcall_client::{Event, Watch, WatchError, WatchOptions, connect, v1};
+use rollcall_client::{Event, Watch, WatchError, WatchOptions, v1};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use super::{
     state::{State, StateFile},
     text,
 };
-use crate::cli::{EndpointArgs, files, roster, run};
+use crate::cli::{files, roster, run};
 
 /// How long `--until-current` waits for a service: a script wants an answer.
 const REACH: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ enum Connection {
 impl Session {
     fn open(args: WatchArgs) -> Result<Self, WatchFailure> {
         let WatchArgs {
-            endpoint: EndpointArgs { endpoint },
+            endpoint,
             app,
             instance,
             organizations,
@@ -70,7 +70,7 @@ impl Session {
             replica_out,
             until_current,
         } = args;
-        let client = connect(&endpoint)?;
+        let client = endpoint.connect()?;
         check_places(state_file.as_deref(), replica_out.as_deref())?;
         let mut state = State::new(&app, &organizations, profiles || replica_out.is_some());
         let mut saver = None;

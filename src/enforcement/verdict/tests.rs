@@ -19,8 +19,10 @@ fn row(instance: &str, applied: i64, counted: bool) -> StandingRead {
         applied_position: applied,
         lease_ttl_ms: 10_000,
         grant_seq: 1,
-        create_time: DateTime::UNIX_EPOCH,
-        end_time: (!counted).then(Utc::now),
+        begin_position: 0,
+        end_position: (!counted).then_some(99),
+        stale_allowed: false,
+        lately: true,
     };
     StandingRead { subscription: Some(subscription), ..nobody() }
 }
@@ -32,6 +34,7 @@ fn nobody() -> StandingRead {
         serve_stale: false,
         min_instances: 1,
         registered: true,
+        read_time: DateTime::UNIX_EPOCH,
         subscription: None,
     }
 }
@@ -46,7 +49,10 @@ fn write(known: Instant) -> Write {
     Write {
         spans: vec![span],
         position: POSITION,
-        apps: Some([("chat".to_owned(), 1)].into()),
+        apps: Some(
+            [("chat".to_owned(), Part { revoking: [(POSITION, 1)].into(), commands: [span.command].into() })]
+                .into(),
+        ),
         write_time: DateTime::UNIX_EPOCH,
         known,
     }
@@ -91,11 +97,29 @@ fn who_was_given_up_since_is_told_and_who_was_before_is_not() {
     let verdict = judge(vec![row("a", 0, false)], Duration::ZERO);
     assert_eq!((verdict.state, verdict.lapsed.len()), (State::Enforced, 1));
     let mut before = row("a", 0, false);
-    before.subscription.as_mut().expect("one").end_time = Some(DateTime::UNIX_EPOCH - chrono::Days::new(1));
+    before.subscription.as_mut().expect("one").end_position = Some(POSITION - 1);
     let verdict = judge(vec![before], Duration::ZERO);
     assert_eq!((verdict.state, verdict.lapsed.len()), (State::NoInstances, 0));
-    // And who had applied it is nobody to be told of.
-    assert_eq!(judge(vec![row("a", POSITION, false)], Duration::ZERO).lapsed.len(), 0);
+}
+
+#[test]
+fn who_was_given_up_and_had_applied_it_is_told_unless_somebody_goes_on_for_it() {
+    let told = |rows: Vec<StandingRead>| {
+        let Verdict { state, applied, gone, lapsed, .. } = judge(rows, Duration::ZERO);
+        (state, applied.len(), gone.len(), lapsed.len())
+    };
+    assert_eq!(told(vec![row("a", POSITION, false)]), (State::Enforced, 0, 1, 0));
+    // Twice given up under its name is one.
+    assert_eq!(told(vec![row("a", POSITION, false), row("a", 12, false)]), (State::Enforced, 0, 1, 0));
+    assert_eq!(told(vec![row("a", POSITION, false), row("a", 12, true)]), (State::Enforced, 1, 0, 0));
+    // Neither who was never told of it, nor who only took the name.
+    let later = |applied, counted| {
+        let mut row = row("a", applied, counted);
+        row.subscription.as_mut().expect("one").begin_position = POSITION;
+        row
+    };
+    assert_eq!(told(vec![later(12, false)]), (State::NoInstances, 0, 0, 0));
+    assert_eq!(told(vec![row("a", POSITION, false), later(12, true)]), (State::Enforced, 0, 1, 0));
 }
 
 #[test]
@@ -125,6 +149,31 @@ fn an_app_that_serves_stale_answers_is_unbounded_whatever_was_applied() {
 }
 
 #[test]
+fn who_was_told_to_go_on_without_a_lease_is_never_waited_out() {
+    let told = |applied, counted| {
+        let mut row = row("a", applied, counted);
+        row.subscription.as_mut().expect("one").stale_allowed = true;
+        judge(vec![row], Duration::from_millis(10_100))
+    };
+    assert_eq!((told(0, true).state, told(0, true).bound), (State::Unbounded, None));
+    assert_eq!((told(0, false).state, told(0, false).bound), (State::Unbounded, None));
+    // Also one that was given up long before: it is named, but not as one that left lately.
+    let mut before = row("a", 0, false);
+    let one = before.subscription.as_mut().expect("one");
+    (one.stale_allowed, one.lately, one.end_position) = (true, false, Some(POSITION - 1));
+    let now = Instant::now();
+    assert_eq!(Standing::new(vec![before.clone()], now, now).apps["chat"].gone(), 0);
+    let verdict = judge(vec![before.clone(), row("b", POSITION, true)], Duration::ZERO);
+    assert_eq!((verdict.state, verdict.lapsed.len()), (State::Unbounded, 1));
+    let serving = StandingRead { serve_stale: true, ..before };
+    assert_eq!(judge(vec![serving], Duration::ZERO).lapsed.len(), 0, "the app says it all");
+    assert_eq!(told(POSITION, true).state, State::Enforced, "it has applied it");
+    let mut row = row("a", 0, true);
+    row.subscription.as_mut().expect("one").stale_allowed = true;
+    assert_eq!(judge(vec![row], Duration::ZERO).state, State::Pending, "it may apply it yet");
+}
+
+#[test]
 fn who_follows_other_organizations_alone_does_not_matter() {
     let mut elsewhere = row("a", 0, true);
     elsewhere.subscription.as_mut().expect("one").organization_ids = vec![Uuid::from_u128(7)];
@@ -144,6 +193,7 @@ fn a_write_is_put_together_from_the_changes_of_its_commands() {
         record_time: DateTime::UNIX_EPOCH,
         apps: apps.iter().map(|app| (*app).to_owned()).collect(),
         revoking,
+        trimmed: command == 2,
     };
     let rows =
         [row(3, (8, 8), &["chat"], 1), row(2, (3, 5), &["chat", "boards"], 2), row(2, (4, 4), &["chat"], 1)];
@@ -153,6 +203,13 @@ fn a_write_is_put_together_from_the_changes_of_its_commands() {
     assert_eq!(spans, [(2, 3, 5), (3, 8, 8)]);
     assert_eq!((write.position, write.revoking("chat"), write.revoking("boards")), (8, 4, 2));
     assert_eq!(write.revoking("track"), 0);
+    // Who is told of what is after a position owes for the commands that end there.
+    let owed = [0, 4, 5, 7, 8].map(|begin| write.owed("chat", begin));
+    assert_eq!(owed, [4, 4, 1, 1, 0]);
+    // What the log has no more may have been in its scope or not.
+    let of = |commands: &[u128]| commands.iter().map(|id| CommandId(Uuid::from_u128(*id))).collect();
+    assert!(write.is_all_in("chat", &of(&[3])) && !write.is_all_in("chat", &of(&[2])));
+    assert!(write.is_all_in("rollcall", &of(&[2, 3])) && !write.is_all_in("rollcall", &of(&[3])));
     assert!(Write::of(&[], Instant::now()).is_none());
 }
 
@@ -182,7 +239,7 @@ proptest! {
         let about: Vec<_> = subscriptions.iter().filter(|one| !one.3).collect();
         let lags: Vec<_> = about.iter().filter(|one| one.1 && one.0 < POSITION).collect();
         let out = lags.iter().all(|one| after >= millis_of(drift(millis(one.2))));
-        let there = about.iter().filter(|one| one.1 || one.0 < POSITION).count();
+        let there = about.len();
         prop_assert_eq!(verdict.settled, out);
         let wanted = match (out, there >= usize::try_from(min_instances).expect("few")) {
             (false, _) => State::Pending,

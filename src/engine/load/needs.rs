@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// What a command locks and names.
-pub(super) struct Needs {
+pub(in crate::engine) struct Needs {
     pub(super) organization: Lock,
-    pub(super) workspace: Option<(WorkspaceId, Lock)>,
-    pub(super) member: Option<MemberId>,
+    pub(in crate::engine) workspace: Option<(WorkspaceId, Lock)>,
+    pub(in crate::engine) member: Option<MemberId>,
     /// Whether the member's departure or demotion is about "the last owner" if they are one.
     pub(super) ends_owner: bool,
     /// Whether everything in the organization is locked and loaded: all who belong, and all that is live.
@@ -24,7 +24,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of(command: &Command) -> Self {
+    pub(in crate::engine) fn of(command: &Command) -> Self {
         let thing = |organization, workspace| Self {
             organization,
             workspace,
@@ -87,7 +87,7 @@ impl Needs {
 }
 
 /// What a departure, or the end of a role, was decided with.
-pub(super) fn departure_of(command: &Command) -> Option<&Departure> {
+pub(in crate::engine) fn departure_of(command: &Command) -> Option<&Departure> {
     match command {
         Command::DeactivateMember { departure, .. }
         | Command::RemoveMember { departure, .. }

@@ -80,6 +80,7 @@ impl Replica {
             seal: Arc::clone(&self.seal),
             scope: scope.clone(),
             profiles: false,
+            noted: None,
             subscription: None,
             registered,
             shutdown: shutdown.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::time;
 use crate::{
-    enforcement::{AppReport, InstanceState, Late, Report, State, lease},
+    enforcement::{AppReport, InstanceState, Late, Report, State, lease, report::NAMED},
     proto,
     storage::SubscriptionRow,
 };
@@ -32,6 +32,7 @@ pub(in crate::grpc) fn subscription(row: SubscriptionRow, head: i64) -> proto::S
         acknowledge_time,
         grant_seq,
         lease_ttl_ms,
+        receipts_position: _,
     } = row;
     let state = match state.as_str() {
         "LIVE" => proto::SubscriptionState::Live,
@@ -90,7 +91,7 @@ fn of_app(app: AppReport) -> proto::AppEnforcement {
         handed_over,
         enforce_time: enforce_time.and_then(time),
         bound: bound.and_then(duration),
-        late: late.into_iter().map(self::late).collect(),
+        late: late.into_iter().take(NAMED).map(self::late).collect(),
     }
 }
 

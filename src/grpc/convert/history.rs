@@ -206,10 +206,16 @@ pub(in crate::grpc) fn departure(row: DepartureRow) -> proto::Departure {
         apps,
         instances,
         applied,
+        lapsed,
     } = row;
-    let apps = apps.into_iter().zip(instances).zip(applied).map(|((app, instances), applied_instances)| {
-        proto::DepartureInApp { app, instances, applied_instances }
-    });
+    let counts = instances.into_iter().zip(applied).zip(lapsed);
+    let apps =
+        apps.into_iter().zip(counts).map(|(app, ((following, applied), lapsed))| proto::DepartureInApp {
+            app,
+            instances: following + lapsed,
+            applied_instances: applied,
+            lapsed_instances: lapsed,
+        });
     proto::Departure {
         organization_id: organization_id.to_string(),
         member_id: member_id.to_string(),

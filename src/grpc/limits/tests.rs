@@ -91,6 +91,26 @@ async fn turns_are_waited_for_and_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn streams_that_come_back_leave_turns_to_calls() {
+    let account = Arc::new(Account::new(&limits(), 4));
+    let call = |opens| {
+        let mut call = Extensions::new();
+        call.insert(Turns { account: Arc::clone(&account), opens });
+        call
+    };
+    let (opens, asks) = (call(true), call(false));
+    let opening = [turn(&opens).await.expect("a turn"), turn(&opens).await.expect("another")];
+    let third = tokio::time::timeout(10 * PATIENCE, turn(&opens)).await;
+    assert!(third.is_err(), "half of the turns, and then as long a wait as somebody has patience");
+    let asking = [turn(&asks).await.expect("a turn"), turn(&asks).await.expect("another")];
+    assert!(asking.iter().chain(&opening).all(Option::is_some));
+    assert!(turn(&asks).await.is_err(), "all of them are taken");
+    drop(opening);
+    assert!(turn(&opens).await.is_ok_and(|taken| taken.is_some()));
+    assert!(turn(&Extensions::new()).await.is_ok_and(|taken| taken.is_none()), "nobody who is counted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn so_many_calls_wait_and_no_more() {
     let account = Arc::new(Account::new(&limits(), 2));
     let held = [account.turn().await.expect("a turn"), account.turn().await.expect("another")];

@@ -17,6 +17,18 @@ pub(in crate::grpc) fn caller_unknown() -> Status {
     Problem::new(Code::Unauthenticated, ErrorReason::CallerUnknown, message).status()
 }
 
+/// The method is not for who calls it.
+pub(in crate::grpc) fn caller_not_allowed() -> Status {
+    let message = "the method is not for this caller";
+    Problem::new(Code::PermissionDenied, ErrorReason::CallerNotAllowed, message).status()
+}
+
+/// Who calls says for whom, and may not, or proved another person.
+pub(in crate::grpc) fn impersonation_not_allowed() -> Status {
+    let message = "the caller may not say for whom it acts, or proved another person";
+    Problem::new(Code::PermissionDenied, ErrorReason::ImpersonationNotAllowed, message).status()
+}
+
 /// A defect: nothing found out who calls.
 pub(in crate::grpc) fn unknown_caller() -> Status {
     internal(&"nobody found out who calls")

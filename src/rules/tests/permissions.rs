@@ -20,6 +20,14 @@ fn role(word: &str) -> OrganizationRole {
     }
 }
 
+/// Who acts.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Workload,
+    App,
+    Person(Person),
+}
+
 /// A person who acts: the role and state in the organization, if any, and whether they administer [`HOME`].
 #[derive(Debug, Clone, Copy)]
 struct Person {
@@ -27,14 +35,15 @@ struct Person {
     administers_home: bool,
 }
 
-/// Everyone whom the word of an actor stands for. None is the workload.
-fn actors(kind: &str) -> Vec<Option<Person>> {
+/// Everyone whom the word of an actor stands for.
+fn actors(kind: &str) -> Vec<By> {
     use MembershipState::{Active, Deactivated, Removed};
     use OrganizationRole::{Admin, Guest, Member, Owner};
     let person =
-        |role, state, administers_home| Some(Person { member: Some((role, state)), administers_home });
+        |role, state, administers_home| By::Person(Person { member: Some((role, state)), administers_home });
     match kind {
-        "workload" => vec![None],
+        "workload" => vec![By::Workload],
+        "app" => vec![By::App],
         "owner" => vec![person(Owner, Active, false), person(Owner, Active, true)],
         "admin" => vec![person(Admin, Active, false), person(Admin, Active, true)],
         "workspace-admin" => vec![person(Member, Active, true)],
@@ -43,7 +52,7 @@ fn actors(kind: &str) -> Vec<Option<Person>> {
         "guest" => vec![person(Guest, Active, false)],
         // Whatever they once were, and also where a stale flag still says that they administer the workspace.
         "outsider" => vec![
-            Some(Person { member: None, administers_home: false }),
+            By::Person(Person { member: None, administers_home: false }),
             person(Owner, Deactivated, false),
             person(Admin, Deactivated, true),
             person(Guest, Deactivated, true),
@@ -54,8 +63,12 @@ fn actors(kind: &str) -> Vec<Option<Person>> {
     }
 }
 
-fn actor(person: Option<Person>) -> Actor {
-    let Some(Person { member, administers_home }) = person else { return Actor::Workload };
+fn actor(by: By) -> Actor {
+    let Person { member, administers_home } = match by {
+        By::Workload => return Actor::Workload,
+        By::App => return Actor::App,
+        By::Person(person) => person,
+    };
     Actor::Person {
         account: account_of(ACTOR),
         member: member.map(|(role, state)| ActingMember { id: ACTOR, role, state }),
@@ -166,8 +179,8 @@ fn put_target(state: &mut State, row: &str, role: OrganizationRole) {
     }
 }
 
-fn put_actor(state: &mut State, person: Option<Person>) {
-    let Some(Person { member: Some((role, standing)), administers_home }) = person else { return };
+fn put_actor(state: &mut State, by: By) {
+    let By::Person(Person { member: Some((role, standing)), administers_home }) = by else { return };
     put_member(state, ACTOR, role, standing);
     put_membership(state, AWAY, ACTOR, WorkspaceRole::Member, standing);
     if administers_home || standing != MembershipState::Active {
@@ -177,7 +190,7 @@ fn put_actor(state: &mut State, person: Option<Person>) {
 
 /// Asks `decide` about one cell. `granted` is the role that "grant" and "add as" grant; GUEST where it is not the
 /// point, because everyone who may grant anything may grant that.
-fn ask(row: &str, person: Option<Person>, target: &str) -> Result<usize, Violation> {
+fn ask(row: &str, person: By, target: &str) -> Result<usize, Violation> {
     let mut state = slice();
     state.seats = Some(seats::of_nobody());
     put_actor(&mut state, person);
@@ -221,7 +234,7 @@ fn r61_every_command_by_every_actor_on_everyone() {
             }
         }
     }
-    assert_eq!(cells, (8 + 15 * 4) * 15, "15 kinds of actors, 8 commands about things and 15 about persons");
+    assert_eq!(cells, (8 + 15 * 4) * 16, "16 kinds of actors, 8 commands about things and 15 about persons");
 }
 
 #[test]
@@ -235,9 +248,11 @@ fn r61_every_command_on_oneself() {
         // Reopening is about someone who is DEACTIVATED, and who is that is an outsider.
         let reopening = row.starts_with("reopen");
         for (kind, person) in
-            KINDS[1..].iter().flat_map(|kind| actors(kind).into_iter().map(move |p| (kind, p)))
+            KINDS[2..].iter().flat_map(|kind| actors(kind).into_iter().map(move |p| (kind, p)))
         {
-            let Some(Person { member: Some((own, standing)), administers_home }) = person else { continue };
+            let By::Person(Person { member: Some((own, standing)), administers_home }) = person else {
+                continue;
+            };
             if reopening && *kind != "outsider" {
                 continue;
             }
@@ -274,7 +289,7 @@ fn r61_every_command_on_oneself() {
 /// An admin reaches nobody through the deletion of a workspace whom they could not deactivate.
 #[test]
 fn r61_a_cascade_needs_the_permission_of_what_it_does() {
-    let admin = Some(Person {
+    let admin = By::Person(Person {
         member: Some((OrganizationRole::Admin, MembershipState::Active)),
         administers_home: false,
     });
@@ -284,8 +299,30 @@ fn r61_a_cascade_needs_the_permission_of_what_it_does() {
     put_membership(&mut state, HOME, TARGET, WorkspaceRole::Guest, MembershipState::Active);
     let delete = Command::DeleteWorkspace { workspace: HOME };
     assert_eq!(decide(&state, &actor(admin), &delete, NOW), Err(Violation::Denied(Denial::RoleAboveOwn)));
+    assert_eq!(decide(&state, &Actor::App, &delete, NOW), Err(Violation::Denied(Denial::RoleAboveOwn)));
     put_membership(&mut state, AWAY, TARGET, WorkspaceRole::Guest, MembershipState::Active);
     assert!(decide(&state, &actor(admin), &delete, NOW).is_ok(), "the owner keeps a workspace");
+    assert!(decide(&state, &Actor::App, &delete, NOW).is_ok(), "the owner keeps a workspace");
+}
+
+/// An app puts nobody out of the organization by way of its own workspace whom it could not put out itself.
+#[test]
+fn r15_r61_an_app_ends_no_admin_with_their_last_workspace() {
+    let departure = Departure::regardless();
+    let out = Command::DeactivateWorkspaceMember { workspace: HOME, member: TARGET, departure };
+    for role in OrganizationRole::ALL {
+        let mut state = slice();
+        put_member(&mut state, ACTOR, OrganizationRole::Owner, MembershipState::Active);
+        put_member(&mut state, TARGET, *role, MembershipState::Active);
+        put_membership(&mut state, HOME, TARGET, WorkspaceRole::Member, MembershipState::Active);
+        let admin = matches!(role, OrganizationRole::Owner | OrganizationRole::Admin);
+        let denied = Err(Violation::Denied(Denial::RoleAboveOwn));
+        let last = decide(&state, &Actor::App, &out, NOW).map(|changes| changes.len());
+        assert_eq!(last, if admin { denied } else { Ok(2) }, "{role:?}");
+        put_membership(&mut state, AWAY, TARGET, WorkspaceRole::Member, MembershipState::Active);
+        let one_of_two = decide(&state, &Actor::App, &out, NOW).map(|changes| changes.len());
+        assert_eq!(one_of_two, Ok(1), "{role:?}");
+    }
 }
 
 /// Two denials at once: what is granted is looked at first.
@@ -353,7 +390,11 @@ fn r61_accounts_and_new_organizations() {
             decide(&State::default(), &actor(person), &create(other), NOW).map(|changes| changes.len());
         assert_eq!(
             other,
-            if person.is_none() { Ok(4) } else { Err(Violation::Denied(Denial::RoleInsufficient)) }
+            if matches!(person, By::Person(_)) {
+                Err(Violation::Denied(Denial::RoleInsufficient))
+            } else {
+                Ok(4)
+            }
         );
     }
 }

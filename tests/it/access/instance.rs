@@ -83,7 +83,10 @@ async fn without_it_there_is_no_such_service_and_no_such_instance() {
     assert_eq!(status.code(), Code::NotFound);
     assert!(instances(&world).await.is_empty());
     let token = world.operator().deactivate(&org, &bob).await.expect("deactivated").token;
-    let request = GetEnforcementRequest { write: Some(get_enforcement_request::Write::Token(token)) };
+    let request = GetEnforcementRequest {
+        write: Some(get_enforcement_request::Write::Token(token)),
+        ..Default::default()
+    };
     let report = world.feed().get_enforcement(request).await.expect("a report").into_inner();
     assert_eq!(own(&report.enforcement.expect("it")), None);
 }

@@ -232,3 +232,54 @@ async fn what_is_not_understood_is_refused_with_reason_and_field() {
     assert_eq!((ready.code, &ready.body["phase"]), (200, &"LIVE".into()), "{ready:?}");
     agent.end().await;
 }
+
+/// A page of any site can have its browser call an address of this machine, also under a name of the site's own.
+#[tokio::test]
+async fn no_page_of_a_browser_is_answered() {
+    let world = World::start().await;
+    let agent = Beside::start(&world).await;
+    let with = async |line: &str, headers: &str| plain(agent.address, line, headers).await;
+    for host in ["localhost", "127.0.0.1:7401", "[::1]:7401", "chat.localhost"] {
+        let (code, text) = with("GET /readyz", &format!("host: {host}\r\n")).await;
+        assert_eq!(code, 200, "{host}: {text}");
+    }
+    let receipt = "POST /v1/receipts";
+    for (line, headers, reason) in [
+        ("GET /readyz", "host: evil.example\r\n", "HOST_REFUSED"),
+        ("GET /v1/revocations", "host: evil.example:7401\r\n", "HOST_REFUSED"),
+        ("POST /rollcall.v1.AccessService/CheckAccess", "host: evil.example\r\n", "HOST_REFUSED"),
+        ("GET /nowhere", "host: evil.example\r\n", "HOST_REFUSED"),
+        (
+            receipt,
+            "host: localhost\r\norigin: https://evil.example\r\ncontent-type: text/plain\r\n",
+            "ORIGIN_REFUSED",
+        ),
+        (receipt, "host: localhost\r\norigin: null\r\n", "ORIGIN_REFUSED"),
+        ("GET /v1/revocations", "host: localhost\r\nsec-fetch-site: cross-site\r\n", "ORIGIN_REFUSED"),
+    ] {
+        let (code, text) = with(line, headers).await;
+        assert!(code == 403 && text.contains(reason), "{line} {headers}: {text}");
+    }
+    // Typed by a person.
+    assert_eq!(with("GET /readyz", "host: localhost\r\nsec-fetch-site: none\r\n").await.0, 200);
+    agent.end().await;
+    // Who can be reached from elsewhere is called by whatever name it has there, and by no page either.
+    let agent =
+        Beside::with(&world, |options| options.listen = "0.0.0.0:0".parse().expect("an address")).await;
+    let here = SocketAddr::from(([127, 0, 0, 1], agent.address.port()));
+    assert_eq!(plain(here, "GET /readyz", "host: agent.chat.svc\r\n").await.0, 200);
+    let of_a_page = "host: agent.chat.svc\r\norigin: https://evil.example\r\n";
+    assert_eq!(plain(here, "GET /readyz", of_a_page).await.0, 403);
+    agent.end().await;
+}
+
+/// The code and the whole answer of a request without a body.
+async fn plain(address: SocketAddr, line: &str, headers: &str) -> (u16, String) {
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut text = String::new();
+    timeout(BOUND, connection.read_to_string(&mut text)).await.expect("in time").expect("an answer");
+    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code");
+    (code, text)
+}

@@ -173,7 +173,11 @@ async fn while_it_ends_it_is_not_ready_and_takes_the_receipts_that_are_owed() {
     assert_eq!(agent.ended(&revocation, 2).await.code, 200);
     timeout(BOUND, agent.task).await.expect("in time").expect("no panic").expect("in order");
     let write = Some(get_enforcement_request::Write::Token(token));
-    let answer = world.feed().get_enforcement(GetEnforcementRequest { write }).await.expect("a report");
+    let answer = world
+        .feed()
+        .get_enforcement(GetEnforcementRequest { write, ..Default::default() })
+        .await
+        .expect("a report");
     let report = answer.into_inner().enforcement.expect("the report");
     let chat = report.apps.iter().find(|app| app.app == "chat").expect("chat");
     assert_eq!(chat.ended_sessions, 2, "{report:?}");
@@ -186,6 +190,31 @@ async fn who_has_the_name_of_another_process_makes_that_one_end() {
     let new = Beside::start(&world).await;
     let ended = timeout(BOUND, old.task).await.expect("in time").expect("no panic");
     assert!(matches!(ended, Err(AgentError::Replaced)), "{ended:?}");
+    assert_eq!(new.get("/readyz").await.code, 200);
+    new.end().await;
+}
+
+/// Cut off, it did not hear that another process took its name. Back again it must not put that one out.
+#[tokio::test]
+async fn who_comes_back_under_a_name_that_is_taken_ends_and_the_newer_one_goes_on() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    short_lease(&world, false).await;
+    let (service, old) = with_a_service(&world).await;
+    let mut events = old.events("").await;
+    events.until("live").await;
+    service.signal(Signal::STOP);
+    let new = Beside::start(&world).await;
+    new.events("").await.until("live").await;
+    events.until("stale").await;
+    service.signal(Signal::CONT);
+    let ended = timeout(BOUND, old.task).await.expect("in time").expect("no panic");
+    assert!(matches!(ended, Err(AgentError::Replaced)), "{ended:?}");
+    // A renewal later it still is the one that follows.
+    out(&world, &org, &bob).await;
+    timeout(BOUND, async { while new.check(&bob.account, &org.general).await.body["allowed"] == true {} })
+        .await
+        .expect("it follows");
     assert_eq!(new.get("/readyz").await.code, 200);
     new.end().await;
 }

@@ -105,6 +105,7 @@ async fn a_chain_that_was_written_anew_is_found_by_an_exported_head() {
     let with_heads = ["--heads", &heads, "--heads-key-file", &key];
     let said = holds(&database, &with_heads).await;
     assert!(said.contains("heads: 2 exported heads are those of the chains"), "{said}");
+    assert!(!said.contains("WARNING"), "{said}");
     let (untouched, audit) = database.copy().await;
     let altered = "UPDATE audit_entries SET caller = 'somebody-else' WHERE position = 5";
     audit.client.batch_execute(altered).await.expect("altered");
@@ -139,6 +140,98 @@ async fn a_chain_that_was_written_anew_is_found_by_an_exported_head() {
     assert!(said.contains("it was exported at entry ") && said.contains("the end was removed"), "{said}");
 }
 
+/// Removes the audit up to an entry, as trimming would, before its time.
+async fn remove_entries(database: &Database, floor: i64) {
+    let removed = format!(
+        "UPDATE audit_head SET floor_position = {floor},
+             floor_hash = (SELECT hash FROM audit_entries WHERE position = {floor});
+         DELETE FROM audit_entries WHERE position <= {floor};
+         DELETE FROM audit_actors a WHERE NOT EXISTS (SELECT FROM audit_entries e WHERE e.actor = a.actor)"
+    );
+    database.client.batch_execute(&removed).await.expect("removed");
+}
+
+/// The heads with other times, so many days ago, and without their seals.
+fn aged(lines: &[String], days: &[i64]) -> String {
+    let aged = lines.iter().zip(days).map(|(line, days)| {
+        let mut head: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        head["time"] = (chrono::Utc::now() - chrono::TimeDelta::days(*days)).to_rfc3339().into();
+        head.as_object_mut().expect("an object").remove("mac").expect("it was sealed");
+        format!("{head}\n")
+    });
+    aged.collect()
+}
+
+#[tokio::test]
+async fn what_was_removed_before_its_time_is_found_by_an_exported_head() {
+    let place = Place::new();
+    let database = exported(&place).await;
+    let (heads, key) = (place.path("heads"), place.path("key"));
+    let with_heads = ["--heads", &heads, "--heads-key-file", &key];
+    let head = database.client.query_one("SELECT position FROM audit_head", &[]).await.expect("a head");
+    let head: i64 = head.get(0);
+    // A part of the audit, and all of it: the chains alone cannot tell that from trimming.
+    let (database, some) = database.copy().await;
+    let (database, all) = database.copy().await;
+    for (store, floor) in [(&some, 5), (&all, head)] {
+        remove_entries(store, floor).await;
+        let said = holds(store, &[]).await;
+        let warned = format!("audit: WARNING: everything up to entry {floor} is gone, and ");
+        assert!(said.contains(&warned) && said.contains("although it is kept for 730 days"), "{said}");
+        assert_eq!(said.contains("nothing is left that can be checked"), floor == head, "{said}");
+        let said = broken(store, &with_heads).await;
+        assert!(said.starts_with("heads: BROKEN: line 1 of "), "{said}");
+        assert!(said.contains(&format!("everything up to entry {floor} is gone: what came after")), "{said}");
+        assert!(said.ends_with("removed too early, for it is kept for 730 days"), "{said}");
+        let for_ever = [with_heads.as_slice(), &["--audit-retention-days", "0"]].concat();
+        assert!(broken(store, &for_ever).await.ends_with("for it is kept for ever"));
+    }
+    // A part of the log.
+    let middle =
+        "SELECT max(last_position) FROM batches WHERE last_position < (SELECT position FROM log_head)";
+    let floor: i64 = database.client.query_one(middle, &[]).await.expect("a batch").get(0);
+    let removed = format!(
+        "UPDATE log_floor SET position = {floor}, change_id = (SELECT change_id FROM changes WHERE position = {floor});
+         DELETE FROM changes WHERE position <= {floor};
+         DELETE FROM batches WHERE last_position < {floor}"
+    );
+    database.client.batch_execute(&removed).await.expect("removed");
+    let said = holds(&database, &[]).await;
+    assert!(said.contains(&format!("log: WARNING: everything up to change {floor} is gone, and ")), "{said}");
+    let said = broken(&database, &with_heads).await;
+    assert!(said.contains(&format!("everything up to change {floor} is gone: what came after")), "{said}");
+    assert!(said.ends_with("removed too early, for it is kept for 30 days"), "{said}");
+    // What was old enough was trimmed: a head that is old shows it, and one that is young leaves it open.
+    let lines = place.lines();
+    for (days, is_open) in [([800, 799], false), ([800, 0], true)] {
+        fs::write(&heads, aged(&lines, &days)).expect("written");
+        let said = holds(&some, &["--heads", &heads]).await;
+        assert!(said.contains("heads: 1 exported heads are those of the chains; 1 older than"), "{said}");
+        assert_eq!(said.contains("audit: WARNING: everything up to entry 5 is gone"), is_open, "{said}");
+    }
+    // The same file, where more is kept.
+    let longer = ["--heads", &heads, "--audit-retention-days", "900"];
+    assert!(broken(&some, &longer).await.ends_with("for it is kept for 900 days"));
+}
+
+#[tokio::test]
+async fn seals_that_nobody_checks_are_mentioned() {
+    let place = Place::new();
+    let database = exported(&place).await;
+    let heads = place.path("heads");
+    // Made up, as far as a seal goes.
+    let mut second: serde_json::Value = serde_json::from_str(&place.lines()[1]).expect("JSON");
+    second["mac"] = "00".into();
+    fs::write(&heads, format!("{}\n{second}\n", place.lines()[0])).expect("written");
+    let said = holds(&database, &["--heads", &heads]).await;
+    assert!(said.contains("heads: WARNING: 2 of 2 are sealed, and the seals were not checked"), "{said}");
+    let said = broken(&database, &["--heads", &heads, "--heads-key-file", &place.path("key")]).await;
+    assert!(said.starts_with("heads: BROKEN: line 2 is not sealed with this key"), "{said}");
+    // Where nothing is sealed there is nothing to check.
+    fs::write(&heads, aged(&place.lines()[..1], &[0])).expect("written");
+    assert!(!holds(&database, &["--heads", &heads]).await.contains("WARNING"));
+}
+
 #[tokio::test]
 async fn heads_that_were_touched_are_refused() {
     let place = Place::new();
@@ -154,7 +247,7 @@ async fn heads_that_were_touched_are_refused() {
     assert!(said.starts_with("heads: BROKEN: line 2 is not sealed with this key"), "{said}");
     rewrite(&["{}".to_owned()]);
     assert_eq!(broken(&database, &sealed).await, "heads: BROKEN: line 1 is no head");
-    rewrite(&[]);
+    fs::write(&heads, b"\xff\n").expect("written");
     assert!(broken(&database, &["--heads", &heads]).await.ends_with("line 1 is no head"));
     fs::write(&heads, "").expect("written");
     assert!(broken(&database, &["--heads", &heads]).await.ends_with("has none"));
@@ -170,6 +263,47 @@ async fn heads_that_were_touched_are_refused() {
     let arguments =
         ["audit", "verify", "--database-url", &database.url, "--heads", &heads, "--heads-key-file", &key];
     assert!(run_badly(arguments).await.contains("at least 32 bytes"));
+}
+
+/// Somebody was killed while writing. What came before and after is compared all the same.
+#[tokio::test]
+async fn a_head_that_was_cut_off_is_said_and_hides_no_other() {
+    let place = Place::new();
+    let database = exported(&place).await;
+    let (heads, key) = (place.path("heads"), place.path("key"));
+    let sealed = ["--heads", &heads, "--heads-key-file", &key];
+    let [first, second] = &place.lines()[..] else { panic!("two heads") };
+    let half = &second[..second.len() / 2];
+    // At the end; with zeros, which a power failure leaves; and where the end of the line alone is missing.
+    fs::write(&heads, format!("{first}\n{second}\n{half}")).expect("written");
+    let said = holds(&database, &sealed).await;
+    assert!(said.contains("heads: line 3 was cut off while it was written\n"), "{said}");
+    assert!(said.contains("heads: 2 exported heads are those of the chains"), "{said}");
+    fs::write(&heads, format!("{first}\n{half}\0\0\0\n{half}\n{second}")).expect("written");
+    let said = holds(&database, &sealed).await;
+    assert!(said.contains("heads: line 2 was cut off while it was written, and so were 1 others"), "{said}");
+    assert!(said.contains("heads: 2 exported heads are those of the chains"), "{said}");
+    // It excuses none of the others, and nothing but such lines is nothing.
+    fs::write(
+        &heads,
+        format!("{first}\n{half}\n{}", second.replace("\"audit_position\":", "\"audit_position\":1")),
+    )
+    .expect("written");
+    assert!(
+        broken(&database, &sealed).await.starts_with("heads: BROKEN: line 3 is not sealed with this key")
+    );
+    fs::write(&heads, half).expect("written");
+    assert!(broken(&database, &sealed).await.ends_with("has none"));
+    // The next service begins a new line after it.
+    fs::write(&heads, format!("{first}\n{second}\n{half}")).expect("written");
+    let database = Server::exporting(database, place.export()).await.stop().await;
+    assert_eq!(place.lines().len(), 4);
+    let said = holds(&database, &sealed).await;
+    assert!(said.contains("heads: line 3 was cut off while it was written\n"), "{said}");
+    assert!(said.contains("heads: 3 exported heads are those of the chains"), "{said}");
+    // And no empty line after a whole one.
+    Server::exporting(database, place.export()).await.stop().await;
+    assert_eq!(place.lines().len(), 5);
 }
 
 #[tokio::test]

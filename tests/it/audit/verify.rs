@@ -113,6 +113,7 @@ async fn an_untouched_store_holds() {
     let said = holds(&database, &[]).await;
     assert!(said.contains(&format!("log: changes 1 to {log} are as they were written; head ")), "{said}");
     assert!(said.contains(&format!("audit: entries 1 to {audit} are as they were written; head ")), "{said}");
+    assert!(!said.contains("WARNING"), "{said}");
     // Also while there is nothing yet.
     let empty = crate::support::create_database().await;
     rollcall::storage::migrate(&empty.url, None).await.expect("migrated");
@@ -297,6 +298,10 @@ async fn batches_and_heads_are_guarded_too() {
         said,
         format!("audit: BROKEN: the head at entry {audit} was altered: it is not that of the chain")
     );
+    // Trimming takes everything but the newest.
+    let all = "DELETE FROM changes; UPDATE log_floor SET position = (SELECT position FROM log_head);
+               DELETE FROM batches WHERE last_position < (SELECT position FROM log_head)";
+    assert_eq!(tampered(&database, all).await, format!("log: BROKEN: change {head} was removed"));
     // A floor that nothing was trimmed to.
     let said = tampered(&database, "UPDATE log_floor SET position = 3").await;
     assert_eq!(said, "log: BROKEN: change 1 was inserted: it stands outside of the chain");
@@ -326,6 +331,12 @@ async fn what_is_left_after_trimming_can_be_checked() {
         said.contains(&format!("log: changes {} to {head} are as they were written", after + 1)),
         "{said}"
     );
+    // They are of today, and 30 days is what is kept where nothing is said.
+    let cut =
+        format!("log: WARNING: everything up to change {floor} is gone, and the first change that is left");
+    assert!(said.contains(&cut) && !said.contains("audit: WARNING"), "{said}");
+    let said = holds(&database, &["--log-retention-days", "1"]).await;
+    assert!(!said.contains("WARNING"), "the fewest days leave no doubt: {said}");
     // The audit has ages of its own, which are part of what is hashed: a part of it is kept for no time at all.
     let keep = format!(
         "SELECT trim_audit(clock_timestamp() - (SELECT record_time FROM audit_entries WHERE position = {}), 5000)",

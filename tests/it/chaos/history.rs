@@ -73,6 +73,9 @@ pub(crate) struct Watcher {
     /// Empty: all.
     pub(crate) organizations: Vec<String>,
     pub(crate) streams: Vec<Stream>,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    /// Cursors of its own that were refused.
+    pub(crate) tried: Vec<Tried>,
 }
 
 /// How a command ended for its writer.
@@ -89,6 +92,30 @@ pub(crate) struct Answer {
     pub(crate) token: String,
     /// The thing as the answer showed it. None: the command was refused.
     pub(crate) thing: Option<(String, i64)>,
+    pub(crate) refusal: Option<String>,
+    /// The version of the thing that another read gave at the token of the answer.
+    pub(crate) read: Option<i64>,
+}
+
+/// What a subscription said it has applied.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Acknowledged {
+    pub(crate) subscription: String,
+    pub(crate) began_us: u64,
+    pub(crate) answered_us: u64,
+    /// The position of its cursor.
+    pub(crate) position: i64,
+    /// What the answer says is stored. None: nobody answered.
+    pub(crate) applied: Option<i64>,
+}
+
+/// A cursor that was tried out.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Tried {
+    pub(crate) what: &'static str,
+    /// Why it has to be refused. None: it has not.
+    pub(crate) due: Option<&'static str>,
+    /// Why it was refused. None: it was accepted.
     pub(crate) refusal: Option<String>,
 }
 
@@ -116,6 +143,10 @@ pub(crate) struct History {
     pub(crate) requests: HashMap<String, Option<String>>,
     /// What the tables have in the end, by app: the organization and the thing.
     pub(crate) tables: BTreeMap<String, Vec<(String, Thing)>>,
+    /// What is stored of each subscription in the end as applied.
+    pub(crate) applied: HashMap<String, i64>,
+    /// Cursors that were tried out by one who does nothing else.
+    pub(crate) tried: Vec<Tried>,
 }
 
 impl Watcher {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    history::{Answer, Body, History, Message, Row, Stream, Thing, Told, Watcher},
+    history::{Acknowledged, Answer, Body, History, Message, Row, Stream, Thing, Told, Tried, Watcher},
     validators::violations,
 };
 
 type Mutation = fn(&mut History);
 
 /// Each mutation with the clause that it breaks.
-const MUTATIONS: [(&str, &str, Mutation); 8] = [
+const MUTATIONS: [(&str, &str, Mutation); 14] = [
     ("a change is dropped", "C2", drop_a_change),
     ("a change is told with another id", "C2", tell_another_id),
     ("a request has a second effect", "C2", repeat_an_effect),
@@ -18,7 +18,13 @@ const MUTATIONS: [(&str, &str, Mutation); 8] = [
     ("a chain is broken", "C3", break_a_chain),
     ("a command is split", "C4", split_a_command),
     ("a page of the snapshot is wrong", "C5", forge_a_page),
+    ("a cursor of another store is accepted", "C6", accept_a_foreign_cursor),
+    ("a cursor is refused by who gave it", "C6", refuse_an_own_cursor),
     ("a bookmark is ahead of its stream", "C9", hurry_a_bookmark),
+    ("what was applied goes back", "C11", take_back_what_was_applied),
+    ("more is applied than was acknowledged", "C11", apply_what_nobody_acknowledged),
+    ("what was applied is not stored", "C11", lose_what_was_applied),
+    ("a read is older than its token", "C13", read_what_was_before),
 ];
 
 /// Tries every mutation on a history that is sound.
@@ -226,6 +232,49 @@ fn hurry_a_bookmark(history: &mut History) {
     panic!("no stream with two batches")
 }
 
+fn accept_a_foreign_cursor(history: &mut History) {
+    let mut foreign = history.tried.iter_mut().filter(|tried| tried.due == Some("CURSOR_WRONG_STORE"));
+    foreign.next().expect("a cursor of another store").refusal = None;
+}
+
+fn refuse_an_own_cursor(history: &mut History) {
+    let mut own = history.tried.iter_mut().filter(|tried| tried.due.is_none());
+    own.next().expect("a cursor of its own").refusal = Some("CURSOR_FORKED".to_owned());
+}
+
+/// What the subscriptions were answered, of those that were answered something.
+fn applied(history: &mut History) -> impl Iterator<Item = (&str, &mut i64)> {
+    let said = history.watchers.iter_mut().flat_map(|watcher| &mut watcher.acknowledged);
+    said.filter_map(|said| Some((said.subscription.as_str(), said.applied.as_mut()?)))
+}
+
+/// An answer that comes late says what was so before.
+fn take_back_what_was_applied(history: &mut History) {
+    let mut before: HashMap<String, i64> = HashMap::new();
+    for (subscription, applied) in applied(history) {
+        let earlier = before.insert(subscription.to_owned(), *applied);
+        if let Some(earlier) = earlier.filter(|earlier| earlier < applied) {
+            *applied = earlier;
+            return;
+        }
+    }
+    panic!("nobody has applied more and more");
+}
+
+fn apply_what_nobody_acknowledged(history: &mut History) {
+    *applied(history).last().expect("an acknowledgement").1 += 1_000_000;
+}
+
+fn lose_what_was_applied(history: &mut History) {
+    history.applied.values_mut().for_each(|applied| *applied = 0);
+}
+
+fn read_what_was_before(history: &mut History) {
+    let mut reads = history.answers.iter_mut().filter(|answer| answer.thing.is_some());
+    let answer = reads.find(|answer| answer.read.is_some()).expect("a read at a token");
+    answer.read = answer.thing.as_ref().map(|(_, version)| version - 1);
+}
+
 fn told(row: &Row) -> Told {
     let Row { position, change_id, command_id, thing, .. } = row.clone();
     Told { position, change_id, command_id, thing }
@@ -283,6 +332,7 @@ fn sound() -> History {
             token: String::new(),
             thing: Some((things[0].to_owned(), versions[things[0]])),
             refusal: None,
+            read: Some(versions[things[0]]),
         });
     }
     let message = |previous: &str, cursor: &str, body: Body| Message {
@@ -330,20 +380,59 @@ fn sound() -> History {
         app: "chat".to_owned(),
         organizations: Vec::new(),
         streams,
+        acknowledged: Vec::new(),
+        tried: Vec::new(),
     };
-    let watchers = vec![
+    let mut watchers = vec![
         watcher("cut", vec![stream("", first), stream("c", second)]),
         watcher("late", vec![stream("", late)]),
     ];
+    // The third call is late; nobody answered the last one, which may or may not be stored.
+    let said = [(6, Some(6)), (12, Some(12)), (8, Some(12)), (15, None)];
+    watchers[0].acknowledged = said
+        .into_iter()
+        .zip(0..)
+        .map(|((position, applied), number)| Acknowledged {
+            subscription: "cut".to_owned(),
+            began_us: number * 100,
+            answered_us: number * 100 + 90,
+            position,
+            applied,
+        })
+        .collect();
+    let tried = [None, Some("CURSOR_WRONG_STORE")].map(|due| Tried {
+        what: "made up",
+        due,
+        refusal: due.map(str::to_owned),
+    });
     let newest: HashMap<String, Thing> =
         log.iter().map(|row| (row.thing.id.clone(), row.thing.clone())).collect();
     let chat = newest.into_values().map(|thing| ("1".to_owned(), thing)).collect();
-    History { begin: 0, answers, watchers, requests, tables: [("chat".to_owned(), chat)].into(), log }
+    History {
+        begin: 0,
+        answers,
+        watchers,
+        requests,
+        tables: [("chat".to_owned(), chat)].into(),
+        log,
+        applied: [("cut".to_owned(), 12)].into(),
+        tried: tried.into(),
+    }
 }
 
 #[test]
 fn each_mutation_of_a_sound_history_is_caught_by_its_own_validator_alone() {
     each_is_caught_by_its_own_validator(&sound());
+}
+
+#[test]
+fn c11_what_nobody_answered_may_be_stored_or_not() {
+    for (stored, caught) in [(12, None), (15, None), (11, Some("C11")), (16, Some("C11"))] {
+        let mut history = sound();
+        history.applied.insert("cut".to_owned(), stored);
+        let found: Vec<_> = violations(&history).into_iter().map(|(clause, _)| clause).collect();
+        assert_eq!(found, Vec::from_iter(caught), "{stored}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tokio::{
 use tokio_postgres::Client as Postgres;
 
 use super::{
+    cursors::try_out,
     history::{History, Recorder, Row, Thing},
     random::Random,
     watchers::{Outside, by_client, by_hand},
@@ -88,6 +89,7 @@ pub(super) async fn run(plan: &Plan) -> Run {
     // Longer than anyone needs to catch up; whose service is broken never will.
     let catch_up = Duration::from_secs(if plan.mutation.is_none() { 120 } else { 5 });
     let outside = Outside { endpoints, recorder: recorder.clone(), end, head, catch_up };
+    let trying = tokio::spawn(try_out(outside.clone(), random.fork(3_000)));
     let watchers = watchers(&outside, &places, &random, begin + plan.changes / 2);
     let desk = Arc::new(Desk {
         clients: replicas.iter().map(Replica::client).collect(),
@@ -130,6 +132,7 @@ pub(super) async fn run(plan: &Plan) -> Run {
     told_head.send_replace(head);
     told_end.send_replace(Some(head));
     let watchers = timeout(BOUND, watchers.join_all()).await.expect("the watchers reach the end in time");
+    let tried = timeout(BOUND, trying).await.expect("the tries end in time").expect("no panic");
     drop(replicas);
 
     let history = History {
@@ -139,6 +142,8 @@ pub(super) async fn run(plan: &Plan) -> Run {
         log: log(&database).await,
         requests: requests(&database).await,
         tables: tables(&database).await,
+        applied: applied(&database).await,
+        tried,
     };
     let lines = recorder.lines("log");
     history.log.iter().for_each(|row| lines.write(row));
@@ -322,6 +327,13 @@ async fn log(database: &Database) -> Vec<Row> {
 async fn requests(database: &Database) -> HashMap<String, Option<String>> {
     let rows = database.client.query("SELECT request_id::text, command_id::text FROM requests", &[]).await;
     rows.expect("the requests").into_iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// What is stored as applied, of each subscription.
+async fn applied(database: &Database) -> HashMap<String, i64> {
+    let query = "SELECT subscription_id::text, applied_position FROM subscriptions";
+    let rows = database.client.query(query, &[]).await.expect("the subscriptions");
+    rows.into_iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 /// The scope of each app, read from the tables as the contract defines it, and not as the service reads it.

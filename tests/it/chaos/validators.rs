@@ -1,9 +1,9 @@
 //! The clauses of the contract as functions over a recorded history. Each looks at its own clause and nothing else, so
 //! that a broken history is blamed on the clause that it breaks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::history::{Body, History, Row, Stream, Watcher};
+use super::history::{Acknowledged, Body, History, Row, Stream, Tried, Watcher};
 
 /// What a validator says: nothing, or what is wrong.
 pub(crate) type Verdict = Result<(), String>;
@@ -11,13 +11,16 @@ pub(crate) type Verdict = Result<(), String>;
 type Validator = fn(&History) -> Verdict;
 
 /// Every validator, by its clause.
-pub(crate) const VALIDATORS: [(&str, Validator); 6] = [
+pub(crate) const VALIDATORS: [(&str, Validator); 9] = [
     ("C1", c1_order),
     ("C2", c2_at_least_once),
     ("C3", c3_chain),
     ("C4", c4_atomic),
     ("C5", c5_state),
+    ("C6", c6_cursors),
     ("C9", c9_bookmarks),
+    ("C11", c11_acknowledged),
+    ("C13", c13_reads),
 ];
 
 /// The clauses that a history breaks, each with the first thing that is wrong.
@@ -353,6 +356,77 @@ pub(crate) fn c5_state(history: &History) -> Verdict {
                 "{} holds {more:?}, which the tables do not have in its scope",
                 watcher.name
             ));
+        }
+    }
+    Ok(())
+}
+
+/// C6: a cursor resumes the scope that it was given for, whichever replica is asked; any other is refused with its reason.
+pub(crate) fn c6_cursors(history: &History) -> Verdict {
+    let tried = history.watchers.iter().flat_map(|watcher| &watcher.tried).chain(&history.tried);
+    for Tried { what, due, refusal } in tried {
+        if *due != refusal.as_deref() {
+            return Err(format!("a cursor that is {what}: {refusal:?} instead of {due:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// C11: what is stored as applied has what the answered call said, nothing that was told after it, and never goes back.
+pub(crate) fn c11_acknowledged(history: &History) -> Verdict {
+    let head = history.log.last().map_or(0, |row| row.position);
+    for watcher in &history.watchers {
+        let told: BTreeSet<i64> = watcher.streams.iter().flat_map(told_at).collect();
+        let mut of_subscription: HashMap<&str, Vec<&Acknowledged>> = HashMap::new();
+        for said in &watcher.acknowledged {
+            of_subscription.entry(&said.subscription).or_default().push(said);
+        }
+        for (subscription, mut said) in of_subscription {
+            said.sort_by_key(|said| said.began_us);
+            let (mut furthest, mut stored) = (0, 0);
+            for one in said {
+                // A cursor may stand beyond its last change, where what follows is not of the scope.
+                let next = told.range(one.position + 1..).next();
+                furthest = furthest.max(next.map_or(head, |next| next - 1));
+                // Calls of a subscription come one after the other.
+                let Some(applied) = one.applied else { continue };
+                if applied < one.position || applied < stored || applied > furthest {
+                    return Err(format!(
+                        "{subscription}: {applied} is stored after {} was acknowledged, and {stored} before; \
+                         at most {furthest}",
+                        one.position
+                    ));
+                }
+                stored = applied;
+            }
+            let last = history.applied.get(subscription).copied();
+            if last.is_none_or(|last| !(stored..=furthest).contains(&last)) {
+                return Err(format!("{subscription}: {last:?} is left of {stored}, of at most {furthest}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The positions of the changes that a stream told.
+fn told_at(stream: &Stream) -> impl Iterator<Item = i64> {
+    stream
+        .messages
+        .iter()
+        .flat_map(|message| match &message.body {
+            Body::Batch { changes, .. } => changes.as_slice(),
+            _ => &[],
+        })
+        .map(|change| change.position)
+}
+
+/// C13: a read at the token of a write is not older than what that write answered.
+pub(crate) fn c13_reads(history: &History) -> Verdict {
+    for answer in &history.answers {
+        if let (Some((thing, version)), Some(read)) = (&answer.thing, answer.read)
+            && read < *version
+        {
+            return Err(format!("{thing} was answered at version {version} and read at its token at {read}"));
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rollcall_client::{
-    Event, Interruption, Watch, WatchOptions, connect,
+    Event, Interruption, Watch, WatchOptions, connect, reason,
     v1::{
         AcknowledgeRequest, WatchRequest, WatchResponse, feed_service_client::FeedServiceClient,
         watch_response,
@@ -15,17 +15,19 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tonic::{
-    Streaming,
+    Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
 use super::{
-    history::{Body, Lines, Message, Recorder, Stream, Watcher},
+    history::{Acknowledged, Body, Lines, Message, Recorder, Stream, Tried, Watcher},
     random::Random,
 };
 
 /// Three times the interval of bookmarks without a message is a dead connection.
 const SILENCE: Duration = Duration::from_secs(3);
+/// Every so many messages one who reads by hand acknowledges.
+const ACKNOWLEDGES: usize = 5;
 /// How long a replica that is started anew may take to open a stream.
 const OPEN: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,8 @@ impl Recording {
             app: app.to_owned(),
             organizations: organizations.to_vec(),
             streams: Vec::new(),
+            acknowledged: Vec::new(),
+            tried: Vec::new(),
         };
         let lines = outside.recorder.lines(&format!("watcher-{name}"));
         Self { watcher, recorder: outside.recorder.clone(), lines, position: 0, lost_us: 0 }
@@ -90,6 +94,32 @@ impl Recording {
     fn cut(&mut self, why: &str) {
         self.lost_us = self.recorder.now_us();
         self.lines.write(&serde_json::json!({ "lost": why, "at_us": self.lost_us }));
+    }
+
+    /// Acknowledges; one that fails is no harm, the next one says more.
+    async fn acknowledge(&mut self, request: AcknowledgeRequest, position: i64, channel: Channel) {
+        let (subscription, began_us) = (request.subscription_id.clone(), self.recorder.now_us());
+        let answer = timeout(OPEN, FeedServiceClient::new(channel).acknowledge(request)).await;
+        let applied = match answer {
+            Ok(Ok(answer)) => Some(answer.into_inner().applied_position),
+            Ok(Err(status)) => {
+                self.refused(&status);
+                None
+            }
+            Err(_) => None,
+        };
+        let answered_us = self.recorder.now_us();
+        let acknowledged = Acknowledged { subscription, began_us, answered_us, position, applied };
+        self.lines.write(&acknowledged);
+        self.watcher.acknowledged.push(acknowledged);
+    }
+
+    /// A cursor of its own was refused, if that is what it says.
+    fn refused(&mut self, status: &Status) {
+        let reason = reason(status).map_or("", |reason| reason.as_str_name());
+        if reason.contains("_CURSOR_") {
+            self.watcher.tried.push(Tried { what: "its own", due: None, refusal: Some(reason.to_owned()) });
+        }
     }
 
     fn gap(&mut self, gap: &str) {
@@ -184,7 +214,8 @@ pub(super) async fn by_client(
                     ..Default::default()
                 });
                 if let Some(applied) = applied {
-                    acknowledge(applied, channel.clone()).await;
+                    let position = recording.position;
+                    recording.acknowledge(applied, position, channel.clone()).await;
                 }
             }
             if handed_over.is_some_and(|count| messages % count == 0) {
@@ -201,11 +232,6 @@ pub(super) async fn by_client(
     }
     recording.lines.flush();
     recording.watcher
-}
-
-/// A failed acknowledgement is no harm: the next one says more.
-async fn acknowledge(request: AcknowledgeRequest, channel: Channel) {
-    let _ = timeout(OPEN, FeedServiceClient::new(channel).acknowledge(request)).await;
 }
 
 /// Follows by reading what comes, each stream on a replica drawn at random, from the head's having reached `from` on.
@@ -231,11 +257,16 @@ pub(super) async fn by_hand(
             };
             match open(endpoint, request).await {
                 Ok(stream) => {
-                    let why = read(&outside, stream, &mut recording, &mut cursor, &mut subscription_id).await;
+                    let replica = random.pick(&outside.endpoints).clone();
+                    let held = (&mut cursor, &mut subscription_id);
+                    let why = read(&outside, stream, &mut recording, held, (&mut random, &replica)).await;
                     recording.cut(&why);
                 }
                 // Its replica is down: the next draw may hit another.
-                Err(_) => sleep(Duration::from_millis(20)).await,
+                Err(status) => {
+                    status.iter().for_each(|status| recording.refused(status));
+                    sleep(Duration::from_millis(20)).await;
+                }
             }
         }
     };
@@ -247,26 +278,30 @@ pub(super) async fn by_hand(
     recording.watcher
 }
 
-async fn open(endpoint: &str, request: WatchRequest) -> Result<Streaming<WatchResponse>, String> {
-    let endpoint = Endpoint::from_shared(endpoint.to_owned()).expect("an endpoint").tcp_nodelay(true);
-    let opening = async {
-        let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
-        let mut client = FeedServiceClient::new(channel).max_decoding_message_size(16 << 20);
-        client.watch(request).await.map(tonic::Response::into_inner).map_err(|status| status.to_string())
-    };
-    timeout(OPEN, opening).await.map_err(|_| "it does not open".to_owned())?
+/// A channel to one replica.
+pub(super) fn channel(endpoint: &str) -> Channel {
+    Endpoint::from_shared(endpoint.to_owned()).expect("an endpoint").tcp_nodelay(true).connect_lazy()
 }
 
-/// Reads until the stream is lost or the end was told; says why.
+/// Opens a stream. What fails says why, unless it only takes too long.
+async fn open(endpoint: &str, request: WatchRequest) -> Result<Streaming<WatchResponse>, Option<Status>> {
+    let mut client = FeedServiceClient::new(channel(endpoint)).max_decoding_message_size(16 << 20);
+    let opened = timeout(OPEN, client.watch(request)).await.map_err(|_| None)?;
+    opened.map(tonic::Response::into_inner).map_err(Some)
+}
+
+/// Reads until the stream is lost or the end was told; says why. Now and then it acknowledges through some replica: the
+/// cursor that it holds or, late, one that it held.
 async fn read(
     outside: &Outside,
     mut stream: Streaming<WatchResponse>,
     recording: &mut Recording,
-    cursor: &mut String,
-    subscription_id: &mut String,
+    (cursor, subscription_id): (&mut String, &mut String),
+    (random, replica): (&mut Random, &str),
 ) -> String {
     let opened = Instant::now();
     recording.begin(cursor);
+    let mut held: Vec<(String, i64)> = Vec::new();
     loop {
         let message = match timeout(SILENCE, stream.message()).await {
             Ok(Ok(Some(message))) => message,
@@ -283,7 +318,18 @@ async fn read(
         }
         recording.message(Some(previous_cursor), next.clone(), Body::from(&message));
         if !next.is_empty() {
+            held.push((next.clone(), recording.position));
             *cursor = next;
+            if held.len().is_multiple_of(ACKNOWLEDGES) {
+                let late = if random.below(3) == 0 { random.below(held.len()) } else { held.len() - 1 };
+                let (applied_cursor, position) = held[late].clone();
+                let request = AcknowledgeRequest {
+                    subscription_id: subscription_id.clone(),
+                    applied_cursor,
+                    ..Default::default()
+                };
+                recording.acknowledge(request, position, channel(replica)).await;
+            }
         }
         if has_ended(outside, recording.position) {
             return "the end".to_owned();

@@ -23,6 +23,9 @@ use crate::fixtures::{by_email, mask, regardless};
 /// Longer than a killed replica is away, many times over: only a defect leaves a command unanswered.
 const ANSWER: Duration = Duration::from_secs(120);
 
+/// One of so many answers is read again, at its token.
+const READS: usize = 4;
+
 /// An organization that everyone writes to.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -344,21 +347,55 @@ impl Writer {
                 matches!(status.code(), Code::FailedPrecondition | Code::AlreadyExists | Code::NotFound);
             assert!(of_the_state, "{method}: {status:?}");
         }
+        let answered_us = self.desk.recorder.now_us();
         let answer = Answer {
             writer: self.number,
             request_id,
             method,
             began_us,
-            answered_us: self.desk.recorder.now_us(),
+            answered_us,
             attempts,
             own: target.own,
             token: ended.as_ref().map(|shown| shown.0.clone()).unwrap_or_default(),
             thing: ended.as_ref().ok().map(|shown| (shown.1.clone(), shown.2)),
             refusal: ended.as_ref().err().map(rollcall_client::describe),
+            read: match &ended {
+                Ok(shown) if self.random.below(READS) == 0 => self.read(target, shown).await,
+                _ => None,
+            },
         };
         self.desk.lines.write(&answer);
         self.answers.push(answer);
         ended.ok()
+    }
+}
+
+impl Writer {
+    /// Reads what an answer showed, at its token and from a replica drawn at random. None: nobody answered.
+    async fn read(&mut self, target: &Target, (token, thing, _): &Shown) -> Option<i64> {
+        let client = self.random.pick(&self.desk.clients).clone();
+        let (organization_id, at_least_as_fresh) = (target.organization.clone(), token.clone());
+        let mut ids = thing.split('/').skip(1).map(str::to_owned);
+        match (thing.split('/').next()?, ids.next()?, ids.next()) {
+            ("m", member_id, None) => {
+                let request =
+                    GetMemberRequest { organization_id, member_id, at_least_as_fresh, ..Default::default() };
+                let answer = client.members().get_member(request).await.ok()?;
+                answer.into_inner().member.map(|member| member.version)
+            }
+            ("wm", workspace_id, Some(member_id)) => {
+                let request = GetWorkspaceMemberRequest {
+                    organization_id,
+                    workspace_id,
+                    member_id,
+                    at_least_as_fresh,
+                    ..Default::default()
+                };
+                let answer = client.members().get_workspace_member(request).await.ok()?;
+                answer.into_inner().workspace_member.map(|now| now.version)
+            }
+            _ => None,
+        }
     }
 }
 

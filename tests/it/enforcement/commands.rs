@@ -13,7 +13,7 @@ fn wait(milliseconds: i32) -> Option<prost_types::Duration> {
 }
 
 /// Follows and acknowledges whatever comes, until it is dropped.
-fn keep_up(world: &World, mut instance: Instance) -> tokio::task::JoinHandle<()> {
+pub(super) fn keep_up(world: &World, mut instance: Instance) -> tokio::task::JoinHandle<()> {
     let mut feed = world.feed();
     tokio::spawn(async move {
         loop {
@@ -151,7 +151,7 @@ async fn every_departure_can_wait_until_it_is_enforced() {
     };
     let answer = world.accounts().delete_account(request).await.expect("done").into_inner();
     let report = enforced("an account", answer.enforcement);
-    assert!(report.organization_id.is_empty() && report.command_id.is_empty(), "{report:?}");
+    assert_eq!((report.apps.len(), report.organization_id.as_str()), (2, org.id.as_str()), "{report:?}");
     for task in [chat, other, track] {
         task.abort();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rollcall_client::v1::{feed_service_client::FeedServiceClient, *};
 use tonic::Code;
 
-use super::{Instance, acknowledge, close, counted, out, scene, set};
+use super::{Instance, acknowledge, await_end, awaiting, close, counted, out, scene, set};
 use crate::{
     fixtures::{World, refused},
     support::Server,
@@ -136,7 +136,7 @@ async fn who_has_ended_gets_none() {
     refused(
         acknowledge(&world, replaced.acknowledgement()).await,
         Code::FailedPrecondition,
-        "SUBSCRIPTION_CLOSED",
+        "SUBSCRIPTION_REPLACED",
     );
     // By somebody else: it may still answer.
     close(&world, &closed.id, "").await;
@@ -160,4 +160,41 @@ async fn who_has_ended_gets_none() {
     let never = Instance::open(&world, "chat", "chat-2").await;
     close(&world, &never.id, "").await;
     assert_eq!(states().await, []);
+}
+
+/// A verdict counts who is registered when it is read. So whoever registers later is granted nothing that rests on a mark
+/// from before the registration was committed: such a lease would answer from before what was enforced.
+#[tokio::test]
+async fn c12_a_first_lease_rests_on_no_mark_from_before_the_registration() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let mut counted = Instance::open(&world, "chat", "chat-1").await;
+    counted.applied(&world).await;
+    // One that has read up to before the departure, and whose registration is committed after the verdict.
+    let late = Instance::open(&world, "chat", "chat-2").await;
+    let database = world.server().database();
+    let held_back = "
+        CREATE TABLE held_back AS SELECT * FROM subscriptions WHERE instance = 'chat-2';
+        DELETE FROM subscriptions WHERE instance = 'chat-2';";
+    database.batch_execute(held_back).await.expect("held back");
+    let token = out(&world, &org, &bob).await;
+    counted.reach(super::enforcement(&world, &token).await.position).await;
+    counted.applied(&world).await;
+    let report = await_end(&world, awaiting(&token)).await.enforcement.expect("a report");
+    let chat = super::of(&report, "chat");
+    assert_eq!((chat.state(), chat.instances), (EnforcementState::Enforced, 1), "{report:?}");
+    database.batch_execute("INSERT INTO subscriptions SELECT * FROM held_back").await.expect("committed");
+
+    // A replica that hears of it now has marks from before, and grants nothing for them.
+    let other = Server::beside(world.server()).await;
+    let mut there = FeedServiceClient::new(other.channel());
+    let answer = there.acknowledge(late.acknowledgement()).await.expect("acknowledged").into_inner();
+    assert!(answer.applied_position < report.position, "it has not got as far as the departure");
+    assert_eq!(lease(&answer), None);
+    // One with the rule switched off: the registration was taken back behind its back, so it believes that it was
+    // committed before the mark. It grants what must not be, and the line above would notice.
+    let granted = lease(&acknowledge(&world, late.acknowledgement()).await.expect("acknowledged"));
+    println!("first_lease_on_an_old_mark_ms = {}", granted.map_or(0, |granted| granted.as_millis()));
+    assert!(granted.is_some(), "a lease from before what was enforced");
+    other.stop().await;
 }

@@ -121,5 +121,8 @@ async fn a_replica_whose_subscription_is_closed_by_others_opens_another_and_answ
     assert!(app.check(&bob, workspace).is_allowed());
     assert_eq!(app.replica.status().borrow().phase, Phase::Live);
     assert!(app.replica.view().age().is_some_and(|age| age < Duration::from_secs(30)));
+    // It may have been told under the first one that it needs no lease: it says goodbye to that one too.
+    assert_eq!(counted(&world, "chat").await.len(), 2);
     app.replica.shutdown().await;
+    assert!(counted(&world, "chat").await.is_empty());
 }

@@ -170,3 +170,58 @@ async fn who_registers_afterwards_changes_no_verdict() {
     let answer = acknowledge(&world, request).await.expect("acknowledged");
     assert!(answer.lease_duration.is_some(), "it has the departure by now: {answer:?}");
 }
+
+#[tokio::test]
+async fn c12_who_was_told_to_answer_without_a_lease_is_not_waited_out_when_the_app_changes() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let eve = world.member_in(&org, "eve", &[&org.general]).await;
+    set(&world, "chat", "lease_ttl_ms", "2000").await;
+    let (early, mut well) =
+        (Instance::open(&world, "chat", "early").await, Instance::open(&world, "chat", "well").await);
+    set(&world, "chat", "serve_stale", "true").await;
+    // One is told when it opens, one when it comes back.
+    let late_one = Instance::open(&world, "chat", "late").await;
+    let back = WatchRequest {
+        app: "chat".to_owned(),
+        instance: "early".to_owned(),
+        subscription_id: early.id.clone(),
+        cursor: early.cursor.clone(),
+        ..Default::default()
+    };
+    let early = Instance::watch(&world, back).await;
+    assert!(late_one.opened.serve_stale && early.opened.serve_stale);
+    set(&world, "chat", "serve_stale", "false").await;
+    early.applied(&world).await;
+    late_one.applied(&world).await;
+
+    let token = out(&world, &org, &bob).await;
+    let position = enforcement(&world, &token).await.position;
+    well.reach(position).await;
+    let silent = ["early".to_owned(), "late".to_owned()].map(|name| (name, InstanceState::Lapsed));
+    let judged = |report: &Enforcement| {
+        assert_eq!(report.state(), EnforcementState::Unbounded, "{report:?}");
+        let lapsed = late(report, "chat").into_iter().filter(|late| late.1 == InstanceState::Lapsed);
+        assert_eq!(lapsed.collect::<Vec<_>>(), silent);
+    };
+    let mut wait = Box::pin(await_end(&world, awaiting(&token)));
+    let end = loop {
+        tokio::select! {
+            end = &mut wait => break end,
+            () = tokio::time::sleep(Duration::from_millis(100)) => { well.applied(&world).await; }
+        }
+    };
+    judged(&end.enforcement.expect("a report"));
+    // Also once they are given up, in the records, and for what comes after.
+    while counted(&world, "chat").await.len() > 1 {
+        well.applied(&world).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let token = out(&world, &org, &eve).await;
+    let position = enforcement(&world, &token).await.position;
+    well.reach(position).await;
+    well.applied(&world).await;
+    let end = await_end(&world, awaiting(&token)).await.enforcement.expect("a report");
+    assert_eq!(end.state(), EnforcementState::Unbounded);
+    assert_eq!(of(&end, "chat").bound, None);
+}

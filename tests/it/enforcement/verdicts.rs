@@ -275,7 +275,7 @@ async fn it_is_told_long_after_by_token_command_and_position() {
         Write::Position(report.position),
     ];
     for write in ways {
-        let request = GetEnforcementRequest { write: Some(write.clone()) };
+        let request = GetEnforcementRequest { write: Some(write.clone()), ..Default::default() };
         let answer = world.feed().get_enforcement(request).await.expect("a report").into_inner();
         let told = answer.enforcement.expect("the report");
         let chat = of(&told, "chat");
@@ -288,7 +288,7 @@ async fn it_is_told_long_after_by_token_command_and_position() {
         assert_eq!((chat.ended_instances, chat.ended_sessions), (1, 4), "{write:?}");
         assert_eq!(chat.enforce_time, of(&recorded, "chat").enforce_time, "{write:?}");
     }
-    let unknown = GetEnforcementRequest { write: Some(Write::Position(1_000_000)) };
+    let unknown = GetEnforcementRequest { write: Some(Write::Position(1_000_000)), ..Default::default() };
     refused(world.feed().get_enforcement(unknown).await, Code::NotFound, "CHANGE_NOT_FOUND");
 }
 

@@ -47,3 +47,25 @@ async fn t39_a_paused_replica_stalls_nobody_and_does_nothing_twice() {
     let sum = soon("the end", load.end(&scene.database, Some(&theirs_read))).await;
     sum.judge("t39");
 }
+
+/// One that sequences in a transaction of its own client, and is paused in the middle of it, would hold the lock of all.
+#[tokio::test(flavor = "multi_thread")]
+async fn t39_a_sequencer_that_holds_its_lock_while_it_is_paused_is_found() {
+    let scene = Scene::start(&[]).await;
+    let reader = [scene.reader().await];
+    let holder = scene.database.another().await;
+    holder
+        .client
+        .batch_execute("BEGIN; SELECT pg_advisory_xact_lock(8243122705118243)")
+        .await
+        .expect("a lock");
+    let paused = tokio::spawn(async move {
+        sleep(STALL * 2).await;
+        holder.client.batch_execute("COMMIT").await.expect("it goes on");
+    });
+    let lags = scene.pen().lags(&reader, 3, Duration::from_millis(50)).await;
+    paused.await.expect("it goes on");
+    let worst = lags.into_iter().max().expect("some");
+    println!("t39_held_lock_worst_ms = {}", ms(worst));
+    assert!(worst >= STALL, "{worst:?}");
+}

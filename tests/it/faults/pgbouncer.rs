@@ -19,7 +19,7 @@ use crate::{
 
 /// A pgbouncer before one database. Killed when dropped.
 struct Bouncer {
-    _child: Child,
+    child: Child,
     _directory: TempDir,
     url: String,
 }
@@ -27,6 +27,16 @@ struct Bouncer {
 impl Bouncer {
     /// None: there is none on this machine.
     async fn before(database: &Database) -> Option<Self> {
+        loop {
+            let mut bouncer = Self::on_a_port(database).await?;
+            // Who lost the port to another one between looking and listening has ended; what answered is that one.
+            if bouncer.child.try_wait().expect("its state").is_none() {
+                return Some(bouncer);
+            }
+        }
+    }
+
+    async fn on_a_port(database: &Database) -> Option<Self> {
         let found = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
         let program = found.into_iter().find(|path| fs::exists(path).unwrap_or(false))?;
         let config: tokio_postgres::Config = database.url.parse().expect("a URL");
@@ -70,7 +80,7 @@ impl Bouncer {
         let log = fs::File::create(directory.path().join("log")).expect("its log");
         let child = command.arg("-q").arg(&file).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn();
         let url = format!("postgresql://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
-        let bouncer = Self { _child: child.expect("pgbouncer runs"), _directory: directory, url };
+        let bouncer = Self { child: child.expect("pgbouncer runs"), _directory: directory, url };
         until("pgbouncer to answer", async || {
             tokio_postgres::connect(&bouncer.url, tokio_postgres::NoTls).await.is_ok()
         })

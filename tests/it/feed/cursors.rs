@@ -1,13 +1,23 @@
 //! C6: a cursor resumes exactly, or is refused with the reason that says what to do.
 
+use prost_reflect::{DynamicMessage, Kind};
 use rollcall_client::v1::{
-    ErrorReason, Opened, WatchRequest, WatchResponse, feed_service_client::FeedServiceClient,
-    watch_response::Message,
+    AcknowledgeRequest, CloseSubscriptionRequest, ErrorReason, Opened, WatchRequest, WatchResponse,
+    feed_service_client::FeedServiceClient, watch_response::Message,
 };
-use tonic::{Code, Streaming};
+use tonic::{Code, Request, Streaming};
 
-use super::{chat, cursor_when, first_cursor, next, refused, watch};
-use crate::{fixtures::World, support::Server};
+use super::{chat, cursor_when, first_cursor, instance, next, refused, subscriptions::subscribe, watch};
+use crate::{
+    fixtures::{
+        World, invalid, reason,
+        requests::{methods, send, set},
+    },
+    support::Server,
+};
+
+/// More than a message may have.
+const MEGABYTE: usize = 1 << 20;
 
 async fn refusal(world: &World, request: WatchRequest) -> tonic::Status {
     watch(world, request).await.expect_err("a refusal")
@@ -142,4 +152,71 @@ async fn c6_another_store_is_named_before_what_is_missing_in_it() {
     let cursor = first_cursor(&other, chat()).await;
     let request = WatchRequest { app: "unregistered".to_owned(), cursor, ..chat() };
     refused(&refusal(&world, request).await, Code::FailedPrecondition, "CURSOR_WRONG_STORE");
+}
+
+#[tokio::test]
+async fn c6_a_cursor_of_any_size_is_refused_and_its_stream_goes_on() {
+    let world = World::start().await;
+    let (mut stream, id, cursor) = subscribe(&world, instance("chat-1")).await;
+    for length in [1_025, 100_000, MEGABYTE] {
+        for cursor in ["A".repeat(length), cursor.repeat(length.div_ceil(cursor.len()))] {
+            let subscription_id = id.clone();
+            let acknowledge =
+                AcknowledgeRequest { subscription_id, applied_cursor: cursor.clone(), ..Default::default() };
+            let close = CloseSubscriptionRequest {
+                subscription_id: id.clone(),
+                cursor: cursor.clone(),
+                ..Default::default()
+            };
+            let watching = WatchRequest { cursor, ..instance("chat-2") };
+            for (field, answer) in [
+                ("cursor", watch(&world, watching).await.map(drop)),
+                ("applied_cursor", world.feed().acknowledge(acknowledge).await.map(drop)),
+                ("cursor", world.feed().close_subscription(close).await.map(drop)),
+            ] {
+                if length == MEGABYTE {
+                    invalid(answer, "request");
+                } else {
+                    let status = answer.expect_err("no cursor is so long");
+                    refused(&status, Code::InvalidArgument, "CURSOR_INVALID");
+                    let message = status.message();
+                    assert!(message.starts_with(field) && message.len() < 200, "{message}");
+                }
+            }
+        }
+    }
+    let sound = AcknowledgeRequest { subscription_id: id, applied_cursor: cursor, ..Default::default() };
+    world.feed().acknowledge(sound).await.expect("it counts as ever");
+    cursor_when(&mut stream, |message| matches!(message, Message::Bookmark(_))).await;
+}
+
+/// Wherever the service takes back a text that it made: cursors, tokens of writes, tokens of pages.
+#[tokio::test]
+async fn c6_no_text_of_a_megabyte_is_answered_wherever_cursors_and_tokens_are_taken() {
+    let world = World::checking().await;
+    let mut asked = 0;
+    for (name, method) in methods() {
+        let input = method.input();
+        let opaque =
+            |name: &str| name.contains("cursor") || name.contains("token") || name == "at_least_as_fresh";
+        for field in input.fields().filter(|field| field.kind() == Kind::String && opaque(field.name())) {
+            for length in [100_000, MEGABYTE] {
+                let mut message = DynamicMessage::new(input.clone());
+                set(&mut message, field.name(), &"A".repeat(length));
+                let answer = send::<()>(&world.server().channel(), &method, Request::new(message)).await;
+                let of = format!("{name} {}", field.name());
+                let status = answer.expect_err(&of);
+                if length == MEGABYTE {
+                    invalid::<()>(Err(status), "request");
+                } else {
+                    // Of the field, or of one that is missing besides.
+                    assert_eq!(status.code(), Code::InvalidArgument, "{of}: {status:?}");
+                    reason(&status);
+                }
+            }
+            asked += 1;
+        }
+    }
+    println!("t23_fields_that_take_cursors_or_tokens = {asked}");
+    assert!(asked >= 40, "{asked}");
 }

@@ -182,6 +182,74 @@ async fn a_departure_tells_which_instances_have_applied_it() {
     assert_eq!(apps().await, vec![("boards".to_owned(), 0, 0), ("chat".to_owned(), 1, 1)]);
 }
 
+/// One that fell silent is no more among those who follow: it is told all the same, until it is back.
+#[tokio::test]
+async fn a_departure_tells_who_was_waited_out() {
+    let world = World::start().await;
+    let org = world.organization("ada").await;
+    let bob = world.member_in(&org, "bob", &[&org.general]).await;
+    let short = "UPDATE apps SET lease_ttl_ms = 4000 WHERE app = 'chat'";
+    world.server().database().batch_execute(short).await.expect("set");
+    let open = async |instance: &str| {
+        let request =
+            WatchRequest { app: "chat".to_owned(), instance: instance.to_owned(), ..Default::default() };
+        let mut stream = world.feed().watch(request).await.expect("a stream").into_inner();
+        let (mut subscription, mut cursor) = (String::new(), String::new());
+        while cursor.is_empty() {
+            let message = stream.message().await.expect("open").expect("a message");
+            cursor = message.cursor;
+            if let Some(Message::Opened(opened)) = message.message {
+                subscription = opened.subscription_id;
+            }
+        }
+        let request = AcknowledgeRequest {
+            subscription_id: subscription.clone(),
+            applied_cursor: cursor,
+            ..Default::default()
+        };
+        world.feed().acknowledge(request).await.expect("acknowledged");
+        (stream, subscription)
+    };
+    let (_silent, _) = open("silent").await;
+    let (mut well, subscription) = open("well").await;
+    world.operator().deactivate(&org, &bob).await.expect("deactivated");
+    let chat = async || {
+        let found = departures(&world, &org).await;
+        let DepartureInApp { app, instances, applied_instances, lapsed_instances } = found[0].apps[0].clone();
+        assert_eq!(app, "chat");
+        (instances, applied_instances, lapsed_instances)
+    };
+    apply(&world, &mut well, &subscription).await;
+    assert_eq!(chat().await, (2, 1, 0), "it may still let him in");
+    // Goes on as long as that takes: its own lease must not end meanwhile.
+    let renewing = tokio::spawn({
+        let mut feed = world.feed();
+        async move {
+            while let Ok(Some(message)) = well.message().await {
+                if !message.cursor.is_empty() {
+                    let request = AcknowledgeRequest {
+                        subscription_id: subscription.clone(),
+                        applied_cursor: message.cursor,
+                        ..Default::default()
+                    };
+                    feed.acknowledge(request).await.expect("acknowledged");
+                }
+            }
+        }
+    });
+    let waited_out = async {
+        while chat().await != (2, 1, 1) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), waited_out)
+        .await
+        .expect("it is told to have lapsed");
+    let _back = open("silent").await;
+    assert_eq!(chat().await, (2, 2, 0), "its snapshot is from after it");
+    renewing.abort();
+}
+
 #[tokio::test]
 async fn requests_for_departures_are_checked() {
     let world = World::start().await;

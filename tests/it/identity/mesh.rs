@@ -28,7 +28,7 @@ pub(super) async fn service(way: &str, url: &str, file: &CallersFile, more: &[&s
 }
 
 /// How often the log says that somebody was not let in because of this.
-fn told(service: &Service, cause: &str) -> usize {
+pub(super) fn told(service: &Service, cause: &str) -> usize {
     let said = service.run.stderr();
     said.lines().filter(|line| line.contains(&format!("cause=\"{cause}\""))).count()
 }

@@ -4,7 +4,7 @@ use rollcall::embedded::{Cluster, Durability, Options};
 use tempfile::TempDir;
 
 use super::{binary::ended, pooler::pooler};
-use crate::support::{Database, create_database, superuser};
+use crate::support::{Database, Statements, create_database, superuser};
 
 /// The exit codes.
 const WELL: Option<i32> = Some(0);
@@ -98,6 +98,28 @@ async fn a_doctor_finds_commits_that_could_be_lost() {
     assert!(line(&said, "fails", "synchronous_commit is off").contains("SET synchronous_commit = on"));
 }
 
+/// Statements as they would be answered by a server that says that it is older.
+fn of_14(sql: &str) -> String {
+    sql.replace("ELSE setting END\n", "WHEN 'server_version_num' THEN '140022' ELSE setting END\n")
+        .replace("current_setting('server_version_num')::int", "140022")
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_too_old_is_found_and_refused() {
+    let database = create_database().await;
+    let old = Statements::before(&database.url, of_14);
+    let (code, said) = doctor(&["--database-url", &old.url()]).await;
+    assert_eq!(code, ILL, "{said}");
+    line(&said, "fails", "Postgres is 14.22: 15 or later is needed");
+    for command in [&["migrate"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+        let (code, said) = ended(&[command, &["--database-url", &old.url()]].concat(), &[]).await;
+        assert_eq!(code, ILL, "{command:?}: {said}");
+        assert!(said.contains("Postgres 15 or later is needed"), "{command:?}: {said}");
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(database.client.query_one(tables, &[]).await.expect("counted").get::<_, i64>(0), 0);
+}
+
 #[tokio::test]
 async fn a_doctor_finds_parameters_that_are_logged() {
     let database = migrated().await;
@@ -143,6 +165,48 @@ async fn a_doctor_finds_every_privilege_that_is_missing() {
     let (code, said) = doctor(&["--database-url", &superuser(&database.url)]).await;
     assert_eq!(code, WELL, "{said}");
     line(&said, "warning", "superuser");
+}
+
+/// Whatever a role may not do is said in a line of ours, and none of the other findings is lost by it.
+#[tokio::test]
+async fn a_doctor_says_of_a_role_that_may_nothing_that_it_may_nothing() {
+    let database = migrated().await;
+    let (role, name) = (format!("nobody_{}", name(&database)), name(&database));
+    let url = service_role(&database, &role).await;
+    let on_all = |what: &str| format!("REVOKE ALL ON ALL {what} IN SCHEMA public FROM PUBLIC, {role};");
+    let of_driver = |said: &str| said.contains("permission denied") || said.contains("ERROR");
+    // Not even the list of migrations.
+    let revoke = ["TABLES", "SEQUENCES", "FUNCTIONS"].map(on_all).concat();
+    database.client.batch_execute(&revoke).await.expect("revoked");
+    let (code, said) = doctor(&["--database-url", &url]).await;
+    assert_eq!(code, ILL, "{said}");
+    line(&said, "fails", "may not read which migrations the schema has");
+    line(&said, "fails", "may read none of the service's tables");
+    assert!(!said.contains("the role lacks"), "one line says it: {said}");
+    line(&said, "ok", "notifications arrive");
+    line(&said, "ok", "the clocks");
+    assert!(!of_driver(&said), "{said}");
+    // Nor that there is a schema.
+    let revoke = format!("REVOKE ALL ON SCHEMA public FROM PUBLIC, {role}");
+    database.client.batch_execute(&revoke).await.expect("revoked");
+    let (code, said) = doctor(&["--database-url", &url]).await;
+    assert_eq!(code, ILL, "{said}");
+    line(&said, "fails", "may not read which migrations the schema has");
+    line(&said, "fails", "may read none of the service's tables");
+    assert!(!of_driver(&said), "{said}");
+    // With the tables given back it is the schema alone.
+    let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}");
+    database.client.batch_execute(&grant).await.expect("granted");
+    let (_, said) = doctor(&["--database-url", &url]).await;
+    line(&said, "fails", "the role lacks USAGE on schema public:");
+    assert!(!said.contains("none of the service's tables") && !of_driver(&said), "{said}");
+    // Nor come in at all.
+    let revoke = format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC, {role}");
+    database.client.batch_execute(&revoke).await.expect("revoked");
+    let (code, said) = doctor(&["--database-url", &url]).await;
+    assert_eq!(code, ILL, "{said}");
+    line(&said, "fails", "the role may not connect to this database: GRANT CONNECT");
+    assert!(said.ends_with("0 ok, 0 with a warning, 1 that fail\n") && !of_driver(&said), "{said}");
 }
 
 #[tokio::test]

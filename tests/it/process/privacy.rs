@@ -7,7 +7,8 @@ use rollcall_client::v1::{
     member_service_client::MemberServiceClient, watch_response::Message, *,
 };
 use tempfile::TempDir;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_prost::ProstCodec;
 
 use super::binary::Service;
 use crate::{
@@ -55,6 +56,26 @@ async fn create(
 ) -> Result<String, Status> {
     let request = CreateAccountRequest { email: email.to_owned(), ..Default::default() };
     Ok(accounts.create_account(request).await?.into_inner().account.expect("the account").account_id)
+}
+
+/// Methods that there are not, named as a person is called.
+const METHODS: [&str; 4] = [
+    "/rollcall.v1.AccountService/zebedee.quackenbush@example.com%0aINFO",
+    "/rollcall.v1.AccountService/GetAccount/wilhelmina.fitzgibbon@example.com",
+    "/grpc.health.v1.Health/bartholomew.wigglesworth@example.com",
+    "/montmorency-4711",
+];
+
+/// Calls of methods that there are not: whoever calls chooses their names.
+async fn call_what_is_not_there(service: &Service) {
+    for path in METHODS {
+        let mut client = Grpc::new(service.channel().unchecked());
+        client.ready().await.expect("ready");
+        let path = PathAndQuery::from_static(path);
+        let codec: ProstCodec<GetAccountRequest, GetAccountResponse> = ProstCodec::default();
+        let answered = client.unary(Request::new(GetAccountRequest::default()), path, codec).await;
+        answered.expect_err("no such method");
+    }
 }
 
 /// Accounts, members and refusals that carry names and addresses.
@@ -157,6 +178,7 @@ async fn the_log_has_no_personal_data_at_its_lowest_level() {
             ["--data-dir", data.path().to_str().expect("UTF-8"), "--log", "trace", "--log-format", format];
         let service = Service::start(&arguments.map(std::ffi::OsStr::new)).await;
         talk_about_people(&service).await;
+        call_what_is_not_there(&service).await;
         let run = service.terminate().await;
         let (log, output) = (run.stderr(), run.stdout());
         let postgres = fs::read_to_string(data.path().join("postgres.log")).expect("the log of Postgres");
@@ -165,6 +187,8 @@ async fn the_log_has_no_personal_data_at_its_lowest_level() {
         {
             assert!(log.contains(expected), "{format}: there is no {expected} in the log");
         }
+        let unknown = |line: &str| line.contains("rpc.method") && line.contains("unknown");
+        assert!(log.lines().any(unknown), "{format}: nothing is said of what there is not");
         assert!(!postgres.is_empty());
         let forms: Vec<String> = PERSONAL.iter().flat_map(|text| forms(text)).collect();
         for (name, text) in [("stderr", &log), ("stdout", &output), ("postgres.log", &postgres)] {

@@ -93,6 +93,28 @@ async fn a_role_without_its_rights_is_told_so() {
     assert!(said.contains("the role of the service cannot be given what it needs"), "{said}");
 }
 
+/// Only the owner of the tables can give something of them away. That Postgres lets others try is not to look like success.
+#[tokio::test]
+async fn who_does_not_own_the_tables_gives_nothing_and_says_so() {
+    let (database, owner) = owned_by_another().await;
+    let (code, said) = ended(&["migrate", "--database-url", &owner], &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let owner_name = format!("owner_of_{}", database.url.rsplit('/').next().expect("a name"));
+    for url in [&superuser(&database.url), &database.url] {
+        let (code, said) = ended(&["migrate", "--database-url", url, "--service-role", SERVICE], &[]).await;
+        assert_eq!(code, Some(1), "{said}");
+    }
+    let of_nobody = superuser(&database.url);
+    let (_, said) = ended(&["migrate", "--database-url", &of_nobody, "--service-role", SERVICE], &[]).await;
+    assert!(said.contains("still lacks ") && said.contains(&format!("migrate as {owner_name}")), "{said}");
+    // Where it has everything already there is nothing to say.
+    let (code, said) = ended(&["migrate", "--database-url", &owner, "--service-role", SERVICE], &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) =
+        ended(&["migrate", "--database-url", &of_nobody, "--service-role", SERVICE], &[]).await;
+    assert_eq!((code, said.trim()), (Some(0), "nothing to migrate"));
+}
+
 #[tokio::test]
 async fn a_superuser_is_warned_that_nothing_holds_it() {
     let database = create_database().await;

@@ -41,6 +41,50 @@ async fn two_databases_are_one_too_many() {
     assert!(!fs::exists(data).expect("looked"), "nothing was begun");
 }
 
+/// Nothing is passed over in silence: whoever names the owner of a database means one that is there.
+#[tokio::test]
+async fn another_way_to_a_database_is_not_for_a_private_one() {
+    let directory = TempDir::new().expect("a directory");
+    let data = directory.path().join("data");
+    let data = data.to_str().expect("UTF-8");
+    let url = "postgresql://nobody@localhost/none";
+    let file = directory.path().join("rollcall.toml");
+    let config = file.to_str().expect("UTF-8");
+    for (flag, variable, key) in [
+        ("--migration-database-url", "ROLLCALL_MIGRATION_DATABASE_URL", "migration_database_url"),
+        ("--direct-database-url", "ROLLCALL_DIRECT_DATABASE_URL", "direct_database_url"),
+    ] {
+        fs::write(&file, format!("data_dir = {data:?}\n{key} = {url:?}\n")).expect("written");
+        for (arguments, variables) in [
+            (&["--data-dir", data, flag, url][..], &[][..]),
+            (&["--data-dir", data], &[(variable, url)]),
+            (&["--config", config], &[]),
+        ] {
+            let (code, said) = ended(&[&["serve"], arguments].concat(), variables).await;
+            assert_eq!(code, REFUSED, "{arguments:?}: {said}");
+            assert!(said.contains(flag) && said.contains("--data-dir"), "{arguments:?}: {said}");
+            assert!(!said.contains("nobody"), "the URL may have a password: {said}");
+        }
+    }
+    assert!(!fs::exists(data).expect("looked"), "nothing was begun");
+}
+
+#[tokio::test]
+async fn a_role_without_a_name_is_refused() {
+    let database = create_database().await;
+    let arguments = ["migrate", "--database-url", &database.url];
+    for (arguments, variables) in [
+        (&arguments[..], &[("ROLLCALL_SERVICE_ROLE", "")][..]),
+        (&[&arguments[..], &["--service-role", ""]].concat(), &[]),
+    ] {
+        let (code, said) = ended(arguments, variables).await;
+        assert_eq!(code, REFUSED, "{said}");
+        assert!(said.contains("--service-role") && said.contains("ROLLCALL_SERVICE_ROLE"), "{said}");
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(database.client.query_one(tables, &[]).await.expect("counted").get::<_, i64>(0), 0);
+}
+
 #[tokio::test]
 async fn an_unknown_key_of_the_settings_file_is_named() {
     let directory = TempDir::new().expect("a directory");

@@ -1,8 +1,9 @@
 //! T24: writers, watchers that resume near the floor, and trimming, all at once. A watcher that goes on has no gap; one
 //! that cannot is told so.
 
+use futures_util::future::join_all;
 use rollcall_client::v1::{WatchRequest, watch_response::Message};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinError};
 use tonic::{Code, Status};
 
 use super::{A_DAY, Reader, age, chat, head, trim};
@@ -121,9 +122,17 @@ async fn look(
     Ok(cursor)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn c8_no_deactivation_is_missed_while_retention_trims() {
+/// Trimming moves rows into the history and says of none that it is gone.
+const FLOOR_STANDS_STILL: &str = "
+    CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.position := OLD.position; NEW.change_id := OLD.change_id; RETURN NEW; END $$;
+    CREATE TRIGGER stand_still BEFORE UPDATE ON log_floor FOR EACH ROW EXECUTE FUNCTION stand_still();";
+
+/// Writers, watchers and trimming. Gives the floor, and what each watcher met with: an error where it was not told of what
+/// it missed.
+async fn raced(flaw: &str) -> (i64, Vec<Result<Met, JoinError>>) {
     let world = World::on(Server::without_window().await).await;
+    world.server().database().batch_execute(flaw).await.expect("the flaw");
     let org = world.organization("ada").await;
     let mut people = Vec::new();
     for number in 0..PEOPLE {
@@ -138,12 +147,28 @@ async fn c8_no_deactivation_is_missed_while_retention_trims() {
         write(&world, &org, &people, done).await;
         ending.send_replace(head(world.server().database()).await);
     });
+    (floor, join_all(watchers).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c8_no_deactivation_is_missed_while_retention_trims() {
+    let (floor, watchers) = raced("").await;
     assert!(floor > 0);
     let mut all = Met::default();
     for watcher in watchers {
-        let met = watcher.await.expect("no gap");
+        let met = watcher.expect("no gap");
         all = Met { resumed: all.resumed + met.resumed, compacted: all.compacted + met.compacted };
     }
-    println!("{all:?}, floor {floor}");
+    println!("t24_resumed = {}", all.resumed);
+    println!("t24_compacted = {}", all.compacted);
+    println!("t24_missed = 0");
     assert!(all.resumed > 0 && all.compacted > 0, "{all:?}: both happen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c8_a_floor_that_stands_still_is_found() {
+    let (_, watchers) = raced(FLOOR_STANDS_STILL).await;
+    let found = watchers.iter().filter(|met| met.is_err()).count();
+    println!("t24_floor_that_stands_still_found_by = {found} of {}", watchers.len());
+    assert!(found > 0, "nobody noticed");
 }

@@ -92,9 +92,16 @@ async fn r24_r48_a_batch_that_is_repeated_answers_what_it_did() {
     };
     let wanted = [vec![true; 10], vec![false]].concat();
     assert_eq!((deactivated(&first), first.seats_freed), (wanted.clone(), 10));
-    // The token covers all of it, though whom it is about last was out before.
+    // The token names all of it, and stands at the last of it, though whom it is about last was out before.
     let last = owner.deactivate(&org, &people[9]).await.expect("nothing to do").token;
-    assert_eq!(first.token, last);
+    let mut positions = Vec::new();
+    for token in [&first.token, &last] {
+        let write = Some(get_enforcement_request::Write::Token(token.clone()));
+        let request = GetEnforcementRequest { write, ..Default::default() };
+        let answer = world.feed().get_enforcement(request).await.expect("a report").into_inner();
+        positions.push(answer.enforcement.expect("the report").position);
+    }
+    assert_eq!(positions[0], positions[1]);
 
     let mark = world.mark().await;
     assert_eq!(owner.batch(&org, &everybody, message.clone()).await.expect("the same"), first);

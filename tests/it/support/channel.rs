@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use tonic::{Status, body::Body, transport};
 use tonic_types::StatusExt as _;
@@ -42,6 +42,13 @@ impl Channel {
         self.headers.clear();
         let (name, value) = istio(workload);
         self.with(name, value)
+    }
+
+    /// The same connection, with this token on every call.
+    pub(crate) fn bearing(self, token: &str) -> Self {
+        let mut value: HeaderValue = format!("Bearer {token}").parse().expect("a header");
+        value.set_sensitive(true);
+        self.with(header::AUTHORIZATION, value)
     }
 
     /// The same connection, without saying who calls.

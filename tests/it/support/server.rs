@@ -5,7 +5,7 @@ use std::time::Duration;
 use rollcall::{
     app::{App, Limits, Options},
     audit::heads::HeadsExport,
-    identity::{Gate, Mesh, Way},
+    identity::{By, Gate, Mesh, Way},
     mail::Delivery,
     storage::{Connections, Retention},
 };
@@ -128,9 +128,29 @@ impl Server {
     /// Starts on a database, and tells these callers apart.
     pub(crate) async fn telling_apart_on(database: Database, callers: &str) -> Self {
         let file = CallersFile::new(callers);
-        let way = Way::Mesh { mesh: Mesh::Istio, peer: None, callers: file.path() };
-        let gate = Gate::open(&way).expect("callers");
+        let gate = gate(&file);
         let mut server = Self::with(database, |options| options.gate = gate).await;
+        server.channel = server.channel.calling_as(OPERATOR);
+        server.callers = Some(file);
+        server
+    }
+
+    /// Starts on a fresh database, tells the [`CALLERS`] apart, and answers access checks.
+    pub(crate) async fn checking_and_telling_apart() -> Self {
+        Self::checking_and_telling_apart_by(CALLERS).await
+    }
+
+    /// The same with these callers.
+    pub(crate) async fn checking_and_telling_apart_by(callers: &str) -> Self {
+        Self::checking_and_limiting(CallLimits::default(), callers).await
+    }
+
+    /// Starts on a fresh database, tells these callers apart, each of whom may have this much, and answers access checks.
+    pub(crate) async fn checking_and_limiting(calls: CallLimits, callers: &str) -> Self {
+        let file = CallersFile::new(callers);
+        let gate = gate(&file);
+        let change = |options: &mut Options| (options.gate, options.calls) = (gate, calls);
+        let mut server = Self::checking_with(create_database().await, change).await;
         server.channel = server.channel.calling_as(OPERATOR);
         server.callers = Some(file);
         server
@@ -139,6 +159,11 @@ impl Server {
     /// Whom it tells apart from now on, or soon.
     pub(crate) fn set_callers(&self, text: &str) {
         self.callers.as_ref().expect("it tells callers apart").write(text);
+    }
+
+    /// Starts on a database, with a pool of so many connections.
+    pub(crate) async fn with_pool(database: Database, connections: usize) -> Self {
+        Self::with(database, |options| options.connections.pool_size = connections).await
     }
 
     async fn with(database: Database, change: impl FnOnce(&mut Options)) -> Self {
@@ -202,4 +227,10 @@ impl Server {
         self.task.await.expect("the service ends");
         self.database
     }
+}
+
+/// Tells the callers of this file apart by what Istio says of them.
+fn gate(file: &CallersFile) -> Gate {
+    let by = By::Mesh { mesh: Mesh::Istio, peer: None };
+    Gate::open(&Way::Told { by, callers: file.path() }).expect("callers")
 }

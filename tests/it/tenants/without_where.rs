@@ -2,23 +2,13 @@
 //! a statement that reads is made a condition that is always true. Nothing of another organization is told all the same.
 //! The same statements in the name of a superuser, whom no policy holds, tell: so the test would notice.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::{
     bytes::{Buf, BufMut},
     encoding::{DecodeContext, WireType, skip_field},
 };
 use prost_reflect::DynamicMessage;
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy},
-    net::{UnixListener, UnixStream},
-    task::JoinHandle,
-};
-use tokio_postgres::config::Host;
 use tonic::{Code, Request};
 
 use crate::{
@@ -26,7 +16,7 @@ use crate::{
         Org, Person, World,
         requests::{assignment, methods, send, set},
     },
-    support::{Database, SERVICE, Server, superuser},
+    support::{Database, Server, Statements, superuser},
 };
 
 /// Every method that reads something of one organization, with its own ids and with those of another one. `$FOREIGN...`
@@ -149,75 +139,6 @@ fn a_statement_loses_what_keeps_it_to_an_organization_and_nothing_else() {
     }
 }
 
-/// Stands between a service and its database, and takes the clause out of what is prepared.
-struct Proxy {
-    directory: TempDir,
-    database: String,
-    task: JoinHandle<()>,
-}
-
-impl Proxy {
-    fn before(url: &str) -> Self {
-        let config: tokio_postgres::Config = url.parse().expect("a URL");
-        let Some(Host::Unix(directory)) = config.get_hosts().first() else { panic!("a socket") };
-        let server = directory.join(".s.PGSQL.5432");
-        let database = config.get_dbname().expect("a database").to_owned();
-        let directory = TempDir::new().expect("a directory");
-        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
-        let task = tokio::spawn(async move {
-            loop {
-                let (from, _) = listener.accept().await.expect("a connection");
-                tokio::spawn(serve(from, server.clone()));
-            }
-        });
-        Self { directory, database, task }
-    }
-
-    /// Where the role of the service connects to.
-    fn url(&self) -> String {
-        let host = self.directory.path().to_str().expect("UTF-8").replace('/', "%2F");
-        format!("postgresql://{SERVICE}@{host}/{}", self.database)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn serve(from: UnixStream, server: PathBuf) {
-    let Ok(to) = UnixStream::connect(server).await else { return };
-    let ((from_read, mut from_write), (mut to_read, to_write)) = (from.into_split(), to.into_split());
-    // Whichever side ends, both connections do.
-    tokio::select! {
-        _ = rewrite(from_read, to_write) => {}
-        _ = copy(&mut to_read, &mut from_write) => {}
-    }
-}
-
-/// Passes on what a client sends: first a packet without a kind, then messages.
-async fn rewrite(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-    let mut first = true;
-    loop {
-        let kind = if first { None } else { Some(from.read_u8().await?) };
-        first = false;
-        let length = usize::try_from(from.read_i32().await?).unwrap_or_default().saturating_sub(4);
-        let mut body = vec![0; length];
-        from.read_exact(&mut body).await?;
-        if kind == Some(b'P') {
-            let mut parts = body.splitn(3, |byte| *byte == 0);
-            let (name, sql, types) = (parts.next(), parts.next(), parts.next());
-            let sql = without_where(std::str::from_utf8(sql.unwrap_or_default()).expect("UTF-8"));
-            body = [name.unwrap_or_default(), &[0], sql.as_bytes(), &[0], types.unwrap_or_default()].concat();
-        }
-        let mut message: Vec<u8> = kind.into_iter().collect();
-        message.extend(i32::try_from(body.len() + 4).unwrap_or_default().to_be_bytes());
-        message.extend(body);
-        to.write_all(&message).await?;
-    }
-}
-
 /// Two organizations, each with somebody in a workspace, somebody who left, and an invitation.
 struct Scene {
     names: BTreeMap<&'static str, String>,
@@ -333,7 +254,7 @@ async fn without_its_where_clauses_the_service_tells_nothing_of_another_organiza
     let scene = Scene::begin().await;
     assert!(scene.foreign.len() > 20, "{:?}", scene.foreign);
     let right = scene.answers(scene.database.another().await).await;
-    let proxy = Proxy::before(&scene.database.url);
+    let proxy = Statements::before(&scene.database.url, without_where);
     let held = scene.answers(Database::at(&proxy.url()).await).await;
     for ((ask, right), (_, held)) in right.iter().zip(&held) {
         // Of several ids each is answered: this one is of nobody.
@@ -362,7 +283,7 @@ async fn without_its_where_clauses_the_service_tells_nothing_of_another_organiza
 #[tokio::test]
 async fn without_its_where_clauses_the_service_writes_nothing_of_another_organization() {
     let scene = Scene::begin().await;
-    let proxy = Proxy::before(&scene.database.url);
+    let proxy = Statements::before(&scene.database.url, without_where);
     let state = "SELECT state, version FROM members WHERE member_id = $1::text::uuid";
     let looked = async || {
         let row =

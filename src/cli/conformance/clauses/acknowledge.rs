@@ -4,7 +4,7 @@ use rollcall_client::v1::{
     Change, ChangeReason, ErrorReason, MemberState, ReceiptOutcome, WorkspaceMemberState,
 };
 use tokio::time::sleep;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::cli::conformance::{
     desk::{Acknowledged, Answer, Desk, closed as subscription_closed, refusal},
@@ -137,4 +137,30 @@ pub(super) async fn replaced(stage: &mut Stage) -> Passed {
     let metadata = [("resource", subscription.as_str())];
     line.end(refusal(Code::Aborted, ErrorReason::SubscriptionReplaced, &metadata));
     stage.unwatched("no Watch after SUBSCRIPTION_REPLACED", TTL).await
+}
+
+/// C12: the same, heard when it comes back after a cut.
+pub(super) async fn replaced_while_away(stage: &mut Stage) -> Passed {
+    let line = stage.begin().await?;
+    stage.desk.answer_all(Answer::Never);
+    let (cursor, subscription) = (line.cursor(), line.subscription.clone());
+    line.end(Status::unavailable("cut"));
+    stage.resumed(&cursor, &subscription).await?.refuse(taken(&subscription));
+    stage.unwatched("no Watch after SUBSCRIPTION_REPLACED of a Watch", TTL).await
+}
+
+/// C12: the same, heard by an `Acknowledge` before the stream says it.
+pub(super) async fn replaced_unheard(stage: &mut Stage) -> Passed {
+    let line = stage.begin().await?;
+    stage.desk.answer_all(Answer::Refused(taken(&line.subscription)));
+    line.batch(vec![stage.world.out(&stage.world.bob, 2)]);
+    let expected = "no Watch after SUBSCRIPTION_REPLACED of an Acknowledge";
+    stage.unwatched(expected, TTL + TTL / 2).await?;
+    let ada = stage.world.ada.clone();
+    stage.is(&ada, &Said::Stale, "when the lease is over after SUBSCRIPTION_REPLACED").await
+}
+
+/// SUBSCRIPTION_REPLACED, as a call is answered.
+fn taken(subscription: &str) -> Status {
+    refusal(Code::FailedPrecondition, ErrorReason::SubscriptionReplaced, &[("resource", subscription)])
 }

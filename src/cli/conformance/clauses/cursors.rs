@@ -5,11 +5,11 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::cli::conformance::{
-    desk::refusal,
+    desk::{WatchCall, refusal},
     instance::Said,
     line::{ANOTHER_STORE, Opening},
     report::{Failure, Passed, ensure},
-    stage::{SOON, Stage, TTL},
+    stage::{SOON, STARTING, Stage, TTL},
 };
 
 /// C6: two refusals that a snapshot heals, and the one that nothing does.
@@ -25,11 +25,16 @@ pub(super) async fn refusals(stage: &mut Stage) -> Passed {
     }
     let (cursor, subscription) = (line.cursor(), line.subscription.clone());
     line.end(Status::unavailable("cut"));
-    let mut call = stage.resumed(&cursor, &subscription).await?;
+    let call = stage.resumed(&cursor, &subscription).await?;
+    nothing_heals(stage, call).await
+}
+
+/// Refuses this call as another store does, and whatever comes again: none may ask for a snapshot.
+async fn nothing_heals(stage: &mut Stage, mut call: WatchCall) -> Passed {
     let until = Instant::now() + TTL + TTL / 2;
     let expected = "no Watch without a cursor after CURSOR_WRONG_STORE: somebody has to look";
     loop {
-        if call.request.cursor.is_empty() {
+        if call.request.cursor.is_empty() || call.request.snapshot_anyway {
             return Err(Failure::new(expected, "a Watch without a cursor"));
         }
         call.refuse(refusal(Code::FailedPrecondition, ErrorReason::CursorWrongStore, &[("field", "cursor")]));
@@ -59,6 +64,24 @@ pub(super) async fn foreign(stage: &mut Stage) -> Passed {
     ensure(again.request.cursor == cursor, expected, || "a Watch without it, or with another".to_owned())?;
     let out = [Said::Denied, Said::Stale];
     stage.stays(&world.carol, &out, Instant::now(), "who is of another store").await
+}
+
+/// C6: started again before another store. What was kept is of the old one, and so are the revocations that are remembered.
+pub(super) async fn foreign_after_a_restart(stage: &mut Stage) -> Passed {
+    let line = stage.begin().await?;
+    let ada = stage.world.ada.clone();
+    stage.applied(&line).await?;
+    drop(line);
+    stage.restart().await?;
+    let call = stage.watched("a Watch after a restart", STARTING).await?;
+    // It kept nothing, so it knows of no store.
+    if call.request.cursor.is_empty() {
+        return Ok(());
+    }
+    let own = stage.desk.position_of(&call.request.cursor).is_some();
+    ensure(own, "a Watch with a cursor that was sent, or without one", || "another cursor".to_owned())?;
+    nothing_heals(stage, call).await?;
+    stage.is(&ada, &Said::Stale, "before another store").await
 }
 
 /// C8: away for longer than changes are kept. Bob is in no page: his membership ended and was forgotten meanwhile.

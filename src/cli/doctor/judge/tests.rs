@@ -24,7 +24,8 @@ fn healthy() -> Observed {
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         unbound: false,
         missing: Vec::new(),
-        schema: Some(SchemaAge::default()),
+        reads_nothing: false,
+        schema: Schema::Of(SchemaAge::default()),
         clock: (0.01, 0.001),
     }
 }
@@ -114,14 +115,15 @@ fn statements_without_parameters_may_be_logged() {
 
 #[test]
 fn a_schema_says_which_way_to_go() {
-    for (age, level, word) in [
-        (None, Level::Warning, "no schema yet"),
-        (Some((2, 0)), Level::Warning, "older than this program by 2"),
-        (Some((0, 3)), Level::Warning, "newer than this program by 3"),
-        (Some((1, 1)), Level::Fails, "another line of versions"),
+    let of = |missing, unknown| Schema::Of(SchemaAge { missing, unknown });
+    for (schema, level, word) in [
+        (Schema::None, Level::Warning, "no schema yet"),
+        (Schema::Hidden, Level::Fails, "may not read which migrations"),
+        (of(2, 0), Level::Warning, "older than this program by 2"),
+        (of(0, 3), Level::Warning, "newer than this program by 3"),
+        (of(1, 1), Level::Fails, "another line of versions"),
     ] {
-        let age = age.map(|(missing, unknown)| SchemaAge { missing, unknown });
-        let found = wrong(&Observed { schema: age, ..healthy() });
+        let found = wrong(&Observed { schema, ..healthy() });
         assert!(matches!(&found[..], [(found, says)] if *found == level && says.contains(word)), "{found:?}");
     }
 }
@@ -133,6 +135,12 @@ fn every_missing_privilege_is_named() {
     assert_eq!(found.len(), 2);
     assert!(found[0].1.contains("DELETE on mails") && found[1].1.contains("function trim_log"), "{found:?}");
     assert!(found.iter().all(|(level, _)| *level == Level::Fails));
+    let missing = found.iter().map(|(_, says)| says.clone()).collect();
+    let found = wrong(&Observed { missing, reads_nothing: true, ..healthy() });
+    assert!(
+        matches!(&found[..], [(Level::Fails, says)] if says.contains("none of the service's tables")),
+        "{found:?}"
+    );
     let found = wrong(&Observed { unbound: true, ..healthy() });
     assert!(matches!(&found[..], [(Level::Warning, says)] if says.contains("superuser")), "{found:?}");
 }
@@ -153,7 +161,7 @@ fn clocks_are_compared_as_exactly_as_they_are_known() {
 #[test]
 fn both_ways_must_lead_to_one_database() {
     assert!(same(Some(&healthy()), &healthy()).iter().all(|finding| finding.level == Level::Ok));
-    let empty = Observed { schema: None, ..healthy() };
+    let empty = Observed { schema: Schema::None, ..healthy() };
     assert!(same(Some(&healthy()), &empty).iter().any(|finding| finding.level == Level::Fails));
     let lossy = with(&[("synchronous_commit", "off")]);
     assert!(same(Some(&healthy()), &lossy).iter().any(|finding| finding.says.contains("synchronous_commit")));

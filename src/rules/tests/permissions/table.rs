@@ -25,20 +25,24 @@ delete the organization
     owner: it
 create a workspace
     workload: it
+    app: it
     owner: it
     admin: it
 rename a workspace
     workload: it
+    app: it
     owner: it
     admin: it
     workspace-admin: it
     workspace-admin-guest: it
 delete a workspace
     workload: it
+    app: it
     owner: it
     admin: it
 add as
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: owner admin member guest
     admin: admin member guest; above: owner
     workspace-admin: ; above: owner admin
@@ -47,6 +51,7 @@ add as
     guest: ; above: owner admin member
 grant
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: owner admin member guest
     admin: admin member guest; above: owner
     workspace-admin: ; above: owner admin
@@ -55,10 +60,12 @@ grant
     guest: ; above: owner admin member
 change the role of
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
 change the shown name of
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self
@@ -67,14 +74,17 @@ change the shown name of
     guest: self
 mark as leaving
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: owner admin member guest
     admin: admin member guest; above: owner
 deactivate for a time
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
 deactivate
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self
@@ -84,26 +94,31 @@ deactivate
     outsider: self
 reactivate
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
 remove
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
 add to the workspace
     workload: owner admin member guest
+    app: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
     workspace-admin-guest: self guest; above: owner admin member
 change the workspace role of
     workload: owner admin member guest
+    app: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
     workspace-admin-guest: self guest; above: owner admin member
 deactivate in the workspace
     workload: owner admin member guest
+    app: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
@@ -113,26 +128,39 @@ deactivate in the workspace
     outsider: self
 reactivate in the workspace
     workload: owner admin member guest
+    app: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
     workspace-admin-guest: self guest; above: owner admin member
 reopen the organization through the workspace for
     workload: owner admin member guest
+    app: member guest; above: owner admin
     owner: owner admin member guest
     admin: admin member guest; above: owner
     workspace-admin: ; above: owner admin
     workspace-admin-guest: ; above: owner admin member
 remove from the workspace
     workload: owner admin member guest
+    app: owner admin member guest
     owner: self owner admin member guest
     admin: self admin member guest; above: owner
     workspace-admin: self member guest; above: owner admin
     workspace-admin-guest: self guest; above: owner admin member
 ";
 
-pub(super) const KINDS: [&str; 8] =
-    ["workload", "owner", "admin", "workspace-admin", "workspace-admin-guest", "member", "guest", "outsider"];
+/// Who acts: two kinds of callers as themselves, then the kinds of persons.
+pub(super) const KINDS: [&str; 9] = [
+    "workload",
+    "app",
+    "owner",
+    "admin",
+    "workspace-admin",
+    "workspace-admin-guest",
+    "member",
+    "guest",
+    "outsider",
+];
 pub(super) const ROLES: [&str; 4] = ["owner", "admin", "member", "guest"];
 
 pub(super) type Table =

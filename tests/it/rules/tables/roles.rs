@@ -14,6 +14,10 @@ use crate::fixtures::{Invited, Org, Person, World, inviting, made_up_id};
 const TABLE: &str = "
 AccountService/CreateAccount email=new@example.com
     no no no no no no no no no   yes yes
+AccountService/GetAccount account_id=$BOB_ACCOUNT
+    ACCOUNT_NOT_FOUND yes yes yes yes yes yes ACCOUNT_NOT_FOUND ACCOUNT_NOT_FOUND   yes yes
+AccountService/ListAccountOrganizations account_id=$BOB_ACCOUNT
+    ACCOUNT_NOT_FOUND yes yes yes yes yes yes ACCOUNT_NOT_FOUND ACCOUNT_NOT_FOUND   yes yes
 AccountService/LookupAccount email=bob@example.com
     ACCOUNT_NOT_FOUND yes yes yes yes yes yes ACCOUNT_NOT_FOUND ACCOUNT_NOT_FOUND   ACCOUNT_NOT_FOUND yes
 AccountService/UpdateAccount account.account_id=$BOB_ACCOUNT account.email=new@example.com update_mask.paths[]=email
@@ -32,6 +36,12 @@ OrganizationService/CreateOrganization display_name=New owner_account_id=$ME fir
     yes yes yes yes yes yes yes yes ACCOUNT_NOT_FOUND   - -
 OrganizationService/CreateOrganization display_name=New owner_account_id=$ME first_workspace.app=chat first_workspace.display_name=new settings.seat_limit=5
     no no no no no no no no ACCOUNT_NOT_FOUND   - -
+OrganizationService/GetOrganization organization_id=$ORG
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+OrganizationService/GetWorkspace workspace_id=$WORKSPACE
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+OrganizationService/ListWorkspaces organization_id=$ORG
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
 OrganizationService/UpdateOrganization organization.display_name=New update_mask.paths[]=display_name
     no no no no no yes yes no no   yes yes
 OrganizationService/UpdateOrganization organization.settings.self_deactivation=false update_mask.paths[]=settings.self_deactivation
@@ -54,6 +64,16 @@ OrganizationService/UpdateContract contract.contract_id=$CONTRACT contract.displ
     no no no no no no no no no   yes yes
 OrganizationService/DeleteContract contract_id=$CONTRACT
     no no no no no no no no no   yes yes
+MemberService/GetMember member_id=$BOB
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+MemberService/BatchGetMembers member_ids[]=$BOB
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+MemberService/ListMembers organization_id=$ORG
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+MemberService/GetWorkspaceMember workspace_id=$WORKSPACE member_id=$BOB
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+MemberService/ListWorkspaceMembers workspace_id=$WORKSPACE
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
 MemberService/AddMember account_id=$FRESH role=MEMBER
     no above no no no yes yes no no   yes yes
 MemberService/AddMember account_id=$FRESH role=OWNER
@@ -166,6 +186,18 @@ MemberService/EraseMember member_id=$ABSENT_OWNER confirm=true
     no no no no no no yes no no   yes yes
 MemberService/ReapplyErasure erasure.member_id=$NOBODY erasure.tombstone_id=$NOBODY erasure.erased_by=OWNER
     no no no no no no no no no   CALLER_IS_APP yes
+InvitationService/GetInvitation invitation_id=$INVITATION
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+InvitationService/ListInvitations organization_id=$ORG
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+FeedService/ListChanges organization_id=$ORG
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+FeedService/GetMembershipAt member_id=$BOB position=$POSITION
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+FeedService/ListDepartures organization_id=$ORG
+    ORGANIZATION_NOT_FOUND yes yes yes yes yes yes ORGANIZATION_NOT_FOUND ORGANIZATION_NOT_FOUND   yes yes
+FeedService/GetEnforcement position=$POSITION
+    CHANGE_NOT_FOUND yes yes yes yes yes yes CHANGE_NOT_FOUND CHANGE_NOT_FOUND   yes yes
 InvitationService/CreateInvitation email=new@example.com role=MEMBER
     no no no no no yes yes no no   yes yes
 InvitationService/CreateInvitation email=new@example.com role=MEMBER workspaces[].workspace_id=$WORKSPACE workspaces[].role=MEMBER
@@ -257,7 +289,9 @@ async fn r61_everyone_who_could_try_by_every_method() {
     };
     let invited_owner = Invited::from(operator.invite_with(request).await.expect("invited"));
 
+    let position = world.last_position(org).await.to_string();
     let column = Column::new(&[
+        ("POSITION", &position),
         ("ORG", &org.id),
         ("WORKSPACE", &scene.workspace),
         ("BOB", &bob.member),
