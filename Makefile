@@ -13,7 +13,7 @@ demo: ## See it work: Postgres, the service and three apps; people leave and ret
 test: ## Run all tests, those against a private Postgres included
 	@sh scripts/postgres.sh >/dev/null
 	@sh scripts/faketime.sh >/dev/null || true
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 replay-check: ## Replay DATA/trace.csv, kill followers and apps on the way and cut them off, compare all with DATA/roster.csv
 	@sh scripts/postgres.sh >/dev/null

@@ -55,6 +55,19 @@ impl Instance {
     fn check(&self, person: &Person, workspace: &str) -> Access {
         self.replica.check(id(&person.account), id(workspace))
     }
+
+    /// What it says while it has a lease: on a busy machine one of the shortest may lapse between a status and a question.
+    async fn answer(&self, person: &Person, workspace: &str) -> Access {
+        let since = Instant::now();
+        loop {
+            let access = self.check(person, workspace);
+            if access != Access::Stale {
+                return access;
+            }
+            assert!(since.elapsed() < BOUND, "it stays stale");
+            tokio::time::timeout(Duration::from_millis(50), self.replica.status().changed()).await.ok();
+        }
+    }
 }
 
 fn id(text: &str) -> Uuid {
@@ -72,7 +85,7 @@ async fn t25_a_replica_whose_caller_is_listed_again_is_back_by_itself() {
     let bob = world.member_in(&org, "bob", &[&org.general]).await;
     let zoe = world.member_in(&org, "zoe", &[&org.general]).await;
     let one = Instance::start(&world, "chat").await;
-    assert!(one.check(&bob, &org.general).is_allowed());
+    assert!(one.answer(&bob, &org.general).await.is_allowed());
 
     // Out of the file: it lets in nobody, once its lease is over.
     world.server().set_callers(&without("chat"));
@@ -93,8 +106,8 @@ async fn t25_a_replica_whose_caller_is_listed_again_is_back_by_itself() {
         lapsed.as_millis(),
         back.as_millis()
     );
-    assert_eq!(one.check(&bob, &org.general), Access::Denied(DenialReason::MemberDeactivated));
-    assert!(one.check(&zoe, &org.general).is_allowed());
+    assert_eq!(one.answer(&bob, &org.general).await, Access::Denied(DenialReason::MemberDeactivated));
+    assert!(one.answer(&zoe, &org.general).await.is_allowed());
     assert_eq!(one.replica.status().borrow().resyncs, 0, "it resumed");
     one.replica.shutdown().await;
 }
@@ -121,6 +134,6 @@ async fn t25_a_replica_whose_app_is_registered_again_is_back_by_itself() {
     let bob = world.member_in(&org, "bob", &[&workspace]).await;
     let position = world.last_position(&org).await;
     one.replica.passed(position).await;
-    assert!(one.check(&bob, &workspace).is_allowed());
+    assert!(one.answer(&bob, &workspace).await.is_allowed());
     one.replica.shutdown().await;
 }
