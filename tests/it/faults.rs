@@ -35,6 +35,7 @@ mod postgres_crash;
 mod prober;
 mod reconnect_storm;
 mod restored;
+mod scale_up;
 mod scene;
 mod slow_reader;
 mod storm;
