@@ -40,6 +40,7 @@ mod scene;
 mod slow_reader;
 mod storm;
 mod terminated;
+mod upgrade;
 mod waiters;
 
 pub(crate) use network::{Way, Wire};
