@@ -22,6 +22,7 @@ mod kills;
 mod load;
 mod lost_notifications;
 mod lost_tail;
+mod mass;
 mod network;
 mod never_reads;
 mod one_request;
