@@ -39,6 +39,7 @@ mod restored;
 mod scale_up;
 mod scene;
 mod slow_reader;
+mod soak;
 mod storm;
 mod terminated;
 mod upgrade;
