@@ -158,11 +158,15 @@ async fn what_holds_others_up_is_found() {
 /// Whether the release before cannot go on after a migration: something that it uses is gone, or asks more of it.
 fn takes_away(text: &str) -> bool {
     let text = split(text).join(";").to_uppercase();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let has = |phrase: &str| words.join(" ").contains(phrase);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let has = |phrase: &str| text.contains(phrase);
     let drops =
         ["DROP TABLE", "DROP COLUMN", "DROP FUNCTION", "RENAME", "SET NOT NULL", "ROW LEVEL SECURITY"];
-    drops.into_iter().any(has) || (has("ALTER COLUMN") && has(" TYPE "))
+    // What the release before does not write, because it does not know it.
+    let mut columns = text.split([',', ';']).filter(|clause| clause.contains("ADD COLUMN"));
+    drops.into_iter().any(has)
+        || (has("ALTER COLUMN") && has(" TYPE "))
+        || columns.any(|column| column.contains("NOT NULL") && !column.contains("DEFAULT"))
 }
 
 /// An older program is to refuse to start on a schema that it cannot serve on, which only the schema can tell it.
@@ -173,6 +177,8 @@ fn who_takes_something_away_says_which_programs_may_serve() {
         ("ALTER TABLE a\n    RENAME TO b", true),
         ("ALTER TABLE a ALTER COLUMN b SET NOT NULL", true),
         ("ALTER TABLE a ALTER COLUMN b TYPE text", true),
+        ("ALTER TABLE a ADD COLUMN b text NOT NULL DEFAULT '', ADD COLUMN c text NOT NULL", true),
+        ("ALTER TABLE a ADD COLUMN b text NOT NULL DEFAULT '', ADD COLUMN c text", false),
         ("-- DROP TABLE a\nALTER TABLE a ADD COLUMN type text", false),
     ] {
         assert_eq!(takes_away(text), wanted, "{text}");
