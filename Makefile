@@ -1,7 +1,7 @@
 # The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races model faults prober conformance bench deny lint mutants fuzz
+.PHONY: help demo test replay-check import-check chaos races model faults upgrade soak prober conformance bench deny lint mutants fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,14 @@ faults: ## Run all faults at full size but those of fuzz, one after the other, a
 	@sh scripts/faketime.sh >/dev/null || true
 	ROLLCALL_FAULTS=full ROLLCALL_CHAOS_CHANGES=100000 cargo test --release --test it -- faults:: chaos:: strange:: t25_ \
 		forged_cursors receipts_are_of c6_ c7_ c8_ c11_ c12_a_first c13_ --nocapture --test-threads 1
+
+upgrade: ## Build an earlier release (FROM=REF) and replace its replicas by this one's under load (docs/upgrade.md)
+	@sh scripts/postgres.sh >/dev/null
+	sh scripts/upgrade.sh "$(FROM)"
+
+soak: ## Run a mixed load for MINUTES and print by how much the memory of service and replica grows (MINUTES=30)
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_SOAK_MINUTES="$(or $(MINUTES),30)" cargo test --release --test it -- t38_ --nocapture
 
 prober: ## Measure from outside for how long anybody is let in after they are out, ROUNDS times with a fault (SEED=1 ROUNDS=240)
 	@sh scripts/postgres.sh >/dev/null

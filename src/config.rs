@@ -90,7 +90,8 @@ pub struct ServeArgs {
     /// Seconds that a stream's reader may take no message before the stream is ended [default: 30]
     #[arg(long, env = "ROLLCALL_SLOW_CONSUMER_SECONDS", value_name = "SECONDS")]
     pub slow_consumer_seconds: Option<NonZeroU64>,
-    /// Seconds after which a stream ends to be resumed, 20% more or less [default: 3600]
+    /// Seconds after which a stream ends to be resumed, 20% more or less, and goes elsewhere: its connection takes no new
+    /// calls by then [default: 3600]
     #[arg(long, env = "ROLLCALL_STREAM_MAX_AGE_SECONDS", value_name = "SECONDS")]
     pub stream_max_age_seconds: Option<NonZeroU64>,
     /// Seconds between two looks for inactive guests and planned returns [default: 60]

@@ -1,8 +1,12 @@
 //! `rollcall migrate`: brings a database to this version's schema.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use crate::{config::MigrateArgs, storage::migrate, telemetry};
+use crate::{
+    config::MigrateArgs,
+    storage::{WAIT, migrate_within},
+    telemetry,
+};
 
 /// Migrates and says what it ran.
 pub(super) fn run(args: &MigrateArgs) -> ExitCode {
@@ -17,7 +21,8 @@ pub(super) fn run(args: &MigrateArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(migrate(&args.database_url, args.service_role.as_deref())) {
+    let wait = args.wait_seconds.map_or(WAIT, Duration::from_secs);
+    match runtime.block_on(migrate_within(&args.database_url, args.service_role.as_deref(), wait)) {
         Ok(ran) if ran.is_empty() => println!("nothing to migrate"),
         Ok(ran) => ran.iter().for_each(|name| println!("migrated {name}")),
         Err(error) => {

@@ -13,6 +13,9 @@ pub struct MigrateArgs {
     /// Role that serves, where that is not the one that migrates: it is given what it needs for that, and no more
     #[arg(long, env = "ROLLCALL_SERVICE_ROLE", value_name = "ROLE", value_parser = role)]
     pub service_role: Option<String>,
+    /// Seconds to wait for another that migrates, and for locks that others hold [default: 300]
+    #[arg(long, env = "ROLLCALL_MIGRATE_WAIT_SECONDS", value_name = "SECONDS")]
+    pub wait_seconds: Option<u64>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,

@@ -31,11 +31,22 @@ const QUEUE: usize = 2;
 /// Organizations that a filter may name.
 const MAX_ORGANIZATIONS: usize = 1_000;
 
+/// The youngest age at which a stream ends, and the spread of ages, as shares of the age that is set.
+const YOUNGEST: f64 = 0.8;
+const SPREAD: f64 = 0.4;
+
 /// An age between 80% and 120% of this one: streams that were opened together end one after the other.
 fn jittered(age: Duration) -> Duration {
     // The tail of a v7 id is random.
     let dice = f64::from(Uuid::now_v7().as_bytes()[15]) / 255.0;
-    age.mul_f64(0.8 + 0.4 * dice)
+    age.mul_f64(YOUNGEST + SPREAD * dice)
+}
+
+/// The age of a connection from which on it takes no new calls, while what goes on there goes on: when the first of its
+/// streams ends. A stream that came back on the connection that it had would stay with this replica for good, where a
+/// balancer of connections stands in between.
+pub(super) fn connection_age(age: Duration) -> Duration {
+    age.mul_f64(YOUNGEST)
 }
 
 impl Services {

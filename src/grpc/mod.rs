@@ -193,6 +193,7 @@ impl Services {
             .initial_stream_window_size(IN_FLIGHT_CALL)
             .initial_connection_window_size(IN_FLIGHT)
             .max_concurrent_streams(MAX_STREAMS)
+            .max_connection_age(feed::connection_age(self.limits.age))
             .layer(audited::AuditLayer::new(self.audit.clone()))
             .layer(around)
             .layer(limits::LimitsLayer::new(self.calls, self.engine.database().pool_size()))

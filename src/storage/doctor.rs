@@ -9,10 +9,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use diesel::{
-    migration::{Migration, MigrationSource as _},
-    pg::Pg,
-};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
 
 use super::{
@@ -20,7 +16,7 @@ use super::{
     connect::{Target, describe},
     error::StorageError,
     listen::prove_direct,
-    migrate::MIGRATIONS,
+    schema_age::{SAYS_LEAST, SchemaAge},
 };
 
 /// The settings that are looked at. `synchronous_commit` is what the role has before a session sets anything.
@@ -50,6 +46,9 @@ const TABLES: &str = "
     FROM pg_class, home WHERE relnamespace = home.id AND relkind IN ('r', 'p')";
 
 const MIGRATED: &str = "SELECT version FROM __diesel_schema_migrations";
+
+/// The migration that whoever serves must know.
+const LEAST: &str = "SELECT least_migration FROM store";
 
 /// What of that schema a role (an expression of SQL) may not use, and must: `rollcall migrate --service-role` gives it.
 pub(super) fn missing(role: &str) -> String {
@@ -100,15 +99,6 @@ pub enum Schema {
     Of(SchemaAge),
 }
 
-/// How the schema compares with what this program knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SchemaAge {
-    /// Migrations of this program that the database has not seen.
-    pub missing: usize,
-    /// Migrations of the database that this program does not know.
-    pub unknown: usize,
-}
-
 /// Looks at the database of a URL.
 pub async fn observe(url: &str) -> Result<Observed, StorageError> {
     let client = connect(&Target::parse(url)?).await?;
@@ -155,10 +145,12 @@ pub async fn pooler_fits(url: &str) -> Result<(), StorageError> {
 async fn schema_age(client: &Client) -> Result<SchemaAge, StorageError> {
     let there: BTreeSet<String> =
         rows(client, MIGRATED).await?.iter().filter_map(|row| text(row, 0)).collect();
-    let known: Vec<Box<dyn Migration<Pg>>> =
-        MIGRATIONS.migrations().map_err(|error| StorageError::Unfit(error.to_string()))?;
-    let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
-    Ok(SchemaAge { missing: known.difference(&there).count(), unknown: there.difference(&known).count() })
+    let least = match there.contains(SAYS_LEAST) {
+        // A role that may not read it is told which privilege it lacks.
+        true => rows(client, LEAST).await.ok().and_then(|rows| text(rows.first()?, 0)),
+        false => None,
+    };
+    SchemaAge::of(&there, least)
 }
 
 async fn connect(target: &Target) -> Result<Client, StorageError> {

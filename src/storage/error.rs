@@ -54,6 +54,11 @@ const UNAVAILABLE: &[&str] = &[
     "remaining connection slots",
 ];
 
+/// Whether this message of the server tells of a lock that was not granted in time, or of a deadlock.
+pub(super) fn is_conflict(message: &str) -> bool {
+    CONFLICTS.iter().any(|pattern| message.contains(pattern))
+}
+
 impl From<DieselError> for StorageError {
     fn from(error: DieselError) -> Self {
         let DieselError::DatabaseError(kind, info) = &error else {
@@ -72,7 +77,7 @@ impl From<DieselError> for StorageError {
             DatabaseErrorKind::UnableToSendCommand
             | DatabaseErrorKind::ClosedConnection
             | DatabaseErrorKind::ReadOnlyTransaction => Self::Unavailable(message.to_owned()),
-            _ if has(CONFLICTS) => Self::Conflict(message.to_owned()),
+            _ if is_conflict(message) => Self::Conflict(message.to_owned()),
             _ if has(UNAVAILABLE) => Self::Unavailable(message.to_owned()),
             _ => Self::Statement(error),
         }

@@ -42,6 +42,7 @@ mod requests;
 mod retention;
 mod rows;
 mod schema;
+mod schema_age;
 mod snapshot;
 mod subscriptions;
 mod tenant;
@@ -64,7 +65,7 @@ pub use self::{
     chains::{AuditActor, AuditLink, BatchLink, ChainEnds, ChainReader, LogLink},
     contracts::{ContractRow, ContractUse},
     departures::{DepartureKey, DepartureRow},
-    doctor::{Observed, Schema, SchemaAge, notifications_arrive, observe, pooler_fits},
+    doctor::{Observed, Schema, notifications_arrive, observe, pooler_fits},
     enforcement::{Applied, CountedRow, Enforcer, Granted, ReceiptWrite, StandingRead},
     erase::{Erased, ErasureRow, ErasureWrite},
     error::StorageError,
@@ -80,7 +81,7 @@ pub use self::{
     log::{Acting, ChangeOrigin, Head, LogRow, ReadChanges, RecordedRow, Sequencer, Tail},
     lost::{LostRevocation, LostRevocationRow},
     mails::{InvitationToSend, MailRow},
-    migrate::migrate,
+    migrate::{WAIT, migrate, migrate_within},
     persist::{ProfileWrite, Writes},
     reach::{Named, Reach, Unreached},
     reads::{
@@ -91,6 +92,7 @@ pub use self::{
     requests::{Claim, RequestRow, RequestSubject},
     retention::{PointAndFloor, Retention, Trimmed},
     rows::{AccountRow, SettingsColumns},
+    schema_age::{Fit, SchemaAge},
     snapshot::{SnapshotCursor, SnapshotPage, SnapshotRow},
     subscriptions::{NewSubscription, Opened, Resumed, SubscriptionRow},
     tenant::Tenant,

@@ -3,7 +3,12 @@
 #![allow(missing_docs, unreachable_pub)]
 
 diesel::table! {
-    store (singleton) { singleton -> Bool, store_id -> Uuid, create_time -> Timestamptz, }
+    store (singleton) {
+        singleton -> Bool,
+        store_id -> Uuid,
+        create_time -> Timestamptz,
+        least_migration -> Text,
+    }
 }
 diesel::table! {
     mac_keys (key_id) { key_id -> Int4, secret -> Bytea, create_time -> Timestamptz, }

@@ -32,6 +32,7 @@ mod invitations;
 mod limits;
 mod mail;
 mod metrics;
+mod migrations;
 mod model;
 mod ordering;
 mod pages;

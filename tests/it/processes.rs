@@ -34,7 +34,15 @@ pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 /// A command that inherits none of the settings of whoever runs the tests.
 pub(crate) fn rollcall<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    rollcall_of(Path::new(env!("CARGO_BIN_EXE_rollcall")), arguments)
+}
+
+/// The same of another build.
+pub(crate) fn rollcall_of<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ROLLCALL_")) {
         command.env_remove(name);
@@ -124,7 +132,16 @@ impl Follower {
         app: &str,
         arguments: impl IntoIterator<Item = S>,
     ) -> Self {
-        let mut command = rollcall(["watch", "--output", "jsonl", "--endpoint", endpoint, "--app", app]);
+        Self::begin(rollcall(["watch", "--output", "jsonl", "--endpoint", endpoint, "--app", app]), arguments)
+    }
+
+    /// One of another build.
+    pub(crate) fn of(program: &Path, endpoint: &str, app: &str) -> Self {
+        let arguments = ["watch", "--output", "jsonl", "--endpoint", endpoint, "--app", app];
+        Self::begin(rollcall_of(program, arguments), [] as [&str; 0])
+    }
+
+    fn begin<S: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut child =
             command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (reader, lines) = read_lines(child.stdout.take().unwrap());

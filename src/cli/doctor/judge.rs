@@ -1,6 +1,6 @@
 //! What to think of how a database is set up: functions of what was seen.
 
-use crate::storage::{Observed, Schema, SchemaAge};
+use crate::storage::{Fit, Observed, Schema};
 
 /// Connections that a service makes beside its pool: for sequencing, notifications and leases.
 const BESIDE_THE_POOL: usize = 4;
@@ -205,12 +205,6 @@ fn plans(seen: &Observed) -> Finding {
 }
 
 fn schema(seen: &Schema) -> Finding {
-    let older = |missing| {
-        Finding::warning(format!(
-            "the schema is older than this program by {missing} migrations: `rollcall migrate`, or the next start of this \
-             version, brings it up"
-        ))
-    };
     let age = match seen {
         Schema::None => {
             return Finding::warning(
@@ -222,14 +216,21 @@ fn schema(seen: &Schema) -> Finding {
         }
         Schema::Of(age) => age,
     };
-    match age {
-        SchemaAge { missing: 0, unknown: 0 } => Finding::ok("the schema is that of this program"),
-        SchemaAge { missing, unknown: 0 } => older(missing),
-        SchemaAge { missing: 0, unknown } => Finding::warning(format!(
-            "the schema is newer than this program by {unknown} migrations: a release works on the schema of the next one, and \
-             on no later; bring the program up"
+    let (missing, unknown) = (age.missing.len(), age.unknown.len());
+    match age.fit() {
+        Fit::Same => Finding::ok("the schema is that of this program"),
+        Fit::Older => Finding::warning(format!(
+            "the schema is older than this program by {missing} migrations: `rollcall migrate`, or the next start of this \
+             version, brings it up"
         )),
-        SchemaAge { missing, unknown } => Finding::fails(format!(
+        Fit::Newer => Finding::warning(format!(
+            "the schema is newer than this program by {unknown} migrations, on which it may serve: bring the program up"
+        )),
+        Fit::TooNew(needed) => Finding::fails(format!(
+            "the schema is newer than this program by {unknown} migrations and serves no program without {needed}: start the \
+             release that migrated it, or restore a backup from before"
+        )),
+        Fit::Apart => Finding::fails(format!(
             "the schema has {unknown} migrations that this program does not know and lacks {missing} that it has: this is \
              another line of versions, use the program that migrated it"
         )),

@@ -196,6 +196,11 @@ impl Process {
         Self { child, stdin, answers }
     }
 
+    /// Its number.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Asks, without reading the answer.
     pub(super) async fn ask(&mut self, crew: &Crew, person: &Person) {
         let line = format!("check {} {}\n", person.account, crew.org.general);

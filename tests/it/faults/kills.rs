@@ -31,7 +31,7 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Lets people go and come back at one replica or the other, until it is told to stop.
-async fn commands(
+pub(super) async fn commands(
     crew: Arc<Crew>,
     callers: Vec<Caller>,
     people: Vec<Person>,
@@ -64,13 +64,13 @@ async fn commands(
 }
 
 /// Compares what the log has with what a handler was told: how many are missing, and how many came twice.
-fn compare(log: &BTreeSet<Uuid>, told: &[Uuid]) -> (usize, usize) {
+pub(super) fn compare(log: &BTreeSet<Uuid>, told: &[Uuid]) -> (usize, usize) {
     let once: BTreeSet<Uuid> = told.iter().copied().collect();
     (log.difference(&once).count(), told.len() - once.len())
 }
 
 /// Who is in by the database.
-async fn inside(database: &Database, crew: &Crew) -> BTreeMap<Uuid, bool> {
+pub(super) async fn inside(database: &Database, crew: &Crew) -> BTreeMap<Uuid, bool> {
     let query = "
         SELECT members.member_id, members.state = 'ACTIVE' AND coalesce(workspace_members.state = 'ACTIVE', false)
         FROM members LEFT JOIN workspace_members ON workspace_members.member_id = members.member_id
@@ -80,7 +80,7 @@ async fn inside(database: &Database, crew: &Crew) -> BTreeMap<Uuid, bool> {
 }
 
 /// How many an instance lets in, or does not, otherwise than the database has it.
-fn differences(instance: &Instance, crew: &Crew, inside: &BTreeMap<Uuid, bool>) -> usize {
+pub(super) fn differences(instance: &Instance, crew: &Crew, inside: &BTreeMap<Uuid, bool>) -> usize {
     let differs = |person: &&Person| {
         instance.check(crew, person).is_allowed() != inside[&super::crew::id(&person.member)]
     };

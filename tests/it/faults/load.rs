@@ -100,6 +100,11 @@ impl Load {
         until("answers", async || self.met.answered.load(Ordering::Relaxed) >= wanted).await;
     }
 
+    /// Waits until a writer has met a refusal that no repetition mends.
+    pub(super) async fn is_refused(&mut self) -> bool {
+        soon("a writer that gives up", self.writers.join_next()).await.is_some_and(|ended| ended.is_err())
+    }
+
     /// Lets everyone end the command that they are at, and counts. The reader must have been told each version.
     pub(super) async fn end(self, database: &Database, reader: Option<&Reader>) -> Sum {
         self.met.stop.store(true, Ordering::Relaxed);

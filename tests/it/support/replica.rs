@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -16,13 +16,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::processes::rollcall;
+use crate::processes::{rollcall, rollcall_of};
 
 /// Starting takes a fraction of a second; a machine that is kept busy by the test itself takes longer.
 const START: Duration = Duration::from_secs(60);
 
 /// One replica. Killed when dropped.
 pub(crate) struct Replica {
+    /// None: the program of this build.
+    program: Option<PathBuf>,
     address: SocketAddr,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
@@ -43,6 +45,25 @@ impl Replica {
         arguments: &[&str],
         variables: &[(&str, String)],
     ) -> Self {
+        let mut replica = Self::prepared(database_url, arguments, variables);
+        replica.restart().await;
+        replica
+    }
+
+    /// One of another build.
+    pub(crate) async fn of(program: &Path, database_url: &str, arguments: &[&str]) -> Self {
+        let mut replica = Self::prepared(database_url, arguments, &[]);
+        replica.runs(Some(program));
+        replica.restart().await;
+        replica
+    }
+
+    /// Which build it runs from its next start on. None: this one.
+    pub(crate) fn runs(&mut self, program: Option<&Path>) {
+        self.program = program.map(Path::to_owned);
+    }
+
+    fn prepared(database_url: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
         let address = free_address();
         let mut all: Vec<String> = vec!["serve".to_owned(), "--listen".to_owned(), address.to_string()];
         all.extend(["--database-url".to_owned(), database_url.to_owned()]);
@@ -50,9 +71,7 @@ impl Replica {
         let directory = tempfile::tempdir().expect("a directory");
         let log = directory.path().join("log");
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let mut replica = Self { address, arguments: all, variables, log, child: None, directory };
-        replica.restart().await;
-        replica
+        Self { program: None, address, arguments: all, variables, log, child: None, directory }
     }
 
     /// Where it listens, before and after a restart.
@@ -112,7 +131,10 @@ impl Replica {
     /// One attempt. False: it ended before it listened.
     async fn try_start(&mut self) -> bool {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("its log");
-        let mut command = rollcall(&self.arguments);
+        let mut command = match &self.program {
+            Some(program) => rollcall_of(program, &self.arguments),
+            None => rollcall(&self.arguments),
+        };
         // A replica that is killed would be waited for by every departure until its lease is over. Who tests that says so.
         command.env("ROLLCALL_ACCESS_SERVICE", "false");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

@@ -1,6 +1,7 @@
 //! Each judgement on what is right, and on what is wrong in one way.
 
 use super::*;
+use crate::storage::SchemaAge;
 
 /// A database without a fault.
 fn healthy() -> Observed {
@@ -115,13 +116,23 @@ fn statements_without_parameters_may_be_logged() {
 
 #[test]
 fn a_schema_says_which_way_to_go() {
-    let of = |missing, unknown| Schema::Of(SchemaAge { missing, unknown });
+    let some = |number| vec!["a migration".to_owned(); number];
+    let needing = |missing, unknown, needed: Option<&str>| {
+        Schema::Of(SchemaAge {
+            missing: some(missing),
+            unknown: some(unknown),
+            needed: needed.map(str::to_owned),
+        })
+    };
+    let of = |missing, unknown| needing(missing, unknown, None);
     for (schema, level, word) in [
         (Schema::None, Level::Warning, "no schema yet"),
         (Schema::Hidden, Level::Fails, "may not read which migrations"),
         (of(2, 0), Level::Warning, "older than this program by 2"),
         (of(0, 3), Level::Warning, "newer than this program by 3"),
+        (needing(0, 3, Some("later")), Level::Fails, "serves no program without later: start the release"),
         (of(1, 1), Level::Fails, "another line of versions"),
+        (needing(1, 1, Some("later")), Level::Fails, "another line of versions"),
     ] {
         let found = wrong(&Observed { schema, ..healthy() });
         assert!(matches!(&found[..], [(found, says)] if *found == level && says.contains(word)), "{found:?}");
