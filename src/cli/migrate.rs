@@ -2,12 +2,18 @@
 
 use std::process::ExitCode;
 
-use crate::{config::MigrateArgs, storage::migrate, telemetry};
+use crate::{
+    config::{MigrateArgs, TracesArgs},
+    storage::migrate,
+    telemetry,
+};
 
 /// Migrates and says what it ran.
 pub(super) fn run(args: &MigrateArgs) -> ExitCode {
-    if !telemetry::start(&args.log.resolve()) {
-        eprintln!("rollcall migrate: the log filter cannot be parsed");
+    // It is over before anybody would look at a trace of it.
+    let traces = TracesArgs::default().resolve(TracesArgs::default());
+    if let Err(error) = telemetry::start(&args.log.resolve(), &traces, "rollcall-migrate") {
+        eprintln!("rollcall migrate: {error}");
         return ExitCode::from(2);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -140,6 +140,7 @@ diesel::table! {
         tombstone_id -> Nullable<Uuid>,
         handover_to_member_id -> Nullable<Uuid>,
         assignments -> Nullable<Text>,
+        traceparent -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -164,6 +165,7 @@ diesel::table! {
         tombstone_id -> Nullable<Uuid>,
         handover_to_member_id -> Nullable<Uuid>,
         assignments -> Nullable<Text>,
+        traceparent -> Nullable<Text>,
     }
 }
 diesel::table! {

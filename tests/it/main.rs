@@ -52,4 +52,5 @@ mod small;
 mod support;
 mod tenants;
 mod tokens;
+mod traces;
 mod watch_client;
