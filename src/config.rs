@@ -13,10 +13,12 @@ use serde::Deserialize;
 
 mod identity;
 mod migrate;
+mod traces;
 
 pub use self::{
     identity::{IdentityArgs, IdentityConfig, IdentityProblem, IdentityWay},
     migrate::MigrateArgs,
+    traces::{TracesArgs, TracesConfig},
 };
 
 /// Where the service listens where nothing is said. Loopback: there nothing has to be said of who may call.
@@ -115,6 +117,9 @@ pub struct ServeArgs {
     /// How to send mail.
     #[command(flatten)]
     pub mail: MailArgs,
+    /// Where to send traces.
+    #[command(flatten)]
+    pub traces: TracesArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -263,6 +268,8 @@ struct File {
     smtp_url: Option<String>,
     smtp_from: Option<String>,
     invitation_url: Option<String>,
+    otlp_endpoint: Option<String>,
+    otlp_ratio: Option<f64>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -320,6 +327,8 @@ pub struct ServeConfig {
     pub heads: HeadsConfig,
     /// Mail.
     pub mail: MailConfig,
+    /// Traces.
+    pub traces: TracesConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -459,6 +468,7 @@ impl ServeArgs {
             tls_key: file.tls_key,
             tls_client_ca: file.tls_client_ca,
         };
+        let traces = TracesArgs { otlp_endpoint: file.otlp_endpoint, otlp_ratio: file.otlp_ratio };
         Ok(ServeConfig {
             listen,
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
@@ -478,6 +488,7 @@ impl ServeArgs {
             limits,
             heads,
             mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
+            traces: self.traces.resolve(traces),
             log: LogConfig {
                 filter: self.log.log.or(file.log),
                 format: self.log.log_format.or(file.log_format).unwrap_or_default(),

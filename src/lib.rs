@@ -19,7 +19,8 @@
 //! - [`rules`] uses none of them. It has no I/O, and deciding knows no clock and no chance.
 //! - [`seal`] makes the opaque texts that clients keep: cursors, tokens, page tokens. It uses [`rules`].
 //! - [`storage`] is Postgres, and the only module that knows diesel. It uses [`rules`].
-//! - [`engine`] uses [`rules`] and [`storage`].
+//! - [`spans`] is how spans of one process hang below those of another.
+//! - [`engine`] uses [`rules`], [`spans`] and [`storage`].
 //! - [`feed`] uses [`rules`] and [`seal`]. It knows neither SQL nor gRPC, so its tests can pause time.
 //! - [`store_log`] joins the two: the database as [`feed`] reads it.
 //! - [`enforcement`] grants leases and finds verdicts. It uses [`feed`], [`rules`] and [`storage`].
@@ -34,7 +35,7 @@
 //!   [`access`] and [`grpc`], and uses [`rules`] for what an id may be.
 //! - [`app`] wires a service and starts and ends it.
 //! - [`exporter`] is what is measured, as Prometheus reads it.
-//! - [`config`] has the settings, [`telemetry`] the log, [`embedded`] the private Postgres.
+//! - [`config`] has the settings, [`telemetry`] the log and traces, [`embedded`] the private Postgres.
 //! - [`cli`] has the commands of the program `rollcall`. Those that ask a service do it as any other client does.
 //!
 //! The crate is the service and its program, not a library for others: apps use the crate `rollcall-client` in
@@ -59,6 +60,7 @@ pub mod proto;
 pub mod retention;
 pub mod rules;
 pub mod seal;
+pub mod spans;
 pub mod storage;
 pub mod store_log;
 pub mod sweeper;

@@ -1,5 +1,5 @@
 //! The task that trims: every minute it moves what is old from the log into the history, and drops what is too old from
-//! there and from the audit, batch after batch until nothing is due.
+//! there and from the audit, batch after batch until nothing is due. It has changes forget their traces.
 //!
 //! Any number of replicas may run it at once. It holds nothing beyond one statement (C18), survives a database that is
 //! away, and ends with the service. What is due is decided in the database, by `trim_log`, `trim_history` and `trim_audit`.
@@ -12,6 +12,8 @@ use crate::storage::{Database, Retention, StorageError};
 
 /// How often it looks. What is kept for days does not need to go at the second.
 const EVERY: Duration = Duration::from_secs(60);
+/// How long a change says which trace it was a part of: longer than anybody traces one call.
+const TRACES: Duration = Duration::from_secs(3_600);
 /// A pause between two batches, in which others get their turn at the disk.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,6 +50,9 @@ async fn trim(database: &Database, keep: &Retention) -> Result<(), StorageError>
             }
             break;
         }
+        tokio::time::sleep(PAUSE).await;
+    }
+    while let (_, true) = database.forget_traces(TRACES).await? {
         tokio::time::sleep(PAUSE).await;
     }
     if let Some(keep) = keep.history {

@@ -180,6 +180,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
         recorded: row,
         command_end,
         apps,
+        traceparent,
         organization_name,
         app,
         workspace_name,
@@ -229,6 +230,7 @@ fn entry(row: LogRow, profiles: bool) -> Result<Entry, SourceError> {
             .assignments
             .map(|word| Assignments::from_word(&word).ok_or_else(|| corrupt("assignments policy")))
             .transpose()?,
+        traceparent,
     })
 }
 

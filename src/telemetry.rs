@@ -1,26 +1,119 @@
-//! The log: structured lines on stderr. Field names are dotted, numbers carry their unit; no line carries personal data.
+//! The log, structured lines on stderr, and the spans of the same work as traces over OTLP. Field names are dotted, numbers
+//! carry their unit; neither carries personal data.
 
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracerProvider},
+};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt as _, LevelFilter, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, TracesConfig};
 
-/// Starts logging for this process. False: the filter cannot be parsed; the default is used.
-pub fn start(config: &LogConfig) -> bool {
+mod json;
+mod otlp;
+
+/// How long an end waits for the last spans: what is left then was not taken for a while.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Why it does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter of the log.
+    #[error("the log filter cannot be parsed")]
+    Filter,
+    /// The address of the collector.
+    #[error("--otlp-endpoint must be http://HOST:PORT or https://HOST:PORT")]
+    Endpoint,
+    /// There is no thread to send from.
+    #[error("traces cannot be sent: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What was started. Spans are made until it is ended.
+#[derive(Debug)]
+#[must_use = "the last spans are sent when it is ended"]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Telemetry {
+    /// Sends the last spans, for a bounded time. Blocks.
+    pub fn end(self) {
+        if let Some(Err(error)) = self.0.map(|provider| provider.shutdown_with_timeout(FLUSH)) {
+            tracing::debug!(%error, "the last spans were not sent");
+        }
+    }
+}
+
+/// Starts logging for this process, under this name in traces.
+pub fn start(
+    config: &LogConfig,
+    traces: &TracesConfig,
+    service: &'static str,
+) -> Result<Telemetry, TelemetryError> {
     let parsed = config.filter.as_deref().map(EnvFilter::try_new).transpose();
-    let understood = parsed.is_ok();
-    let filter = parsed.ok().flatten().unwrap_or_else(|| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let harmless = filter_fn(is_harmless);
-    // An error means that logging was started before: a second start in one process keeps the first.
-    let _ = match config.format {
-        LogFormat::Text => registry.with(lines.with_filter(harmless)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(harmless)).try_init(),
+    let filter = parsed.map_err(|_| TelemetryError::Filter)?.unwrap_or_else(|| EnvFilter::new("info"));
+    // The hints keep what no filter lets through from being asked about each time.
+    let filter = filter.and(filter_fn(is_harmless).with_max_level_hint(LevelFilter::TRACE));
+    let lines = fmt::layer::<Registry>().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let format = json::WithTrace(fmt::format().json().flatten_event(true));
+            lines.json().event_format(format).with_filter(filter).boxed()
+        }
     };
-    understood
+    let provider = match &traces.endpoint {
+        Some(address) => {
+            let endpoint = otlp::endpoint(address).ok_or(TelemetryError::Endpoint)?;
+            let resource = Resource::builder().with_service_name(service).build();
+            let queue = otlp::Queue::start(endpoint, &resource)?;
+            Some(provider(Sampler::TraceIdRatioBased(traces.ratio), resource, Some(queue)))
+        }
+        // Spans that nobody is sent give the lines of the log the trace that a caller says.
+        None if config.format == LogFormat::Json => {
+            Some(provider(Sampler::AlwaysOff, Resource::builder_empty().build(), None))
+        }
+        None => None,
+    };
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer::<Registry>()
+            .with_tracer(provider.tracer("rollcall"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO))
+            .boxed()
+    });
+    let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = spans.into_iter().chain([lines]).collect();
+    // An error means that logging was started before: a second start in one process keeps the first.
+    let _ = tracing_subscriber::registry().with(layers).try_init();
+    Ok(Telemetry(provider))
+}
+
+/// What a caller says of its own trace counts; of all others a share is recorded.
+fn provider(others: Sampler, resource: Resource, queue: Option<otlp::Queue>) -> SdkTracerProvider {
+    let builder = SdkTracerProvider::builder()
+        .with_sampler(Sampler::ParentBased(Box::new(others)))
+        .with_resource(resource);
+    match queue {
+        Some(queue) => builder.with_span_processor(queue).build(),
+        None => builder.build(),
+    }
+}
+
+/// The spans of this project alone, and no lines of the log: those go where the log goes.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target().starts_with("rollcall")
 }
 
 /// The driver and the HTTP/2 layer tell, at their lower levels, the parameters of statements and the frames of messages:

@@ -42,6 +42,7 @@ mod retry;
 mod shadow;
 mod status;
 mod tables;
+mod traces;
 mod watch;
 
 pub use certificates::TlsFiles;
@@ -58,6 +59,8 @@ pub use shadow::{Difference, Shadow, ShadowCounts, ShadowOutcome};
 pub use status::{describe, metadata, reason, retry_delay};
 pub use tables::Tables;
 pub use tonic::transport::ClientTlsConfig;
+#[cfg(feature = "otel")]
+pub use traces::otel::{continue_trace, traceparent};
 pub use watch::{Event, Gap, Interruption, Watch, WatchError, WatchOptions};
 
 /// The generated messages and clients of package `rollcall.v1`.

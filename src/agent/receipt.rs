@@ -106,6 +106,8 @@ struct Data<'a> {
     handover_to_member_id: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     assignments: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -126,6 +128,7 @@ fn data(revocation: &Revocation) -> Arc<str> {
         erased,
         handover_to_member_id,
         assignments,
+        traceparent,
     } = revocation;
     let identities =
         external_ids.iter().map(|v1::ExternalId { issuer, subject }| Identity { issuer, subject });
@@ -144,6 +147,7 @@ fn data(revocation: &Revocation) -> Arc<str> {
         assignments: Some(*assignments)
             .filter(|assignments| *assignments != v1::Assignments::Unspecified)
             .map(|assignments| assignments.as_str_name().trim_start_matches("ASSIGNMENTS_")),
+        traceparent: traceparent.as_deref(),
     };
     // JSON has no bare line breaks, so it is one line of an event.
     serde_json::to_string(&data).expect("strings and numbers can be written to memory").into()

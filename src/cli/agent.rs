@@ -10,10 +10,10 @@ use rollcall_client::{ConnectError, ReplicaOptions};
 use super::{EndpointArgs, run};
 use crate::{
     agent::{Agent, AgentError, Options},
-    config::LogArgs,
+    config::{LogArgs, TracesArgs},
     exporter::{Exporter, Process},
     rules::ids::{AppName, InstanceName, OrganizationId},
-    telemetry,
+    telemetry::{self, Telemetry, TelemetryError},
 };
 
 /// A process that is alive reads sooner.
@@ -65,6 +65,8 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     receipt_seconds: NonZeroU64,
     #[command(flatten)]
+    traces: TracesArgs,
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -91,8 +93,8 @@ enum Unfit {
     NoInstance,
     #[error(transparent)]
     Endpoint(#[from] ConnectError),
-    #[error("the log filter cannot be parsed")]
-    LogFilter,
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -105,11 +107,15 @@ pub(super) fn run(args: AgentArgs) -> ExitCode {
     // A connection needs the runtime to be prepared, so the settings are looked at within it.
     let ended = runtime.block_on(async {
         match args.resolve() {
-            Ok(options) => Ok(serve(options).await),
+            Ok((options, telemetry)) => Ok((serve(options).await, telemetry)),
             Err(unfit) => Err(unfit),
         }
     });
     runtime.shutdown_background();
+    let ended = ended.map(|(served, telemetry)| {
+        telemetry.end();
+        served
+    });
     match ended {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => run::failed("agent", &error),
@@ -121,7 +127,7 @@ pub(super) fn run(args: AgentArgs) -> ExitCode {
 }
 
 impl AgentArgs {
-    fn resolve(self) -> Result<Options, Unfit> {
+    fn resolve(self) -> Result<(Options, Telemetry), Unfit> {
         let Self {
             endpoint,
             app,
@@ -131,6 +137,7 @@ impl AgentArgs {
             listen_anywhere,
             state_file,
             receipt_seconds,
+            traces,
             log,
         } = self;
         if !listen.ip().is_loopback() && !listen_anywhere {
@@ -143,10 +150,9 @@ impl AgentArgs {
         // Before anything is counted.
         Exporter::install(Process::Agent);
         let client = endpoint.connect()?;
-        if !telemetry::start(&log.resolve()) {
-            return Err(Unfit::LogFilter);
-        }
-        Ok(Options {
+        let traces = traces.resolve(TracesArgs::default());
+        let telemetry = telemetry::start(&log.resolve(), &traces, "rollcall-agent")?;
+        let options = Options {
             client,
             replica: ReplicaOptions {
                 organization_ids: organizations.iter().map(ToString::to_string).collect(),
@@ -156,7 +162,8 @@ impl AgentArgs {
             listen,
             receipt_patience: Duration::from_secs(receipt_seconds.get()),
             write_patience: WRITE_PATIENCE,
-        })
+        };
+        Ok((options, telemetry))
     }
 }
 

@@ -3,15 +3,17 @@
 use std::{process::ExitCode, time::Duration};
 
 use crate::{
-    config::MigrateArgs,
+    config::{MigrateArgs, TracesArgs},
     storage::{WAIT, migrate_within},
     telemetry,
 };
 
 /// Migrates and says what it ran.
 pub(super) fn run(args: &MigrateArgs) -> ExitCode {
-    if !telemetry::start(&args.log.resolve()) {
-        eprintln!("rollcall migrate: the log filter cannot be parsed");
+    // It is over before anybody would look at a trace of it.
+    let traces = TracesArgs::default().resolve(TracesArgs::default());
+    if let Err(error) = telemetry::start(&args.log.resolve(), &traces, "rollcall-migrate") {
+        eprintln!("rollcall migrate: {error}");
         return ExitCode::from(2);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -42,10 +42,13 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if !telemetry::start(&config.log) {
-        eprintln!("rollcall serve: the log filter cannot be parsed");
-        return ExitCode::from(2);
-    }
+    let telemetry = match telemetry::start(&config.log, &config.traces, "rollcall") {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("rollcall serve: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let MailConfig { smtp_url, smtp_from, invitation_url } = &config.mail;
     let mail = match Delivery::parse(smtp_url.as_deref(), smtp_from.as_deref(), invitation_url.as_deref()) {
         Ok(mail) => mail,
@@ -70,7 +73,9 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     let heads = HeadsExport { file, key: key.flatten(), every };
-    match serve(config, mail, gate, heads) {
+    let served = serve(config, mail, gate, heads);
+    telemetry.end();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rollcall serve: {error}");

@@ -9,7 +9,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{Context, Done, Engine, EngineError, etag};
@@ -18,6 +18,7 @@ use crate::{
         Change, MAX_CHANGES, Notice, Violation,
         ids::{CommandId, ContractId, DisplayName, MemberId, OrganizationId},
     },
+    spans,
     storage::{
         AccountWrite, Acting, AuditWrite, ChangeOrigin, Claim, ErasureWrite, InvitationWrite, ProfileWrite,
         RequestSubject, StorageError, Tenant, Transaction, Writes,
@@ -292,6 +293,16 @@ impl Engine {
     }
 }
 
+/// The span below which whoever acts because of the changes hangs its own. It names the command, unless there are several,
+/// or something is erased: a trace must not lead to what is left of a person (R46).
+fn change_span(commands: &[CommandId], changes: usize, erases: bool) -> Span {
+    match commands {
+        [] => Span::none(),
+        [command] if !erases => tracing::info_span!("change", command.id = %command, changes),
+        _ => tracing::info_span!("change", changes),
+    }
+}
+
 /// The second half of a write. Nothing cancels it.
 async fn write(
     transaction: Transaction,
@@ -304,6 +315,7 @@ async fn write(
     // The changes of a command stand together.
     commands.dedup();
     let last = commands.last().copied();
+    let span = change_span(&commands, changes.len(), !erasures.is_empty());
     let Context { caller, acting: acting_account, request, method, .. } = attempt.context;
     let writes = Writes {
         notices: &notices,
@@ -317,7 +329,11 @@ async fn write(
         }),
         invitation: invitation.as_ref(),
         completed: attempt.claim().filter(|_| subject != attempt.expected).map(|claim| (claim, &subject)),
-        origin: last.map(|_| ChangeOrigin { caller: caller.clone(), acting }),
+        origin: last.map(|_| ChangeOrigin {
+            caller: caller.clone(),
+            acting,
+            traceparent: spans::traceparent(&span),
+        }),
         audit: AuditWrite {
             caller,
             acting: *acting_account,
@@ -329,7 +345,7 @@ async fn write(
             organization: subject.organization_id,
         },
     };
-    transaction.write_and_commit(writes).await?;
+    transaction.write_and_commit(writes).instrument(span).await?;
     let committed = Instant::now();
     if let Some(command_id) = last {
         tracing::debug!(command.id = %command_id, changes = changes.len(), "command");

@@ -118,6 +118,7 @@ pub const KNOWN: &[Known] = &[
         "Connections closed because nothing was said on them.",
     ),
     counter(Service, "rollcall_keys_fetched_total", &["outcome"], "Files of keys fetched, for tokens."),
+    counter(Service, "rollcall_otlp_spans_total", &["outcome"], "Spans sent to a collector, or lost."),
     gauge(Service, "rollcall_streams", &[], "Watch streams that are open."),
     // The log.
     gauge(Service, "rollcall_feed_head_position", &[], "The position of the newest change of the log."),

@@ -175,6 +175,8 @@ pub struct Entry {
     pub handover_to: Option<MemberId>,
     /// Of an erasure: what becomes of assignments (R46).
     pub assignments: Option<Assignments>,
+    /// The trace that it is a part of, as W3C Trace Context writes it.
+    pub traceparent: Option<String>,
 }
 
 /// A thing as a follower is told of it. Names and profiles are as they are when read.

@@ -395,6 +395,7 @@ pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
         acting_member_id,
         handover_to,
         assignments: policy,
+        traceparent,
     } = entry;
     let mut thing = thing.clone();
     if let (Thing::Member { profile, .. }, false) = (&mut thing, profiles) {
@@ -411,6 +412,7 @@ pub fn encode_change(entry: &Entry, profiles: bool, out: &mut Vec<u8>) {
         acting_member_id: acting_member_id.map(|id| id.to_string()).unwrap_or_default(),
         handover_to_member_id: handover_to.map(|id| id.to_string()).unwrap_or_default(),
         assignments: policy.map(assignments).unwrap_or_default().into(),
+        traceparent: traceparent.clone().unwrap_or_default(),
     };
     Frame::write_change(&change, out);
 }

@@ -24,7 +24,12 @@ use super::{
     body::{Cut, framed},
     status,
 };
-use crate::{durability::Durability, identity::Pass, proto::DESCRIPTORS};
+use crate::{
+    durability::Durability,
+    identity::Pass,
+    proto::DESCRIPTORS,
+    spans::{self, TRACEPARENT},
+};
 
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
 /// that.
@@ -136,6 +141,13 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let method = request.uri().path().trim_start_matches('/').to_owned();
         let span = tracing::info_span!("rpc", rpc.method = %self.methods.shown(&method));
+        // What is probed has no trace of its own to be a part of.
+        if let (true, Some(Ok(parent))) =
+            (method.starts_with(OURS), request.headers().get(TRACEPARENT).map(HeaderValue::to_str))
+        {
+            spans::continue_trace(&span, parent);
+        }
+        let whole = span.clone();
         let written = self.writes.contains(&method).then(|| self.durability.clone());
         let measured = self.measured.get(&method).cloned();
         // Measured from here, before tonic's time-out begins: whenever that one is up, this one is up already.
@@ -193,6 +205,7 @@ where
             if let Some(method) = measured {
                 measure(method, code, begun.elapsed());
             }
+            spans::answered(&whole, code_name(code), is_failure(code));
             let elapsed_ms = begun.elapsed().as_millis();
             tracing::debug!(rpc.code = ?code, elapsed_ms, "answered");
             let response = framed(response);
@@ -213,6 +226,12 @@ fn measure(method: String, code: Code, took: Duration) {
         ("rpc_response_status_code", code_name(code).to_owned()),
     ];
     metrics::histogram!("rpc_server_call_duration_seconds", &labels).record(took.as_secs_f64());
+}
+
+/// Whether a call went wrong at the service, as OpenTelemetry tells it of gRPC servers.
+fn is_failure(code: Code) -> bool {
+    use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
+    matches!(code, Unknown | DeadlineExceeded | Unimplemented | Internal | Unavailable | DataLoss)
 }
 
 /// A code as gRPC writes it.

@@ -27,6 +27,11 @@ impl Apart {
         Self(organizations.into_iter().zip(earlier).collect())
     }
 
+    /// Whether anything has to be kept apart.
+    pub(super) fn is_needed(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// By how many microseconds earlier what happens in this organization is said to be.
     pub(super) fn earlier(&self, organization: Uuid) -> i64 {
         self.0.get(&organization).copied().unwrap_or_default()

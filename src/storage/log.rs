@@ -24,6 +24,8 @@ pub struct ChangeOrigin {
     pub caller: CallerName,
     /// For whom it acted.
     pub acting: Acting,
+    /// The trace that it is a part of, as W3C Trace Context writes it. None: none that is recorded.
+    pub traceparent: Option<String>,
 }
 
 /// For whom a workload acted.
@@ -193,6 +195,9 @@ pub struct LogRow {
     pub command_end: i64,
     #[diesel(sql_type = sql_types::Array<sql_types::Text>)]
     pub apps: Vec<String>,
+    /// Gone after about an hour.
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    pub traceparent: Option<String>,
     /// Of an organization: its name.
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     pub organization_name: Option<String>,
@@ -244,7 +249,7 @@ macro_rules! change_columns {
         concat!(
             "SELECT ",
             recorded_columns!(),
-            ", command_end, apps,
+            ", command_end, apps, traceparent,
                     CASE WHEN c.subject = 'ORGANIZATION' THEN (SELECT o.display_name FROM organizations o
                         WHERE o.organization_id = c.organization_id) END AS organization_name,
                     CASE WHEN c.subject = 'WORKSPACE' THEN (SELECT w.app FROM workspaces w

@@ -157,10 +157,10 @@ impl Text for Append {
     const SQL: &'static str = "
         INSERT INTO pending_changes (command_id, caller, acting_member_id, change_id, organization_id, apps, subject,
                                      workspace_id, member_id, state, role, version, reason, leaving, tombstone_id,
-                                     handover_to_member_id, assignments, record_time)
+                                     handover_to_member_id, assignments, record_time, traceparent)
         SELECT command_id, $1, acting_member_id, change_id, organization_id, string_to_array(apps, ','), subject,
                workspace_id, member_id, state, role, version, reason, leaving, tombstone_id, handover_to_member_id,
-               assignments, clock_timestamp() - earlier * interval '1 microsecond'
+               assignments, clock_timestamp() - earlier * interval '1 microsecond', $19
         FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) WITH ORDINALITY
             AS t (command_id, acting_member_id, change_id, organization_id, apps, subject, workspace_id, member_id,
                   state, role, version, reason, leaving, tombstone_id, handover_to_member_id, assignments, earlier, n)
@@ -338,6 +338,8 @@ impl Transaction {
         apart: &Apart,
     ) -> Result<(), StorageError> {
         let columns = Columns::of(changes, origin.acting, apart);
+        // What is told of at different times is not to be found together by one trace (R46).
+        let traceparent = origin.traceparent.as_deref().filter(|_| !apart.is_needed());
         let query = prepared::<Append, _>(|sql| {
             sql.bind::<sql_types::Text, _>(origin.caller.as_str())
                 .bind::<Uuids, _>(columns.command_id)
@@ -357,6 +359,7 @@ impl Transaction {
                 .bind::<OptionalUuids, _>(columns.handover_to_member_id)
                 .bind::<OptionalTexts, _>(columns.assignments)
                 .bind::<Numbers, _>(columns.earlier)
+                .bind::<sql_types::Nullable<sql_types::Text>, _>(traceparent)
         });
         query.execute(&mut self.connection()).await?;
         Ok(())

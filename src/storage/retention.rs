@@ -93,6 +93,22 @@ impl Database {
         Ok((removed, more))
     }
 
+    /// Has a batch of changes that are older than this forget the trace that they were a part of: by then everybody has
+    /// applied them, and what was done in one trace is not to be found together later (R46). Returns how many changes,
+    /// and whether there may be more. Needs the index of those that have one.
+    pub async fn forget_traces(&self, age: Duration) -> Result<(usize, bool), StorageError> {
+        // An array, so that the log is never read from end to end; the second look is for who waited for another replica.
+        let query = "UPDATE changes SET traceparent = NULL \
+                     WHERE traceparent IS NOT NULL AND position = ANY (ARRAY(SELECT c.position FROM changes c \
+                     WHERE c.traceparent IS NOT NULL AND c.record_time < now() - make_interval(secs => $1) LIMIT $2))";
+        let query = sql_query(query)
+            .bind::<sql_types::Double, _>(age.as_secs_f64())
+            .bind::<sql_types::BigInt, _>(BATCH);
+        // Across: the same.
+        let forgotten = query.execute(&mut self.read_across().await?).await?;
+        Ok((forgotten, i64::try_from(forgotten) == Ok(BATCH)))
+    }
+
     /// Looks at a position and at the floor in one statement: trimming moves both in one transaction. The row at the floor
     /// is gone, but not the id of its change.
     pub async fn point_and_floor(&self, position: i64) -> Result<PointAndFloor, StorageError> {

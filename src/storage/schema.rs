@@ -145,6 +145,7 @@ diesel::table! {
         tombstone_id -> Nullable<Uuid>,
         handover_to_member_id -> Nullable<Uuid>,
         assignments -> Nullable<Text>,
+        traceparent -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -169,6 +170,7 @@ diesel::table! {
         tombstone_id -> Nullable<Uuid>,
         handover_to_member_id -> Nullable<Uuid>,
         assignments -> Nullable<Text>,
+        traceparent -> Nullable<Text>,
     }
 }
 diesel::table! {

@@ -8,18 +8,20 @@ mod source;
 
 /// The modules of the library, and which others of them each may name. Nothing else depends on order here: a module
 /// that is not listed fails.
-const MAY_NAME: [(&str, &[&str]); 23] = [
+const MAY_NAME: [(&str, &[&str]); 24] = [
     // Pure decisions.
     ("rules", &[]),
     ("proto", &[]),
     ("config", &[]),
     // Blocks, and is used before there is a runtime; knows nothing of what runs on it.
     ("embedded", &[]),
-    ("telemetry", &["config"]),
+    // How spans hang together, for who makes them.
+    ("spans", &[]),
+    ("telemetry", &["config", "spans"]),
     ("exporter", &[]),
     ("seal", &["rules"]),
     ("storage", &["rules"]),
-    ("engine", &["rules", "storage"]),
+    ("engine", &["rules", "spans", "storage"]),
     // No database: tested with a log in memory.
     ("feed", &["rules", "seal"]),
     ("store_log", &["feed", "rules", "storage"]),
@@ -44,6 +46,7 @@ const MAY_NAME: [(&str, &[&str]); 23] = [
             "proto",
             "rules",
             "seal",
+            "spans",
             "storage",
             "store_log",
         ],
@@ -96,7 +99,7 @@ const MAY_NAME: [(&str, &[&str]); 23] = [
 ];
 
 /// Crates that only some modules may name.
-const CONFINED: [(&[&str], &[&str]); 15] = [
+const CONFINED: [(&[&str], &[&str]); 16] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
     (&["tokio_postgres", "tokio_postgres_rustls"], &["storage"]),
     (&["rustls", "rustls_native_certs"], &["identity", "storage"]),
@@ -104,7 +107,8 @@ const CONFINED: [(&[&str], &[&str]); 15] = [
     (&["jsonwebtoken", "x509_cert", "hyper", "http_body_util"], &["identity"]),
     (
         &["tonic", "tonic_health", "tonic_reflection", "tonic_types"],
-        &["agent", "app", "cli", "grpc", "proto"],
+        // `telemetry` as a client of the collector.
+        &["agent", "app", "cli", "grpc", "proto", "telemetry"],
     ),
     (&["tower"], &["grpc"]),
     (&["hyper_util"], &["grpc", "identity"]),
@@ -113,9 +117,10 @@ const CONFINED: [(&[&str], &[&str]); 15] = [
     (&["lettre", "percent_encoding"], &["mail"]),
     (&["url"], &["agent", "identity", "mail"]),
     (&["clap"], &["cli", "config", "main"]),
-    (&["tracing_subscriber"], &["telemetry"]),
+    (&["tracing_subscriber", "opentelemetry_sdk", "opentelemetry_proto"], &["telemetry"]),
+    (&["opentelemetry", "tracing_opentelemetry"], &["spans", "telemetry"]),
     // Commands that talk to a service do it as any other client does, and so does the service's own replica.
-    (&["rollcall_client"], &["access", "agent", "cli"]),
+    (&["rollcall_client"], &["access", "agent", "cli", "spans"]),
 ];
 
 /// The crates that `rules` may use: none with I/O, a clock, or a runtime. `uuid` makes new ids in `ids.rs` alone.

@@ -33,7 +33,7 @@ const ONE_VERSION: [&str; 9] =
 const NONE_OF: [&str; 7] = ["openssl", "openssl-sys", "native-tls", "ring", "pq-sys", "libpq-sys", "reqwest"];
 
 /// Locked, for every platform together. More is a decision: raise this with the reason in the commit.
-const AT_MOST: usize = 396;
+const AT_MOST: usize = 402;
 
 #[derive(serde::Deserialize)]
 struct Lock {

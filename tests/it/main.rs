@@ -53,4 +53,5 @@ mod small;
 mod support;
 mod tenants;
 mod tokens;
+mod traces;
 mod watch_client;

@@ -13,6 +13,7 @@ use tokio::{
     task::JoinSet,
     time::Instant,
 };
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +22,10 @@ use super::{
     owed::{Debt, Origin},
     shared::Shared,
 };
-use crate::v1::{Receipt, ReceiptOutcome};
+use crate::{
+    traces,
+    v1::{Receipt, ReceiptOutcome},
+};
 
 /// So many revocations wait for the handler at most: twice the largest command. What comes beyond is told as failed.
 const WAITING: usize = 10_000;
@@ -182,7 +186,8 @@ impl Run {
     /// In a task of its own, so that a panic in the app's code is a failure and nothing more.
     async fn once(&self, revocation: Revocation) -> Outcome {
         let mut call = JoinSet::new();
-        call.spawn((self.handler)(revocation));
+        let span = traces::handling(&revocation, &self.shared.app);
+        call.spawn((self.handler)(revocation).instrument(span));
         match tokio::time::timeout(self.timeout, call.join_next()).await {
             Ok(Some(Ok(outcome))) => outcome,
             Ok(_) => Outcome::Failed(Cow::Borrowed("panicked")),

@@ -109,5 +109,6 @@ fn found_by_comparing(gone: Gone) -> Revocation {
         erased,
         handover_to_member_id: None,
         assignments: Assignments::Unspecified,
+        traceparent: None,
     }
 }

@@ -21,7 +21,7 @@ use super::{
     store::{Applied, Body, Source, Store, Thing, Touched, parse},
 };
 use crate::{
-    Event, Watch, WatchError,
+    Event, Watch, WatchError, traces,
     v1::{Bookmark, Change, ChangeBatch, ChangeReason, ErrorReason, Opened},
 };
 
@@ -242,6 +242,9 @@ impl Follow {
         // versions say nothing here.
         let both = self.held.filled && self.held.fill.as_ref().is_some_and(|fill| !fill.is_forked());
         let now = self.shared.clock.wall().as_secs();
+        // Until checks see it. What is received beside what answers is seen later, at once with everything else.
+        let _spans = (both || self.held.fill.is_none())
+            .then(|| traces::applying(batch, &self.options.app, &self.options.instance));
         for change in &batch.changes {
             let Some(thing) = change.subject.as_ref().and_then(parse) else { continue };
             let store = self.held.fill.as_mut().map_or(&mut self.held.store, Fill::store);
@@ -497,6 +500,7 @@ fn revocation(change: &Change, thing: &Thing, applied: Applied) -> Option<Revoca
         erased: thing.word.is_erased() && workspace_id.is_none(),
         handover_to_member_id: Uuid::try_parse(&change.handover_to_member_id).ok(),
         assignments: change.assignments(),
+        traceparent: Some(&change.traceparent).filter(|traceparent| !traceparent.is_empty()).cloned(),
     })
 }
 

@@ -33,6 +33,9 @@ pub struct Revocation {
     pub handover_to_member_id: Option<Uuid>,
     /// Of an erasure: what becomes of what is assigned to the member (R46).
     pub assignments: Assignments,
+    /// The trace of the call that made the change, as W3C Trace Context writes it (`traceparent`). `None`: it is in none
+    /// that is recorded, or an earlier process was told of it.
+    pub traceparent: Option<String>,
 }
 
 /// Which change a revocation is.

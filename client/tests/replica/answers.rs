@@ -4,6 +4,8 @@ use rollcall_client::{Access, Ended, Person, SessionAccess, v1::*};
 
 use super::*;
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 #[tokio::test(start_paused = true)]
 async fn r16_a_revocation_denies_and_its_handler_its_receipt_and_the_acknowledgement_follow() {
     let (mut stage, mut stream) = Stage::live().await;
@@ -13,6 +15,7 @@ async fn r16_a_revocation_denies_and_its_handler_its_receipt_and_the_acknowledge
     assert_eq!(allowed.workspace_role, WorkspaceRole::Admin);
     let mut departure = deactivation(11, 1);
     departure.handover_to_member_id = member_id(2).to_string();
+    departure.traceparent = TRACEPARENT.to_owned();
     stream.batch("out", vec![departure]).await;
     let revocation = stage.revocations.recv().await.unwrap();
     // The handler is called after checks deny.
@@ -23,6 +26,7 @@ async fn r16_a_revocation_denies_and_its_handler_its_receipt_and_the_acknowledge
     assert_eq!(revocation.account_id, Some(account_id(1)));
     assert_eq!(revocation.external_ids[0].subject, "person-1");
     assert_eq!(revocation.handover_to_member_id, Some(member_id(2)));
+    assert_eq!(revocation.traceparent.as_deref(), Some(TRACEPARENT));
     let receipts = stage.script.acknowledged("out", &[&change_id(11)]).await;
     assert_eq!((receipts[0].ended_sessions, receipts[0].handed_over), (2, 1));
     assert_eq!(receipts[0].outcome(), ReceiptOutcome::Ended);

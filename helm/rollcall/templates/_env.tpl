@@ -59,6 +59,14 @@
   value: {{ . | quote }}
 {{- end }}
 {{- end }}
+{{- with .Values.traces.endpoint }}
+- name: ROLLCALL_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.traces.ratio) }}
+- name: ROLLCALL_OTLP_RATIO
+  value: {{ .Values.traces.ratio | quote }}
+{{- end }}
 {{- $settings := .Values.settings }}
 {{- $given := dict
   "ROLLCALL_POOL_SIZE" .Values.database.poolSize

@@ -177,6 +177,7 @@ impl State {
                     acting_member_id: None,
                     handover_to: None,
                     assignments: None,
+                    traceparent: None,
                 };
                 Stored { app: app(name), entry }
             })

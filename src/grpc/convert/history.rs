@@ -153,6 +153,7 @@ pub(in crate::grpc) fn history_change(row: RecordedRow) -> proto::Change {
             .map(assignments)
             .unwrap_or_default()
             .into(),
+        traceparent: String::new(),
     }
 }
 

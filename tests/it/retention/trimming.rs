@@ -14,8 +14,8 @@ const HELD: Keep = Keep { hours: 72, ..A_DAY };
 
 /// A table as texts, in the order of the log.
 async fn facts(database: &tokio_postgres::Client, table: &str) -> Vec<String> {
-    let query =
-        format!("SELECT (to_jsonb(t) - 'apps' - 'command_end')::text FROM {table} t ORDER BY t.position");
+    let without = "- 'apps' - 'command_end' - 'traceparent'";
+    let query = format!("SELECT (to_jsonb(t) {without})::text FROM {table} t ORDER BY t.position");
     let rows = database.query(&query, &[]).await.expect("the rows");
     rows.iter().map(|row| row.get(0)).collect()
 }

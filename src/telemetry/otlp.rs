@@ -1,0 +1,263 @@
+//! Sends spans to a collector over OTLP, from a thread of its own: whatever the collector does, no call waits for it.
+//!
+//! - What waits to be sent is bounded; what comes beyond is dropped and counted.
+//! - An export that is not answered in time is given up, and what was in it is gone: traces are a help, not a record.
+//! - One warning says that nothing gets through. The next one comes only after it did, and not soon.
+//! - Nothing that a collector says is logged or kept: it is another program's text.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use opentelemetry::{Context, trace::SpanKind};
+use opentelemetry_proto::{
+    tonic::collector::trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
+    transform::{
+        common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope,
+    },
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::{OTelSdkError, OTelSdkResult},
+    trace::{Span, SpanData, SpanProcessor},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
+use tonic::{
+    Code,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+
+use crate::spans;
+
+/// So many spans wait at most: some 2 MiB, a second of a busy replica.
+const WAITING: usize = 2_048;
+/// So many go with one export.
+const AT_ONCE: usize = 512;
+/// How long spans are gathered before they are sent.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long an export may take, the connection included.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon a connection that is silent is given up: the next one may lead to another collector.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// The largest answer that is read. An honest one has some bytes.
+const ANSWER: usize = 64 * 1024;
+/// The shortest time between two warnings.
+const QUIET: Duration = Duration::from_secs(600);
+
+/// The end at which spans come in.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: mpsc::Sender<Told>,
+    /// Told when the last span is sent, or lost.
+    ended: Mutex<Receiver<()>>,
+}
+
+enum Told {
+    Span(Box<SpanData>),
+    End,
+}
+
+impl Queue {
+    /// Starts the thread that sends to this address.
+    pub(super) fn start(endpoint: Endpoint, resource: &Resource) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (waiting, coming) = mpsc::channel(WAITING);
+        let (end, ended) = sync_channel(1);
+        let resource = ResourceAttributesWithSchema::from(resource);
+        std::thread::Builder::new().name("otlp".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                // Connects with the first export, and again whenever that is needed.
+                let client =
+                    TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(ANSWER);
+                run(coming, &end, &mut Sender { client, resource, warned: Warned::default() }).await;
+            });
+        })?;
+        Ok(Self { waiting, ended: Mutex::new(ended) })
+    }
+}
+
+impl SpanProcessor for Queue {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if span.span_context.is_sampled() && self.waiting.try_send(Told::Span(Box::new(span))).is_err() {
+            count("dropped", 1);
+        }
+    }
+
+    /// Does nothing: what was told is sent within a second.
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        let _ = self.waiting.try_send(Told::End);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(timeout).map_err(|_| OTelSdkError::Timeout(timeout))
+    }
+}
+
+/// The address, as `http://HOST:PORT` or, with TLS, `https://HOST:PORT`. None: it is none.
+pub(super) fn endpoint(address: &str) -> Option<Endpoint> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).ok()?;
+    let (scheme, host) = (endpoint.uri().scheme_str()?.to_owned(), endpoint.uri().host()?.to_owned());
+    let endpoint = endpoint
+        .connect_timeout(CONNECT)
+        .timeout(PATIENCE)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(PATIENCE)
+        .buffer_size(1);
+    match scheme.as_str() {
+        _ if host.is_empty() => None,
+        "http" => Some(endpoint),
+        "https" => endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).ok(),
+        _ => None,
+    }
+}
+
+/// Gathers and sends until the end is told.
+async fn run(mut coming: mpsc::Receiver<Told>, end: &SyncSender<()>, sender: &mut Sender) {
+    let mut is_last = false;
+    while !is_last {
+        let mut batch = Vec::new();
+        let mut gathered = None;
+        while batch.len() < AT_ONCE {
+            let told = match gathered {
+                None => Ok(coming.recv().await),
+                Some(gathered) => timeout_at(gathered, coming.recv()).await,
+            };
+            match told {
+                Ok(Some(Told::Span(span))) => {
+                    gathered.get_or_insert_with(|| Instant::now() + GATHER);
+                    batch.push(named(*span));
+                }
+                Ok(Some(Told::End) | None) => {
+                    is_last = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        if !batch.is_empty() {
+            sender.send(batch).await;
+        }
+    }
+    let _ = end.try_send(());
+}
+
+/// A call is called by its method, and is one that came from elsewhere.
+fn named(mut span: SpanData) -> SpanData {
+    if let Some(method) = span.attributes.iter().find(|attribute| attribute.key.as_str() == spans::METHOD) {
+        span.name = method.value.to_string().into();
+        span.span_kind = SpanKind::Server;
+    }
+    span
+}
+
+struct Sender {
+    client: TraceServiceClient<Channel>,
+    resource: ResourceAttributesWithSchema,
+    warned: Warned,
+}
+
+impl Sender {
+    async fn send(&mut self, batch: Vec<SpanData>) {
+        let number = batch.len() as u64;
+        let request = ExportTraceServiceRequest {
+            resource_spans: group_spans_by_resource_and_scope(batch, &self.resource),
+        };
+        let sent = async {
+            match self.client.export(request).await.map(|answer| answer.into_inner().partial_success) {
+                Ok(Some(partial)) if partial.rejected_spans > 0 => Some(Failure::Rejected),
+                Ok(_) => None,
+                Err(status) => Some(Failure::Status(status.code())),
+            }
+        };
+        let failure = timeout(PATIENCE, sent).await.unwrap_or(Some(Failure::Silent));
+        count(if failure.is_some() { "failed" } else { "sent" }, number);
+        self.warned.judge(failure, Instant::now());
+    }
+}
+
+/// Why an export is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// It was not answered in time.
+    Silent,
+    /// It was answered with an error, or not with gRPC.
+    Status(Code),
+    /// Some of it was not taken.
+    Rejected,
+}
+
+/// Whether it was said that nothing gets through.
+#[derive(Debug, Default)]
+struct Warned {
+    last: Option<Instant>,
+    is_open: bool,
+}
+
+impl Warned {
+    /// Notes how an export went. True: a warning was given.
+    fn judge(&mut self, failure: Option<Failure>, now: Instant) -> bool {
+        match failure {
+            Some(failure) if !self.is_open && self.last.is_none_or(|last| now >= last + QUIET) => {
+                *self = Self { last: Some(now), is_open: true };
+                tracing::warn!(
+                    ?failure,
+                    "traces are not taken by the collector; they are dropped until they are"
+                );
+                true
+            }
+            None if self.is_open => {
+                self.is_open = false;
+                tracing::info!("traces are taken by the collector again");
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+fn count(outcome: &'static str, spans: u64) {
+    metrics::counter!("rollcall_otlp_spans_total", "outcome" => outcome).increment(spans);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_scheme_and_a_host() {
+        for address in ["http://127.0.0.1:4317", "https://collector.example:4317", "http://[::1]:4317/"] {
+            assert!(endpoint(address).is_some(), "{address}");
+        }
+        for address in ["", "127.0.0.1:4317", "collector", "ftp://collector:4317", "http://", "grpc://x:1"] {
+            assert!(endpoint(address).is_none(), "{address}");
+        }
+    }
+
+    #[test]
+    fn one_warning_until_something_got_through_and_not_soon_again() {
+        let (mut warned, now) = (Warned::default(), Instant::now());
+        let away = Some(Failure::Status(Code::Unavailable));
+        assert!(!warned.judge(None, now));
+        assert!(warned.judge(away, now));
+        assert!(!warned.judge(away, now + 2 * QUIET), "it is said already");
+        assert!(!warned.judge(None, now + 2 * QUIET));
+        assert!(warned.judge(Some(Failure::Silent), now + 2 * QUIET), "it was well, and long ago");
+        assert!(!warned.judge(None, now + 2 * QUIET));
+        // One that lies every other second does not fill the log.
+        assert!(!warned.judge(Some(Failure::Rejected), now + 3 * QUIET - Duration::from_secs(1)));
+        assert!(warned.judge(Some(Failure::Rejected), now + 3 * QUIET));
+    }
+}
