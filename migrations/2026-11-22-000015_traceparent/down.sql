@@ -60,6 +60,6 @@ BEGIN
 END
 $$;
 
-DROP INDEX changes_in_traces;
+ALTER TABLE log_floor DROP COLUMN traces_forgotten;
 ALTER TABLE changes DROP COLUMN traceparent;
 ALTER TABLE pending_changes DROP COLUMN traceparent;

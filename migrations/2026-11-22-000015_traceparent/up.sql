@@ -6,8 +6,10 @@ COMMENT ON COLUMN pending_changes.traceparent IS 'The trace and span that record
 ALTER TABLE changes ADD COLUMN traceparent text;
 COMMENT ON COLUMN changes.traceparent IS 'As it was pending. Forgotten within two hours, and no part of the hash: it says nothing about what happened.';
 
--- For forgetting: only what still has one.
-CREATE INDEX changes_in_traces ON changes (record_time) WHERE traceparent IS NOT NULL;
+-- So that forgetting needs no index, which would be built behind a lock, and reads no change twice.
+ALTER TABLE log_floor ADD COLUMN traces_forgotten bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN log_floor.traces_forgotten IS 'Changes at or before this position have forgotten their traces.';
+UPDATE log_floor SET traces_forgotten = (SELECT position FROM log_head);
 
 -- As before, with the new column, which is not hashed.
 CREATE OR REPLACE FUNCTION sequence_changes() RETURNS TABLE (head_position bigint, head_change_id uuid)

@@ -94,19 +94,31 @@ impl Database {
     }
 
     /// Has a batch of changes that are older than this forget the trace that they were a part of: by then everybody has
-    /// applied them, and what was done in one trace is not to be found together later (R46). Returns how many changes,
-    /// and whether there may be more. Needs the index of those that have one.
-    pub async fn forget_traces(&self, age: Duration) -> Result<(usize, bool), StorageError> {
-        // An array, so that the log is never read from end to end; the second look is for who waited for another replica.
-        let query = "UPDATE changes SET traceparent = NULL \
-                     WHERE traceparent IS NOT NULL AND position = ANY (ARRAY(SELECT c.position FROM changes c \
-                     WHERE c.traceparent IS NOT NULL AND c.record_time < now() - make_interval(secs => $1) LIMIT $2))";
+    /// applied them, and what was done in one trace is not to be found together later (R46). Returns how many forgot one,
+    /// and whether there may be more. It goes on where it was, so the log is never read from end to end.
+    pub async fn forget_traces(&self, age: Duration) -> Result<(i64, bool), StorageError> {
+        // The second look at each trace is for who waited for another replica.
+        let query = "WITH batch AS ( \
+                         SELECT c.position, c.record_time < now() - make_interval(secs => $1) AS old FROM changes c \
+                         WHERE c.position > (SELECT traces_forgotten FROM log_floor) ORDER BY c.position LIMIT $2 \
+                     ), reach AS ( \
+                         SELECT coalesce(min(position) FILTER (WHERE NOT old) - 1, max(position)) AS position FROM batch \
+                     ), forgotten AS ( \
+                         UPDATE changes SET traceparent = NULL WHERE traceparent IS NOT NULL AND position = ANY (ARRAY( \
+                             SELECT b.position FROM batch b, reach r WHERE b.position <= r.position)) \
+                         RETURNING 1 \
+                     ), went_on AS ( \
+                         UPDATE log_floor SET traces_forgotten = r.position FROM reach r \
+                         WHERE r.position > traces_forgotten \
+                     ) \
+                     SELECT (SELECT count(*) FROM forgotten) AS removed, \
+                            (SELECT count(*) = $2 AND bool_and(old) FROM batch) AS more";
         let query = sql_query(query)
             .bind::<sql_types::Double, _>(age.as_secs_f64())
             .bind::<sql_types::BigInt, _>(BATCH);
         // Across: the same.
-        let forgotten = query.execute(&mut self.read_across().await?).await?;
-        Ok((forgotten, i64::try_from(forgotten) == Ok(BATCH)))
+        let Removed { removed, more } = query.get_result(&mut self.read_across().await?).await?;
+        Ok((removed, more))
     }
 
     /// Looks at a position and at the floor in one statement: trimming moves both in one transaction. The row at the floor

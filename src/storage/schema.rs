@@ -207,7 +207,12 @@ diesel::table! {
     log_head (singleton) { singleton -> Bool, position -> Int8, change_id -> Uuid, hash -> Bytea, }
 }
 diesel::table! {
-    log_floor (singleton) { singleton -> Bool, position -> Int8, change_id -> Nullable<Uuid>, }
+    log_floor (singleton) {
+        singleton -> Bool,
+        position -> Int8,
+        change_id -> Nullable<Uuid>,
+        traces_forgotten -> Int8,
+    }
 }
 diesel::table! {
     subscriptions (subscription_id) {

@@ -16,12 +16,11 @@ use crate::support::{Database, create_database};
 const OURS: &str = "c.relnamespace = 'public'::regnamespace AND c.relname <> '__diesel_schema_migrations'";
 
 /// Indexes of tables with an `organization_id` that do not begin with it.
-const NOT_BY_ORGANIZATION: [(&str, &str); 31] = [
+const NOT_BY_ORGANIZATION: [(&str, &str); 30] = [
     ("workspaces_by_id", "an app asks whether somebody may use a workspace by its id alone"),
     ("members_by_account", "finds the organizations of an account, which is above them"),
     ("pending_changes_pkey", "the queue of the one log: taken in the order of the whole store"),
     ("changes_pkey", "the one log: positions order the whole store"),
-    ("changes_in_traces", "forgetting: what is of a trace and old, of everybody"),
     ("changes_by_command", "the one log: finds the end of a command by the command's id alone"),
     ("history_by_command", "the same for commands whose changes were trimmed from the log"),
     ("history_by_age", "what is too old goes, whosever it is"),

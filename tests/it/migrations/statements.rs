@@ -12,7 +12,7 @@ use super::{all, before, name, version};
 use crate::support::create_database;
 
 /// What of the migrations is done behind a lock all the same, and why it does not take long.
-const BRIEF: [(&str, &str, &str); 3] = [
+const BRIEF: [(&str, &str, &str); 4] = [
     (
         "workspace_ids",
         "workspaces is read as a whole",
@@ -24,6 +24,7 @@ const BRIEF: [(&str, &str, &str); 3] = [
         "a row for each instance of the last days: thousands",
     ),
     ("stale_subscriptions", "rows are changed", "the same rows"),
+    ("traceparent", "rows are changed", "the one row of log_floor"),
 ];
 
 /// The first migration that had to be run beside another release: `row_security` has an outage.

@@ -45,8 +45,8 @@ async fn r46_no_trace_links_what_one_write_does_in_several_organizations() {
     one_more_traced(&channel, &one, "Traced again").await;
     service.terminate().await;
     let older = "UPDATE changes SET record_time = record_time - interval '61 min'
-                 WHERE position = (SELECT min(position) FROM changes WHERE traceparent IS NOT NULL)";
-    assert_eq!(database.client.execute(older, &[]).await.expect("older"), 1);
+                 WHERE position <= (SELECT min(position) FROM changes WHERE traceparent IS NOT NULL)";
+    assert!(database.client.execute(older, &[]).await.expect("older") > 0);
     let service = super::service(&database.url, NOBODY, &[]).await;
     until("it is forgotten", async || in_traces(&database).await.0 < 2).await;
     assert_eq!(in_traces(&database).await.0, 1, "the other one is younger");
