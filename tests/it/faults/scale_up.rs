@@ -34,11 +34,13 @@ const INSTANCES: u8 = 6;
 /// A lease outlives an age: who is not resumed in time is found.
 const LEASE: Duration = Duration::from_secs(5);
 
+/// Where replicas are, and how many connections each has.
+type Replicas = Vec<(String, Arc<AtomicUsize>)>;
+
 /// Gives each new connection to the replica that has the fewest, and leaves it there.
 struct Balancer {
     address: SocketAddr,
-    /// Where replicas are, and how many connections each has.
-    replicas: Arc<Mutex<Vec<(String, Arc<AtomicUsize>)>>>,
+    replicas: Arc<Mutex<Replicas>>,
     task: JoinHandle<()>,
 }
 
@@ -46,7 +48,7 @@ impl Balancer {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let replicas: Arc<Mutex<Vec<(String, Arc<AtomicUsize>)>>> = Arc::default();
+        let replicas: Arc<Mutex<Replicas>> = Arc::default();
         let known = Arc::clone(&replicas);
         let task = tokio::spawn(async move {
             loop {

@@ -40,7 +40,7 @@ const GROWTH: u64 = 64 << 20;
 type Samples = Vec<(f64, f64)>;
 
 /// By how many KiB a minute they grow, over the last half of them: the line with the least squares.
-fn slope(samples: &Samples) -> f64 {
+fn slope(samples: &[(f64, f64)]) -> f64 {
     let half = &samples[samples.len() / 2..];
     let number = half.len() as f64;
     let (mean_at, mean_bytes) = (
