@@ -1,6 +1,6 @@
 //! A schema that is older or newer than the program: which of them go together, and what is said where they do not.
 
-use super::{all, before, name, ran, version};
+use super::{all, before, ran, version};
 use crate::{
     process::binary::ended,
     small::Small,
@@ -105,7 +105,7 @@ async fn an_older_schema_is_refused_to_who_may_not_migrate() {
         for command in ["serve", "migrate"] {
             let (code, said) = ended(&[command, "--database-url", &database.url], &[]).await;
             assert_eq!(code, Some(1), "{said}");
-            let old = all().iter().take_while(|one| !name(one).ends_with("told_from")).count();
+            let old = all().iter().take_while(|one| !super::name(one).ends_with("told_from")).count();
             let missing = if number == 0 { all().len() } else { all().len() - old };
             for part in [
                 format!("older than this program by {missing} migrations, and {SERVICE} may not change it"),
