@@ -38,8 +38,8 @@ fn split(text: &str) -> Vec<String> {
         let piece = if rest.starts_with("--") {
             rest = rest.find('\n').map_or("", |end| &rest[end..]);
             continue;
-        } else if rest.starts_with("$$") {
-            rest[2..].find("$$").map_or(rest, |end| &rest[..end + 4])
+        } else if let Some(body) = rest.strip_prefix("$$") {
+            body.find("$$").map_or(rest, |end| &rest[..end + 4])
         } else if next == '\'' {
             rest[1..].find('\'').map_or(rest, |end| &rest[..end + 2])
         } else {
