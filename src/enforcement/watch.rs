@@ -2,7 +2,7 @@
 //! silent, and to record when what took access away was enforced.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -97,7 +97,8 @@ impl Readings {
             marks,
             holders,
             silence: Silence::default(),
-            pending: Vec::new(),
+            pending: VecDeque::new(),
+            overflowing: false,
             unrecorded: Vec::new(),
             look_back: None,
             latest: sender,
@@ -146,7 +147,9 @@ struct Watcher {
     marks: Marks,
     holders: Arc<Holders>,
     silence: Silence,
-    pending: Vec<Pending>,
+    pending: VecDeque<Pending>,
+    /// Whether it was said that there are too many of them.
+    overflowing: bool,
     unrecorded: Vec<EnforcementWrite>,
     /// Up to where commands are to be looked up that were read before this replica listened.
     look_back: Option<i64>,
@@ -166,11 +169,14 @@ impl Watcher {
     }
 
     fn add(&mut self, pending: Pending) {
-        if self.pending.len() >= PENDING {
-            tracing::warn!(pending = PENDING, "too many verdicts are pending; the oldest is not recorded");
-            self.pending.remove(0);
+        let too_many = self.pending.len() >= PENDING;
+        if too_many {
+            self.pending.pop_front();
         }
-        self.pending.push(pending);
+        if too_many && !std::mem::replace(&mut self.overflowing, true) {
+            tracing::warn!(pending = PENDING, "too many verdicts are pending; the oldest are not recorded");
+        }
+        self.pending.push_back(pending);
     }
 
     /// Looks up the commands that took access away shortly before this replica began to listen.
@@ -277,11 +283,14 @@ impl Watcher {
             });
             !apps.is_empty()
         });
+        self.overflowing &= self.pending.len() > PENDING / 2;
     }
 
+    /// Records some. The others have to wait for the next reading, and nobody who waits for that one has to wait for them:
+    /// when a large organization has gone there are a hundred thousand.
     async fn record(&mut self) -> Result<(), StorageError> {
-        while !self.unrecorded.is_empty() {
-            let some = self.unrecorded.len().min(ROWS);
+        let some = self.unrecorded.len().min(ROWS);
+        if some > 0 {
             self.enforcer.record_enforcements(&self.unrecorded[..some]).await?;
             self.unrecorded.drain(..some);
         }

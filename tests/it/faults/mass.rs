@@ -14,6 +14,7 @@ use std::{
 use rollcall_client::v1::{
     BatchDeactivateMembersRequest, WatchRequest, subject::Subject as Thing, watch_response::Message,
 };
+use rustix::process::Signal;
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::{Instant, interval, sleep},
@@ -25,7 +26,7 @@ use super::{
     crew::{Crew, Instance},
     kills::compare,
     ms, p99,
-    scene::{Pen, Reader, Scene, soon, stream, to_snapshot_end},
+    scene::{Pen, Reader, Scene, soon, stream, to_snapshot_end, until},
     size,
 };
 use crate::fixtures::{Person, regardless};
@@ -232,4 +233,39 @@ async fn t34_a_hundred_thousand_leave_at_once_and_others_hardly_notice() {
     let halves = [(changes[..middle].to_vec(), true), (changes[middle..].to_vec(), *cursor)];
     let broken: Vec<Told> = [&told[..index], &halves, &told[index + 1..]].concat();
     assert_eq!(split(&broken), 1);
+}
+
+/// What T34 at full size found out: a batch of people of a large organization could not be waited for, because the receipts of
+/// all others were compared with each of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_waiting_for_a_batch_reads_the_receipts_of_the_batch_alone() {
+    let mut scene = Scene::start(&[]).await;
+    let mut crew = Crew::make(scene.replica.client().channel().into(), 0).await;
+    hire(&scene, &mut crew, 100).await;
+    let others = "INSERT INTO receipts (organization_id, position, subscription_id, app, instance, outcome,
+                                        ended_sessions, handed_over, detail)
+        SELECT $1::text::uuid, 1000000 + number, gen_random_uuid(), 'chat', 'another', 'ENDED', 1, 0, ''
+        FROM generate_series(1, 20000) number";
+    scene.database.client.execute(others, &[&crew.org.id]).await.expect("receipts");
+    scene.database.client.batch_execute("ANALYZE receipts").await.expect("counted");
+    let _instance = Instance::start(scene.replica.client(), "chat-1", |_| {}).await;
+    let people: Vec<&Person> = crew.people.iter().collect();
+    let message = BatchDeactivateMembersRequest { departure: regardless(), ..Default::default() };
+    let answer = crew.caller.batch(&crew.org, &people, message).await.expect("a batch");
+    crew.enforced(answer.token).await;
+    // Whoever leaves the database has said what they read there.
+    scene.replica.signal(Signal::TERM);
+    soon("the end of the service", scene.replica.end()).await;
+    let alone =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend'";
+    until("everybody to leave", async || {
+        scene.database.client.query_one(alone, &[]).await.expect("counted").get::<_, i64>(0) == 0
+    })
+    .await;
+    let read = "SELECT seq_tup_read, idx_scan FROM pg_stat_user_tables WHERE relname = 'receipts'";
+    let row = scene.database.client.query_one(read, &[]).await.expect("what was read");
+    let (all, looked): (i64, i64) = (row.get(0), row.get(1));
+    assert!(looked >= 100, "the statistics tell of each command of the batch: {looked}");
+    assert!(all < 20_000, "receipts are read one after the other: {all}");
 }
