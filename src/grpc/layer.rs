@@ -34,8 +34,10 @@ use crate::{
 /// The longest that a call may take until its answer begins, also where the client gave no deadline. Streams run on after
 /// that.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
-/// How much earlier than tonic's own time-out, which stands around this layer and reads the same header, this one ends.
-const HEAD_START: Duration = Duration::from_millis(5);
+/// How much earlier than tonic's own time-out, which stands around this layer and reads the same header, this one ends: a
+/// tenth of what the client waits, within these bounds. A thread that is held up for longer between the two looks at the
+/// clock lets tonic's come first, which a client that waits for some milliseconds only may see.
+const HEAD_START: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// The header in which gRPC clients say how long they wait.
 const TIMEOUT: &str = "grpc-timeout";
 
@@ -267,7 +269,9 @@ fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
 /// How long a call may take until its answer begins: as long as the client waits, and never longer than
 /// [`MAX_DEADLINE`].
 fn deadline(asked: Option<Duration>) -> Duration {
-    asked.map_or(MAX_DEADLINE, |asked| asked.min(MAX_DEADLINE).saturating_sub(HEAD_START))
+    let [least, most] = HEAD_START;
+    asked
+        .map_or(MAX_DEADLINE, |asked| asked.saturating_sub((asked / 10).clamp(least, most)).min(MAX_DEADLINE))
 }
 
 /// Reads a time-out as the gRPC protocol writes it: at most eight digits and a unit.
@@ -313,6 +317,16 @@ mod tests {
         {
             assert!(!unary.contains(&format!("rollcall.v1.{stream}")), "{stream}");
         }
+    }
+
+    #[test]
+    fn a_deadline_is_before_that_of_the_client() {
+        for (asked, wanted) in [(1, 0), (5, 0), (20, 15), (100, 90), (500, 450), (30_000, 29_950)] {
+            let deadline = deadline(Some(Duration::from_millis(asked)));
+            assert_eq!(deadline, Duration::from_millis(wanted), "of {asked} ms");
+        }
+        assert_eq!(deadline(Some(Duration::MAX)), MAX_DEADLINE);
+        assert_eq!(deadline(None), MAX_DEADLINE);
     }
 
     #[test]
