@@ -1,4 +1,5 @@
-# The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets.
+# The everyday commands. Each target shows the plain command that it runs; `make` alone lists the targets. All build the whole
+# workspace: a part of it alone has other features, and would be built anew.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test replay-check import-check chaos races model faults upgrade soak prober conformance bench deny lint mutants fuzz
@@ -8,7 +9,7 @@ help: ## List the targets
 
 demo: ## See it work: Postgres, the service and three apps; people leave and return (ROLLCALL_TRACE=FILE replays that file)
 	@sh scripts/postgres.sh >/dev/null
-	cargo run -- demo
+	$(or $(PROGRAM),cargo run --) demo
 
 test: ## Run all tests, those against a private Postgres included
 	@sh scripts/postgres.sh >/dev/null
@@ -18,28 +19,28 @@ test: ## Run all tests, those against a private Postgres included
 replay-check: ## Replay DATA/trace.csv, kill followers and apps on the way and cut them off, compare all with DATA/roster.csv
 	@sh scripts/postgres.sh >/dev/null
 	cargo build --workspace --examples
-	ROLLCALL_DATA="$(DATA)" cargo test --test it -- replay_real:: replay_apps:: --nocapture
+	ROLLCALL_DATA="$(DATA)" cargo test --workspace --test it -- replay_real:: replay_apps:: --nocapture
 
 import-check: ## Import DATA/roster.csv, export it again and compare
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_DATA="$(DATA)" cargo test --test it a_real_roster -- --nocapture
+	ROLLCALL_DATA="$(DATA)" cargo test --workspace --test it a_real_roster -- --nocapture
 
 chaos: ## Kill replicas under 64 writers until CHANGES changes are made, and judge what was recorded (SEED=1 CHANGES=100000)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_CHAOS_CHANGES="$(or $(CHANGES),100000)" ROLLCALL_CHAOS_SEED="$(or $(SEED),1)" cargo test --release --test it c1_to_c5 -- --nocapture
+	ROLLCALL_CHAOS_CHANGES="$(or $(CHANGES),100000)" ROLLCALL_CHAOS_SEED="$(or $(SEED),1)" cargo test --workspace --release --test it c1_to_c5 -- --nocapture
 
 races: ## Run each race ROUNDS times (ROUNDS=1000)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --test it -- races:: r14_of_two r35_of_twenty r48_the_seats r54_of_accepting --nocapture
+	ROLLCALL_ROUNDS="$(or $(ROUNDS),1000)" cargo test --workspace --test it -- races:: r14_of_two r35_of_twenty r48_the_seats r54_of_accepting --nocapture
 
 model: ## Compare SEQUENCES of random commands with a model of the rules, from SEED on (SEED=1 SEQUENCES=3000)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_MODEL_SEQUENCES="$(or $(SEQUENCES),3000)" ROLLCALL_MODEL_SEED="$(or $(SEED),1)" cargo test --test it random_commands_do_what -- --nocapture
+	ROLLCALL_MODEL_SEQUENCES="$(or $(SEQUENCES),3000)" ROLLCALL_MODEL_SEED="$(or $(SEED),1)" cargo test --workspace --test it random_commands_do_what -- --nocapture
 
 faults: ## Run all faults at full size but those of fuzz, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null
 	@sh scripts/faketime.sh >/dev/null || true
-	ROLLCALL_FAULTS=full ROLLCALL_CHAOS_CHANGES=100000 cargo test --release --test it -- faults:: chaos:: strange:: t25_ \
+	ROLLCALL_FAULTS=full ROLLCALL_CHAOS_CHANGES=100000 cargo test --workspace --release --test it -- faults:: chaos:: strange:: t25_ \
 		forged_cursors receipts_are_of c6_ c7_ c8_ c11_ c12_a_first c13_ --nocapture --test-threads 1
 
 upgrade: ## Build an earlier release (FROM=REF) and replace its replicas by this one's under load (docs/upgrade.md)
@@ -48,21 +49,20 @@ upgrade: ## Build an earlier release (FROM=REF) and replace its replicas by this
 
 soak: ## Run a mixed load for MINUTES and print by how much the memory of service and replica grows (MINUTES=30)
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_SOAK_MINUTES="$(or $(MINUTES),30)" cargo test --release --test it -- t38_ --nocapture
+	ROLLCALL_SOAK_MINUTES="$(or $(MINUTES),30)" cargo test --workspace --release --test it -- t38_ --nocapture
 
 prober: ## Measure from outside for how long anybody is let in after they are out, ROUNDS times with a fault (SEED=1 ROUNDS=240)
 	@sh scripts/postgres.sh >/dev/null
-	cargo build -p rollcall-client --example chat
-	ROLLCALL_PROBER_ROUNDS="$(or $(ROUNDS),240)" ROLLCALL_PROBER_SEED="$(or $(SEED),1)" cargo test --test it faults::prober -- --nocapture
+	cargo build --workspace --examples
+	ROLLCALL_PROBER_ROUNDS="$(or $(ROUNDS),240)" ROLLCALL_PROBER_SEED="$(or $(SEED),1)" cargo test --workspace --test it faults::prober -- --nocapture
 
 conformance: ## Try every broken instance against every clause of docs/consumer-contract.md, some minutes
 	@sh scripts/postgres.sh >/dev/null
-	ROLLCALL_CONFORMANCE=full cargo test --test it conformance:: -- --nocapture --test-threads 1
+	ROLLCALL_CONFORMANCE=full cargo test --workspace --test it conformance:: -- --nocapture --test-threads 1
 
 bench: ## Measure the speed beside yardsticks of the same run, about thirteen minutes (docs/performance.md)
 	@sh scripts/postgres.sh >/dev/null
-	cargo bench --bench feed --bench writes --bench streams --bench replay --bench enforcement --bench access
-	cargo bench -p rollcall-client --bench access
+	cargo bench --workspace --bench feed --bench writes --bench streams --bench replay --bench enforcement --bench access
 
 deny: ## Look at licences, sources and advisories of what Rollcall is built from, by cargo-deny (docs/supply-chain.md)
 	sh scripts/deny.sh

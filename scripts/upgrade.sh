@@ -17,4 +17,4 @@ else
     git worktree add --quiet --detach "$source" "$commit"
 fi
 (cd "$source" && CARGO_TARGET_DIR="$PWD/../build" cargo build --locked --bin rollcall)
-ROLLCALL_PREVIOUS="$PWD/target/upgrade/build/debug/rollcall" cargo test --test it -- t33_ --nocapture
+ROLLCALL_PREVIOUS="$PWD/target/upgrade/build/debug/rollcall" cargo test --workspace --test it -- t33_ --nocapture

@@ -122,6 +122,47 @@ fn what_is_kept_out_stays_out() {
     }
 }
 
+/// What tests and the other packages of the workspace add to what the service is built with. Code of the service that needs one
+/// of these builds beside them alone, and not by `make demo`: what is used there has to stand under `[dependencies]`.
+const ADDED: [&str; 12] = [
+    "axum/http1",
+    "axum/json",
+    "axum/query",
+    "axum/tokio",
+    "axum/ws",
+    "form_urlencoded/default",
+    "num-traits/std",
+    "rand/default",
+    "rustix/param",
+    "rustix/pty",
+    "serde_json/raw_value",
+    "tokio/test-util",
+];
+
+/// The packages with their features.
+fn features(arguments: &[&str]) -> Option<BTreeMap<String, BTreeSet<String>>> {
+    let tree = cargo(&[&["tree", "--prefix", "none", "--format", "{p}|{f}"], arguments].concat())?;
+    let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (package, with) in tree.lines().filter_map(|line| line.split_once('|')) {
+        let package = package.split(" (").next().unwrap_or(package).to_owned();
+        // What was told before is marked at the end.
+        let with = with.trim_end_matches(" (*)").split(',').filter(|feature| !feature.is_empty());
+        features.entry(package).or_default().extend(with.map(str::to_owned));
+    }
+    Some(features)
+}
+
+#[test]
+fn tests_lend_the_service_no_other_features() {
+    let Some(service) = features(&["--package", "rollcall", "--edges", "normal,build"]) else { return };
+    let Some(all) = features(&["--workspace", "--edges", "normal,build,dev"]) else { return };
+    let added = service.iter().flat_map(|(package, own)| {
+        let name = package.split(' ').next().unwrap_or_default();
+        all[package].difference(own).map(move |feature| format!("{name}/{feature}"))
+    });
+    assert_eq!(added.collect::<BTreeSet<_>>(), ADDED.map(str::to_owned).into());
+}
+
 #[derive(serde::Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
