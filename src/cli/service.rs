@@ -150,8 +150,8 @@ fn further(status: &Status) -> String {
 pub(super) fn unreached(status: &Status) -> &'static str {
     match (status.code(), reason(status)) {
         (Code::Unavailable, None) => {
-            "\nNo service answered: is it running, and does --endpoint (ROLLCALL_ENDPOINT) lead to it, with https where \
-             it speaks TLS?"
+            "\nNo service answered: is it running, and does --endpoint (ROLLCALL_ENDPOINT) lead to it, with https \
+             where it speaks TLS?"
         }
         _ => "",
     }
@@ -232,6 +232,10 @@ fn remedy(reason: v1::ErrorReason) -> Option<&'static str> {
             "The person acted for may not do this: ask an owner, or act for one (--acting)."
         }
         Reason::ConfirmationRequired => "Say --yes if it is meant.",
+        Reason::CallerUnknown => {
+            "Prove that somebody calls whom the service knows (--token-file, or --client-certificate and \
+             --client-key)."
+        }
         _ => return None,
     })
 }
