@@ -14,8 +14,9 @@ use super::{
 };
 
 const EXAMPLES: &str = "\
-The lease is how long an instance may go on answering access checks without hearing from the service: a
-departure is enforced within it at the latest. The app \"rollcall\" is the service itself.
+The lease is how long an instance may go on answering access checks without hearing from the
+service: a departure is enforced within it at the latest. The app \"rollcall\" is the service
+itself.
 
 Examples:
   rollcall app register chat --lease-ttl 30 --min-instances 3

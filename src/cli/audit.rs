@@ -34,9 +34,10 @@ const LINES: usize = 1_000;
 const LINE: u64 = 4_096;
 
 const EXAMPLES: &str = "\
-Each entry is a command or a refusal: ids and words alone, no names or addresses. A time is RFC 3339, or
-a date, whose midnight in UTC is meant. `verify` reads the database itself, recomputes both chains of
-hashes, and exits with 1 where one is broken. What it can and cannot tell: docs/audit.md.
+Each entry is a command or a refusal: ids and words alone, no names or addresses. A time is RFC
+3339, or a date, whose midnight in UTC is meant. `verify` reads the database itself, recomputes
+both chains of hashes, and exits with 1 where one is broken. What it can and cannot tell:
+docs/audit.md.
 
 Examples:
   rollcall audit list --organization ID --refused

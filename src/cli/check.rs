@@ -14,8 +14,8 @@ use super::{
 };
 
 const EXAMPLES: &str = "\
-Exits with 0 where the person may use the workspace and with 1 where not. Where the service cannot tell
-(ACCESS_STALE) it says so on stderr, and exits with 1 too.
+Exits with 0 where the person may use the workspace and with 1 where not. Where the service cannot
+tell (ACCESS_STALE) it says so on stderr, and exits with 1 too.
 
 Examples:
   rollcall check ACCOUNT WORKSPACE

@@ -32,9 +32,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\
 COMMAND is started once for each script, with ROLLCALL_URL (http://127.0.0.1:PORT), ROLLCALL_APP,
-ROLLCALL_INSTANCE and ROLLCALL_STATE (a file to keep its state in) in its environment. It follows the feed there, answers `check ACCOUNT WORKSPACE` on stdin
-with `allowed ROLE`, `denied` or `stale` on stdout, and ends when stdin ends. See docs/consumer-contract.md.
-Without a COMMAND the replica of the Rust client is tried.
+ROLLCALL_INSTANCE and ROLLCALL_STATE (a file to keep its state in) in its environment. It follows
+the feed there, answers `check ACCOUNT WORKSPACE` on stdin with `allowed ROLE`, `denied` or
+`stale` on stdout, and ends when stdin ends. See docs/consumer-contract.md. Without a COMMAND the
+replica of the Rust client is tried.
 
 Prints a line for each clause, and exits with 0 only when all of them passed.
 

@@ -46,8 +46,8 @@ const HEARING: Duration = Duration::from_secs(15);
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\
-Needs nothing but Postgres binaries on this machine; leaves nothing behind. Exits with 0 only if every replica
-equals the service's own lists, and nobody was let in who was out.
+Needs nothing but Postgres binaries on this machine; leaves nothing behind. Exits with 0 only if
+every replica equals the service's own lists, and nobody was let in who was out.
 
 Examples:
   rollcall demo

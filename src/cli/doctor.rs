@@ -14,13 +14,13 @@ mod judge;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
-One line for each thing that was looked at: ok, a warning, or that it fails, and what to do then. Run it with the service's
-own URLs: what a role may do and is set to depends on the role. It changes nothing and shows no password. The exit code is 1
-where something fails.
+One line for each thing that was looked at: ok, a warning, or that it fails, and what to do then.
+Run it with the service's own URLs: what a role may do and is set to depends on the role. It
+changes nothing and shows no password. The exit code is 1 where something fails.
 
 Examples:
-  rollcall doctor --database-url postgresql://rollcall@db.example.com/rollcall
-  rollcall doctor --database-url postgresql://pooler/rollcall --direct-database-url postgresql://db/rollcall";
+  rollcall doctor --database-url postgresql://rollcall_service@db.example.com/rollcall
+  rollcall doctor --database-url postgresql://pooler/db --direct-database-url postgresql://host/db";
 
 /// Arguments of `doctor`.
 #[derive(Args)]

@@ -91,7 +91,11 @@ impl Enforced {
         if self.state == ENFORCED {
             return ExitCode::SUCCESS;
         }
-        eprintln!("rollcall {command}: it is done, and not known to be enforced");
+        let then = match self.state {
+            "PENDING" => "; the same command again changes nothing and waits on",
+            _ => "",
+        };
+        eprintln!("rollcall {command}: it is done, and not known to be enforced{then}");
         ExitCode::FAILURE
     }
 }

@@ -17,9 +17,9 @@ use super::{
 
 const EXAMPLES: &str = "\
 The ledger has ids alone, and each entry is sealed with a key that the store and its backups have:
-no other store accepts it, and no changed entry. Export it often, whole, to a place that is not restored
-together with the store: after a restore, apply it, before anybody reads. Then look for organizations
-that have no owner any more, because the one who came after the backup is not in it.
+no other store accepts it, and no changed entry. Export it often, whole, to a place that is not
+restored together with the store: after a restore, apply it, before anybody reads. Then look for
+organizations that have no owner any more, because the one who came after the backup is not in it.
 
 Examples:
   rollcall erasure list -o json > ledger.jsonl

@@ -9,7 +9,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{EndpointArgs, run};
+use super::{EndpointArgs, run, service::unreached};
 
 /// A probe that hangs is worse than one that fails.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ enum HealthError {
     Timeout,
     #[error("the service knows no gRPC service {0:?}")]
     UnknownService(String),
-    #[error("{}", describe(.0))]
+    #[error("{}{}", describe(.0), unreached(.0))]
     Call(Box<Status>),
 }
 

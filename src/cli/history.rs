@@ -96,7 +96,7 @@ struct ListArgs {
 pub(super) enum HistoryError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("{}", describe(.0))]
+    #[error("{}{}", describe(.0), super::service::unreached(.0))]
     Call(Box<Status>),
     #[error("the service answered without the {0} that it promises")]
     Incomplete(&'static str),

@@ -33,19 +33,19 @@ use super::{
 const NAMED: usize = 20;
 
 const EXAMPLES: &str = "\
-The file has the columns organization,workspace,app,person,role, as export writes it: a row for each
-member of an organization (workspace and app empty) and one for each member of a workspace. It is
-read and checked whole before anything is done; an error names line and column. An organization needs
-an owner; where the file names no workspace of it, it begins with an empty one, rollcall-replay of
-the app chat.
+The file has the columns organization,workspace,app,person,role, as export writes it: a row for
+each member of an organization (workspace and app empty) and one for each member of a workspace.
+It is read and checked whole before anything is done; an error names line and column. An
+organization needs an owner; where the file names no workspace of it, it begins with an empty one,
+rollcall-replay of the app chat.
 
-Organizations and workspaces are known by their names, persons by their addresses. What is missing is
-created or added (who was removed returns), and roles are changed to those of the file. What the
-service has beyond the file is never removed. Who is DEACTIVATED stays so, and the import is refused,
-unless --reactivate is given.
+Organizations and workspaces are known by their names, persons by their addresses. What is missing
+is created or added (who was removed returns), and roles are changed to those of the file. What
+the service has beyond the file is never removed. Who is DEACTIVATED stays so, and the import is
+refused, unless --reactivate is given.
 
-Prints the plan on stderr, and at the end rows, seconds and rows_per_second. Importing again changes
-nothing; an import that was cut short can be run again.
+Prints the plan on stderr, and at the end rows, seconds and rows_per_second. Importing again
+changes nothing; an import that was cut short can be run again.
 
 Examples:
   rollcall import --plan roster.csv                 what would be done

@@ -14,8 +14,9 @@ use super::{
 };
 
 const EXAMPLES: &str = "\
-A failover that lost the end of the log may have lost that somebody left. The instances that knew keep them out
-and report it. For each one decide: let them leave again and say so, or let the access stand.
+A failover that lost the end of the log may have lost that somebody left. The instances that knew
+keep them out and report it. For each one decide: let them leave again and say so, or let the
+access stand.
 
 Examples:
   rollcall lost list

@@ -66,7 +66,7 @@ Examples:
   rollcall member deactivate ID --organization ID --plan    what would happen, in sentences
   rollcall history --organization ID                 what happened in an organization
   rollcall departures --organization ID --csv        who left it, and what each app did
-  rollcall audit verify --database-url postgres://...       whether anything was changed behind its back
+  rollcall audit verify --database-url postgres://...       whether anybody changed what is stored
   rollcall agent --app chat                          access checks beside an app in any language
 
 Every command explains itself: rollcall help watch";

@@ -5,7 +5,7 @@ use std::{fmt, io, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use rollcall_client::{Client, ConnectError, describe, reason, v1};
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ pub(super) fn request_id() -> String {
 pub(super) enum CommandError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("{}{}{}", describe(.0), further(.0), Remedy(reason(.0)))]
+    #[error("{}{}{}{}", describe(.0), further(.0), Remedy(reason(.0)), unreached(.0))]
     Call(Box<Status>),
     #[error("{}", .0.iter().map(blocker).collect::<Vec<_>>().join("\n"))]
     Blocked(Vec<v1::PlannedBlocker>),
@@ -144,6 +144,17 @@ fn further(status: &Status) -> String {
     let violations = status.get_details_precondition_failure().map(|failure| failure.violations);
     let further = violations.unwrap_or_default().into_iter().skip(1);
     further.map(|one| format!("\n{} ({}): {}", one.r#type, one.subject, one.description)).collect()
+}
+
+/// What to look at where no service answered: then the status is not one of ours and has no reason.
+pub(super) fn unreached(status: &Status) -> &'static str {
+    match (status.code(), reason(status)) {
+        (Code::Unavailable, None) => {
+            "\nNo service answered: is it running, and does --endpoint (ROLLCALL_ENDPOINT) lead to it, with https \
+             where it speaks TLS?"
+        }
+        _ => "",
+    }
 }
 
 /// Which option lifts a refusal, where one does.
@@ -221,6 +232,10 @@ fn remedy(reason: v1::ErrorReason) -> Option<&'static str> {
             "The person acted for may not do this: ask an owner, or act for one (--acting)."
         }
         Reason::ConfirmationRequired => "Say --yes if it is meant.",
+        Reason::CallerUnknown => {
+            "Prove that somebody calls whom the service knows (--token-file, or --client-certificate and \
+             --client-key)."
+        }
         _ => return None,
     })
 }

@@ -372,6 +372,8 @@ class Checks:
         notes = {name: release["info"]["notes"] for name, release in self.releases.items()}
         for name, text in notes.items():
             assert ("identity.mode is insecure" in text) == (name == "insecure"), text
+            mode = good()[name]["identity"]["mode"]
+            assert ("Nothing but its proxy" in text) == (mode in {"istio", "linkerd"}), text
             assert ("Migrations are yours" in text) == (name == "insecure"), text
             assert ("one replica" in text) == (name == "insecure"), text
             assert "<no value>" not in text, text

@@ -271,7 +271,9 @@ async fn a_deletion_that_is_waited_for_says_who_may_still_let_them_in() {
             said.contains("  chat: PENDING, 0 of 1 instances deny; may still let them in: chat-1"),
             "{said}"
         );
-        assert_eq!(errors, format!("rollcall {name}: it is done, and not known to be enforced\n"));
+        let wanted =
+            "it is done, and not known to be enforced; the same command again changes nothing and waits on";
+        assert_eq!(errors, format!("rollcall {name}: {wanted}\n"));
         // Done before, and not waited for.
         let again = desk.one(&deletion).await;
         assert_eq!((&again["state"], &again["enforcement"]), (&"DELETED".into(), &Value::Null));

@@ -114,3 +114,38 @@ async fn there_is_a_page_for_every_command() {
     let errors = run_badly(["man", "--output", &file]).await;
     assert!(errors.starts_with(&format!("rollcall man: cannot make {file}: ")), "{errors}");
 }
+
+#[tokio::test]
+async fn the_words_below_the_options_fit_the_width_that_help_is_wrapped_at() {
+    // What is broken in the source at more than that is broken twice: lines of a word or two, within a sentence.
+    let commands = COMMANDS.into_iter().map(|command| vec![command]);
+    let below =
+        BELOW.into_iter().flat_map(|(command, below)| below.iter().map(move |one| vec![command, *one]));
+    for command in commands.chain(below) {
+        let help = run_well(command.iter().chain(&["--help"])).await;
+        let words =
+            help.rsplit_once("--version\n").or_else(|| help.rsplit_once("see a summary with '-h')\n"));
+        let words = words.or_else(|| help.rsplit_once("Print help\n")).expect("options").1;
+        let lines: Vec<&str> = words.lines().collect();
+        for (line, next) in lines.iter().zip(lines.iter().skip(1)) {
+            let first = next.split_whitespace().next().unwrap_or_default();
+            let of_a_list = line.starts_with(' ') || next.starts_with(' ');
+            let ends = line.is_empty() || line.ends_with(['.', ':']) || next.is_empty();
+            let filled = line.chars().count() + 1 + first.chars().count() > 85;
+            assert!(of_a_list || ends || filled, "{command:?}: {line:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_reaches_no_service_is_told_where_to_look() {
+    for command in [&["health"][..], &["app", "list"], &["member", "get", "MEMBER", "--organization", "ID"]] {
+        let output = run(command.iter().chain(&["--endpoint", "http://127.0.0.1:1"])).await;
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            errors.contains("No service answered") && errors.contains("--endpoint"),
+            "{command:?}: {errors}"
+        );
+    }
+}

@@ -6,8 +6,22 @@ use super::{file, files, rules::alerts};
 use crate::processes::run;
 
 /// Pages whose commands must be there.
-const PAGES: [&str; 5] =
-    ["docs/backup.md", "docs/upgrade.md", "docs/sizing.md", "docs/metrics.md", "docs/operations.md"];
+const PAGES: [&str; 14] = [
+    "README.md",
+    "docs/adopt.md",
+    "docs/agent.md",
+    "docs/audit.md",
+    "docs/backup.md",
+    "docs/consumer-contract.md",
+    "docs/enforcement.md",
+    "docs/identity.md",
+    "docs/kubernetes.md",
+    "docs/metrics.md",
+    "docs/operations.md",
+    "docs/sizing.md",
+    "docs/tracing.md",
+    "docs/upgrade.md",
+];
 
 #[test]
 fn each_alert_has_its_page_and_each_page_its_alert() {
@@ -39,12 +53,22 @@ fn each_alert_has_its_page_and_each_page_its_alert() {
 /// The commands of a page: lines of examples, and what stands in backticks.
 fn commands(page: &str) -> BTreeSet<String> {
     let text = file(page);
-    let lines = text.lines().filter(|line| line.starts_with("    "));
-    let lines = lines.map(|line| line.trim_start().trim_start_matches("$ "));
+    let mut found = BTreeSet::new();
+    let mut rest = String::new();
+    for (at, part) in text.split("```").enumerate() {
+        let fenced = at % 2 == 1;
+        let lines = part.lines().filter(|line| fenced || line.starts_with("    "));
+        found.extend(lines.map(|line| line.trim_start().trim_start_matches("$ ").to_owned()));
+        if !fenced {
+            rest.push_str(part);
+        }
+    }
     // What a line is continued with belongs to it.
-    let joined = text.replace('\n', " ");
-    let inline = joined.split('`').skip(1).step_by(2).map(str::trim);
-    lines.chain(inline).filter(|line| line.starts_with("rollcall ")).map(str::to_owned).collect()
+    let joined = rest.replace('\n', " ");
+    found.extend(joined.split('`').skip(1).step_by(2).map(|inline| inline.trim().to_owned()));
+    // The words behind `help` are a command, and take no option.
+    found.retain(|line| line.starts_with("rollcall ") && !line.starts_with("rollcall help "));
+    found
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What each command does and by what it may be refused, as the rules and the README say it, and written from them alone.
+//! What each command does and by what it may be refused, as `docs/rules.md` says it, and written from it alone.
 //!
 //! No rule says which of several refusals comes first. So a command gives all that apply; the service may answer with
 //! any of them, and must succeed where there are none.

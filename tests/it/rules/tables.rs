@@ -1,5 +1,5 @@
 //! Whole tables through the API: who may call what (R61), and what accepts which call in which state (R62). They are
-//! written by hand from the rules and the README, not from the tables in `src/rules/`. Methods are read from the
+//! written by hand from `docs/rules.md`, not from the tables in `src/rules/`. Methods are read from the
 //! descriptors that the service serves, so one without a row fails.
 //!
 //! A row is a request, and under it one cell for each column. Writes are only validated (`validate_only`), so all cells
