@@ -14,6 +14,7 @@ demo: ## See it work: Postgres, the service and three apps; people leave and ret
 test: ## Run all tests, those against a private Postgres included
 	@sh scripts/postgres.sh >/dev/null
 	@sh scripts/faketime.sh >/dev/null || true
+	@sh scripts/proxies.sh >/dev/null || true
 	cargo test --workspace --no-fail-fast
 
 replay-check: ## Replay DATA/trace.csv, kill followers and apps on the way and cut them off, compare all with DATA/roster.csv
@@ -40,6 +41,7 @@ model: ## Compare SEQUENCES of random commands with a model of the rules, from S
 faults: ## Run all faults at full size but those of fuzz, one after the other, and print the figures of docs/faults.md
 	@sh scripts/postgres.sh >/dev/null
 	@sh scripts/faketime.sh >/dev/null || true
+	@sh scripts/proxies.sh >/dev/null || true
 	ROLLCALL_FAULTS=full ROLLCALL_CHAOS_CHANGES=100000 cargo test --workspace --release --test it -- faults:: chaos:: strange:: t25_ \
 		forged_cursors receipts_are_of c6_ c7_ c8_ c11_ c12_a_first c13_ --nocapture --test-threads 1
 

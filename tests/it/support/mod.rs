@@ -18,7 +18,7 @@ pub(crate) use self::{
     cluster::{Database, SERVICE, create_database, postgres_log, superuser},
     issuer::{KeyServer, SigningKey, in_seconds, key_set, unsigned},
     python::{envoy, python, python_of_helm},
-    replica::Replica,
+    replica::{Replica, free_address},
     server::{CallLimits, Server},
     sidecar::Sidecar,
     statements::Statements,

@@ -79,6 +79,11 @@ impl Replica {
         format!("http://{}", self.address)
     }
 
+    /// The same, without saying what is spoken there.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A new connection to it.
     pub(crate) fn client(&self) -> Client {
         connect(&self.endpoint()).expect("an endpoint")
@@ -160,7 +165,7 @@ impl Replica {
 }
 
 /// A port outside of the range that connections take theirs from: nobody is given it while its replica is down.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     for _ in 0..1_000 {
         let port = 10_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 20_000).expect("small");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
