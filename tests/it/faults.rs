@@ -33,6 +33,7 @@ mod paused;
 mod pgbouncer;
 mod postgres;
 mod postgres_crash;
+mod primary;
 mod prober;
 mod reconnect_storm;
 mod restored;

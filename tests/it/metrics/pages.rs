@@ -6,8 +6,14 @@ use super::{file, files, rules::alerts};
 use crate::processes::run;
 
 /// Pages whose commands must be there.
-const PAGES: [&str; 5] =
-    ["docs/backup.md", "docs/upgrade.md", "docs/sizing.md", "docs/metrics.md", "docs/operations.md"];
+const PAGES: [&str; 6] = [
+    "docs/backup.md",
+    "docs/high-availability.md",
+    "docs/upgrade.md",
+    "docs/sizing.md",
+    "docs/metrics.md",
+    "docs/operations.md",
+];
 
 #[test]
 fn each_alert_has_its_page_and_each_page_its_alert() {
