@@ -2,7 +2,7 @@
 # workspace: a part of it alone has other features, and would be built anew.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test replay-check import-check chaos races model faults upgrade soak prober conformance bench deny lint mutants fuzz
+.PHONY: help demo test replay-check import-check chaos races model faults failover upgrade soak prober conformance bench deny lint mutants fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ faults: ## Run all faults at full size but those of fuzz, one after the other, a
 	@sh scripts/proxies.sh >/dev/null || true
 	ROLLCALL_FAULTS=full ROLLCALL_CHAOS_CHANGES=100000 cargo test --workspace --release --test it -- faults:: chaos:: strange:: t25_ \
 		forged_cursors receipts_are_of c6_ c7_ c8_ c11_ c12_a_first c13_ --nocapture --test-threads 1
+
+failover: ## Lose the primary KILLS times under load, with a synchronous standby and with an asynchronous one (KILLS=20)
+	@sh scripts/postgres.sh >/dev/null
+	ROLLCALL_FAILOVER_KILLS="$(or $(KILLS),20)" cargo test --workspace --test it -- faults::primary --nocapture --test-threads 1
 
 upgrade: ## Build an earlier release (FROM=REF) and replace its replicas by this one's under load (docs/upgrade.md)
 	@sh scripts/postgres.sh >/dev/null

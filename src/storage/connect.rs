@@ -20,12 +20,12 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::{CancelToken, Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{error::StorageError, transaction::commit};
+use super::{error::StorageError, hosts::Hosts, transaction::commit};
 
 /// How long a call waits for a connection of the pool. Longer than a burst takes to pass, shorter than callers' deadlines.
 const POOL_WAIT: Duration = Duration::from_secs(3);
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long connecting may take, whichever host answers.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection may be silent before it is probed.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long a connection of the pool lives, and how much longer it may. After a failover, or when servers are added
@@ -50,7 +50,8 @@ const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; \
 /// A database URL, parsed and with TLS decided.
 #[derive(Clone)]
 pub(crate) struct Target {
-    config: Config,
+    user: Option<String>,
+    hosts: Hosts,
     tls: Tls,
     /// Whether it leads to a pooler that gives each transaction another session: nothing is set for a session then.
     pooled: bool,
@@ -82,7 +83,8 @@ impl Target {
         let local =
             config.get_hosts().iter().all(|host| matches!(host, tokio_postgres::config::Host::Unix(_)));
         let tls = (!local && config.get_ssl_mode() != SslMode::Disable).then(tls);
-        Ok(Self { config, tls, pooled: false })
+        let user = config.get_user().map(str::to_owned);
+        Ok(Self { user, hosts: Hosts::of(&config), tls, pooled: false })
     }
 
     /// The same, through a pooler in transaction mode.
@@ -92,31 +94,38 @@ impl Target {
 
     /// As whom it connects, where the URL says so.
     pub(super) fn user(&self) -> Option<&str> {
-        self.config.get_user()
+        self.user.as_deref()
     }
 
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     pub(super) fn tls(&self) -> Tls {
         self.tls.clone()
     }
 
-    /// Makes one connection.
+    /// Makes one connection. A server that takes connections and says nothing, as one that is frozen, would be waited for
+    /// until it is back, wherever the primary is by then.
     pub(crate) async fn connect(&self) -> Result<AsyncPgConnection, ConnectionError> {
+        let connecting = tokio::time::timeout(CONNECT, self.hosts.first(|host| self.connect_to(host))).await;
+        connecting
+            .unwrap_or_else(|_| Err(ConnectionError::BadConnection("connecting took too long".to_owned())))
+    }
+
+    async fn connect_to(&self, host: Config) -> Result<AsyncPgConnection, ConnectionError> {
         let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(describe(&error));
         let mut connection = match &self.tls {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
+                let (client, connection) = host.connect(NoTls).await.map_err(failed)?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await?
             }
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(failed)?;
+                let (client, connection) = host.connect(tls.clone()).await.map_err(failed)?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await?
             }
         };

@@ -9,11 +9,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
 
 use super::{
     check_pooler,
-    connect::{Target, describe},
+    connect::{CONNECT, Target, describe},
     error::StorageError,
     listen::prove_direct,
     schema_age::{SAYS_LEAST, SchemaAge},
@@ -160,19 +160,23 @@ async fn connect(target: &Target) -> Result<Client, StorageError> {
         ),
         _ => StorageError::Unavailable(describe(&error)),
     };
-    match target.tls() {
-        None => {
-            let (client, connection) = target.config().connect(NoTls).await.map_err(failed)?;
-            // Ends with the client.
-            tokio::spawn(connection);
-            Ok(client)
+    let connect_to = |host: Config| async move {
+        match target.tls() {
+            None => {
+                let (client, connection) = host.connect(NoTls).await.map_err(failed)?;
+                // Ends with the client.
+                tokio::spawn(connection);
+                Ok(client)
+            }
+            Some(tls) => {
+                let (client, connection) = host.connect(tls).await.map_err(failed)?;
+                tokio::spawn(connection);
+                Ok(client)
+            }
         }
-        Some(tls) => {
-            let (client, connection) = target.config().connect(tls).await.map_err(failed)?;
-            tokio::spawn(connection);
-            Ok(client)
-        }
-    }
+    };
+    let connecting = tokio::time::timeout(CONNECT, target.hosts().first(connect_to)).await;
+    connecting.unwrap_or_else(|_| Err(StorageError::Unavailable("connecting took too long".to_owned())))
 }
 
 async fn rows(client: &Client, query: &str) -> Result<Vec<SimpleQueryRow>, StorageError> {

@@ -20,6 +20,7 @@ mod erase;
 mod error;
 mod filters;
 mod history;
+mod hosts;
 mod inventory;
 mod invitation_reads;
 mod invitation_writes;

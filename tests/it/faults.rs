@@ -34,6 +34,7 @@ mod paused;
 mod pgbouncer;
 mod postgres;
 mod postgres_crash;
+mod primary;
 mod prober;
 mod proxies;
 mod reconnect_storm;

@@ -69,6 +69,33 @@ pub(super) fn compare(log: &BTreeSet<Uuid>, told: &[Uuid]) -> (usize, usize) {
     (log.difference(&once).count(), told.len() - once.len())
 }
 
+/// The revocations that the log has after a position.
+pub(super) async fn revoked(database: &Database, after: i64) -> BTreeSet<Uuid> {
+    let query = "
+        SELECT change_id FROM changes WHERE position > $1 AND 'chat' = ANY(apps)
+            AND subject IN ('MEMBER', 'WORKSPACE_MEMBER') AND reason LIKE 'DEACTIVATED%'";
+    let rows = database.client.query(query, &[&after]).await.expect("the log");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// What a handler was told of what stands after a position, once that is so many revocations.
+pub(super) async fn told(instance: &Instance, after: i64, wanted: usize) -> Vec<Uuid> {
+    let telling = async {
+        loop {
+            let told = instance.told();
+            let changes = told.iter().filter_map(|one| one.change.as_ref());
+            let told: Vec<Uuid> =
+                changes.filter(|change| change.position > after).map(|change| change.change_id).collect();
+            // Its handler is called a moment after the change is applied.
+            if told.len() >= wanted {
+                return told;
+            }
+            sleep(AGAIN).await;
+        }
+    };
+    soon("the handler", telling).await
+}
+
 /// Who is in by the database.
 pub(super) async fn inside(database: &Database, crew: &Crew) -> BTreeMap<Uuid, bool> {
     let query = "
@@ -133,41 +160,14 @@ async fn t1_killed_replicas_cost_the_instances_nothing_but_a_moment() {
     let commands: usize = soon("the last answers", writers.join_all()).await.into_iter().sum();
 
     let last: i64 = scene.database.client.query_one(head, &[]).await.expect("the log").get(0);
-    let revoked = "
-        SELECT change_id FROM changes WHERE position > $1 AND 'chat' = ANY(apps)
-            AND subject IN ('MEMBER', 'WORKSPACE_MEMBER') AND reason LIKE 'DEACTIVATED%'";
-    let log: BTreeSet<Uuid> = scene
-        .database
-        .client
-        .query(revoked, &[&begun])
-        .await
-        .expect("the log")
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    let log = revoked(&scene.database, begun).await;
     assert!(!log.is_empty());
     let inside = inside(&scene.database, &crew).await;
     let (mut lost, mut duplicated, mut different) = (0, 0, 0);
     for instance in &instances {
         soon("the end of the log", instance.replica.passed(last)).await;
         soon("a lease", instance.replica.ready()).await;
-        let told = soon("the handler", async {
-            loop {
-                let told: Vec<Uuid> = instance
-                    .told()
-                    .iter()
-                    .filter_map(|one| one.change.as_ref())
-                    .filter(|change| change.position > begun)
-                    .map(|change| change.change_id)
-                    .collect();
-                // Its handler is called a moment after the change is applied.
-                if told.len() >= log.len() {
-                    return told;
-                }
-                sleep(AGAIN).await;
-            }
-        })
-        .await;
+        let told = told(instance, begun, log.len()).await;
         let (missing, twice) = compare(&log, &told);
         lost += missing;
         duplicated += twice;

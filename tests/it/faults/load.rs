@@ -150,7 +150,7 @@ impl Sum {
 }
 
 /// One attempt.
-async fn answered(channel: &Channel, request: &UpdateOrganizationRequest) -> bool {
+pub(super) async fn answered(channel: &Channel, request: &UpdateOrganizationRequest) -> bool {
     let mut client = OrganizationServiceClient::new(channel.clone());
     match timeout(CALL, client.update_organization(request.clone())).await {
         Ok(Ok(_)) => true,

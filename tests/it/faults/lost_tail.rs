@@ -66,14 +66,15 @@ impl Question {
     }
 }
 
-async fn waiting(channel: &Channel) -> Vec<LostRevocation> {
+/// The lost revocations about which nobody has decided.
+pub(super) async fn waiting(channel: &Channel) -> Vec<LostRevocation> {
     let request = ListLostRevocationsRequest { page_size: 1_000, ..Default::default() };
     let answer = FeedServiceClient::new(channel.clone()).list_lost_revocations(request).await;
     answer.map(|page| page.into_inner().revocations).unwrap_or_default()
 }
 
 /// Decides about all that was lost of somebody.
-async fn decide(channel: &Channel, person: &Person, decision: LostRevocationDecision) {
+pub(super) async fn decide(channel: &Channel, person: &Person, decision: LostRevocationDecision) {
     for lost in waiting(channel).await.iter().filter(|lost| lost.member_id == person.member) {
         let request = ResolveLostRevocationRequest {
             change_id: lost.change_id.clone(),

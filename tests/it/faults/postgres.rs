@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
 };
@@ -11,7 +12,8 @@ use rollcall::embedded::{Cluster, Durability, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite, split},
+    net::{TcpListener, UnixListener, UnixStream},
     process::Command,
     sync::watch,
     task::JoinHandle,
@@ -120,9 +122,26 @@ impl Postgres {
 
     /// Sends its first process a signal that ends it, and returns when it has ended.
     pub(super) async fn end(&mut self, signal: Signal) {
+        self.end_with(signal, &[]).await;
+    }
+
+    /// Kills all of its processes at once, as the loss of its machine does: none of them commits or answers anything more.
+    pub(super) async fn die(&mut self) {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let children: Vec<Pid> =
+            children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+        self.end_with(Signal::KILL, &children).await;
+    }
+
+    async fn end_with(&mut self, signal: Signal, others: &[Pid]) {
         let cluster = self.cluster.take().expect("it runs");
         let pid = i32::try_from(cluster.pid()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, signal).expect("a signal");
+        for other in others {
+            // One that has just ended by itself is gone all the same.
+            let _ = kill_process(*other, signal);
+        }
         let stat = format!("/proc/{}/stat", cluster.pid());
         until("the end of Postgres", async || {
             fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
@@ -133,9 +152,14 @@ impl Postgres {
 
     /// A program of Postgres that asks this server.
     fn program(&self, name: &str) -> Command {
+        self.program_over(&self.sockets(), name)
+    }
+
+    /// The same over another way to it.
+    fn program_over(&self, sockets: &Path, name: &str) -> Command {
         let server = fs::read_link(format!("/proc/{}/exe", self.cluster().pid())).expect("its program");
         let mut command = Command::new(server.with_file_name(name));
-        command.arg("-h").arg(self.sockets()).args(["-U", "rollcall", "-p", "5432", "-w"]);
+        command.arg("-h").arg(sockets).args(["-U", "rollcall", "-p", "5432", "-w"]);
         command.current_dir("/").kill_on_drop(true);
         command
     }
@@ -161,6 +185,21 @@ impl Postgres {
 
     /// A standby that follows this one: a copy of what it is now, and then of what it writes.
     pub(super) async fn standby(&self) -> Self {
+        self.standby_over(&self.sockets()).await
+    }
+
+    /// One that hears of it over this proxy.
+    pub(super) async fn standby_behind(&self, proxy: &Proxy) -> Self {
+        // It runs as the owner of the data, whoever runs the test.
+        let data = fs::metadata(self.directory.path().join("pgdata")).expect("the data of the primary");
+        let directory = proxy.directory.path();
+        for path in [directory, &directory.join(".s.PGSQL.5432")] {
+            chown(path, Some(data.uid()), Some(data.gid())).expect("an owner");
+        }
+        self.standby_over(directory).await
+    }
+
+    async fn standby_over(&self, sockets: &Path) -> Self {
         let directory = TempDir::new().expect("a directory");
         let data = fs::metadata(self.directory.path().join("pgdata")).expect("the data of the primary");
         // What says that the directory is one of ours. The server runs as the owner of the data.
@@ -169,7 +208,7 @@ impl Postgres {
         for path in [lock.as_path(), directory.path()] {
             chown(path, Some(data.uid()), Some(data.gid())).expect("an owner");
         }
-        let mut command = self.program("pg_basebackup");
+        let mut command = self.program_over(sockets, "pg_basebackup");
         command.arg("-D").arg(directory.path().join("pgdata")).args(["-R", "-X", "stream", "-c", "fast"]);
         command.uid(data.uid()).gid(data.gid());
         well(command).await;
@@ -200,7 +239,7 @@ struct Route {
 pub(super) struct Proxy {
     directory: TempDir,
     route: watch::Sender<Route>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -216,22 +255,30 @@ impl Proxy {
         let task = tokio::spawn(async move {
             loop {
                 let (from, _) = listener.accept().await.expect("a connection");
-                let mut routes = routes.clone();
-                tokio::spawn(async move {
-                    let mut closing = routes.clone();
-                    tokio::select! {
-                        () = serve(from, &mut routes) => {}
-                        _ = closing.wait_for(|route| route.way == Way::Closed) => {}
-                    }
-                });
+                tokio::spawn(carry(from, routes.clone()));
             }
         });
-        Self { directory, route, task }
+        Self { directory, route, tasks: vec![task] }
     }
 
     /// Where to connect to.
     pub(super) fn url(&self) -> String {
         url(self.directory.path())
+    }
+
+    /// Listens on TCP too, as the machine of a server does; gives its address there.
+    pub(super) async fn listen(&mut self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let routes = self.route.subscribe();
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                let (from, _) = listener.accept().await.expect("a connection");
+                from.set_nodelay(true).expect("a socket");
+                tokio::spawn(carry(from, routes.clone()));
+            }
+        }));
+        address
     }
 
     /// From here on this passes.
@@ -247,16 +294,28 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
-async fn serve(from: UnixStream, routes: &mut watch::Receiver<Route>) {
-    let Ok(route) = routes.wait_for(|route| route.way != Way::Closed).await.map(|route| route.clone()) else {
+/// Carries one connection, for as long as not all of them end.
+async fn carry(from: impl AsyncRead + AsyncWrite + Unpin, mut routes: watch::Receiver<Route>) {
+    let mut closing = routes.clone();
+    tokio::select! {
+        () = serve(from, &mut routes) => {}
+        _ = closing.wait_for(|route| route.way == Way::Closed) => {}
+    }
+}
+
+async fn serve(from: impl AsyncRead + AsyncWrite + Unpin, routes: &mut watch::Receiver<Route>) {
+    // Who calls while nothing passes is called through when something does, wherever that leads then.
+    let Ok(route) = routes.wait_for(|route| route.way.there()).await.map(|route| route.clone()) else {
         return;
     };
     let Ok(to) = UnixStream::connect(route.target.join(".s.PGSQL.5432")).await else { return };
-    let ((from_read, from_write), (to_read, to_write)) = (from.into_split(), to.into_split());
+    let ((from_read, from_write), (to_read, to_write)) = (split(from), to.into_split());
     let (asks, answers) = (routes.clone(), routes.clone());
     // Whichever side ends, both connections do.
     tokio::select! {

@@ -6,7 +6,7 @@ use super::{file, files, rules::alerts};
 use crate::processes::run;
 
 /// Pages whose commands must be there.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "README.md",
     "docs/adopt.md",
     "docs/agent.md",
@@ -14,6 +14,7 @@ const PAGES: [&str; 14] = [
     "docs/backup.md",
     "docs/consumer-contract.md",
     "docs/enforcement.md",
+    "docs/high-availability.md",
     "docs/identity.md",
     "docs/kubernetes.md",
     "docs/metrics.md",
