@@ -17,7 +17,7 @@ pub struct TracesArgs {
     #[arg(long, env = "ROLLCALL_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// Share of traces to record, from 0 to 1, of those of which the caller does not say whether they are [default: 0.1]
-    #[arg(long, env = "ROLLCALL_OTLP_RATIO", value_name = "SHARE", value_parser = share)]
+    #[arg(long, env = "ROLLCALL_OTLP_RATIO", value_name = "SHARE")]
     pub otlp_ratio: Option<f64>,
     /// Seconds between two times that what is counted is sent to the collector too, for whom does not scrape it; 0: it is
     /// not [default: 0]
@@ -39,6 +39,9 @@ pub struct TracesConfig {
 /// What is wrong with them. The same for a flag, a variable and a key of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesProblem {
+    /// No share of anything.
+    #[error("--otlp-ratio must be a number from 0 to 1")]
+    Ratio,
     /// So long that nobody means it.
     #[error("--otlp-metrics-interval-seconds must be from 0 to {}", LONGEST)]
     Interval,
@@ -54,6 +57,10 @@ impl TracesArgs {
     pub fn resolve(self, of_file: Self) -> Result<TracesConfig, TracesProblem> {
         let Self { otlp_endpoint, otlp_ratio, otlp_metrics_interval_seconds } = self;
         let endpoint = otlp_endpoint.or(of_file.otlp_endpoint).filter(|address| !address.is_empty());
+        let ratio = otlp_ratio.or(of_file.otlp_ratio).unwrap_or(RATIO);
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(TracesProblem::Ratio);
+        }
         let interval = otlp_metrics_interval_seconds.or(of_file.otlp_metrics_interval_seconds).unwrap_or(0);
         if interval > LONGEST {
             return Err(TracesProblem::Interval);
@@ -62,12 +69,7 @@ impl TracesArgs {
         if metrics_every.is_some() && endpoint.is_none() {
             return Err(TracesProblem::Nowhere);
         }
-        Ok(TracesConfig {
-            endpoint,
-            // A file is not read by the parser below.
-            ratio: otlp_ratio.or(of_file.otlp_ratio).unwrap_or(RATIO).clamp(0.0, 1.0),
-            metrics_every,
-        })
+        Ok(TracesConfig { endpoint, ratio, metrics_every })
     }
 }
 
@@ -76,9 +78,4 @@ impl TracesConfig {
     pub fn none() -> Self {
         Self { endpoint: None, ratio: 0.0, metrics_every: None }
     }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "a number from 0 to 1".to_owned())
 }

@@ -160,3 +160,30 @@ async fn an_address_that_is_none_is_refused_with_a_sentence() {
         assert!(said.contains(sentence), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_share_that_is_none_is_refused_wherever_it_stands() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("rollcall.toml");
+    let serve = ["serve", "--database-url", "postgresql://127.0.0.1:1/none"];
+    let in_file = [&serve[..], &["--config", file.to_str().expect("UTF-8")]].concat();
+    for share in ["1.1", "-0.1", "nan"] {
+        std::fs::write(&file, format!("otlp_ratio = {share}\n")).expect("written");
+        let flag = format!("--otlp-ratio={share}");
+        let flag = flag.as_str();
+        for (arguments, variables) in [
+            (in_file.clone(), &[][..]),
+            ([&serve[..], &[flag]].concat(), &[]),
+            (vec!["agent", "--app", "chat", flag], &[]),
+            (serve.to_vec(), &[("ROLLCALL_OTLP_RATIO", share)]),
+        ] {
+            let (code, said) = crate::process::binary::ended(&arguments, variables).await;
+            assert_eq!(code, Some(2), "{arguments:?} {variables:?}: {said}");
+            assert!(said.contains("--otlp-ratio must be a number from 0 to 1"), "{arguments:?}: {said}");
+        }
+    }
+    // A flag goes before the file, whatever stands there: it gets as far as to the database.
+    let (code, said) =
+        crate::process::binary::ended(&[&in_file[..], &["--otlp-ratio", "1"]].concat(), &[]).await;
+    assert_eq!(code, Some(1), "{said}");
+}
