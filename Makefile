@@ -66,9 +66,9 @@ conformance: ## Try every broken instance against every clause of docs/consumer-
 	@sh scripts/postgres.sh >/dev/null
 	ROLLCALL_CONFORMANCE=full cargo test --workspace --test it conformance:: -- --nocapture --test-threads 1
 
-bench: ## Measure the speed beside yardsticks of the same run, about thirteen minutes (docs/performance.md)
+bench: ## Measure the speed beside yardsticks of the same run, about fifteen minutes (docs/performance.md)
 	@sh scripts/postgres.sh >/dev/null
-	cargo bench --workspace --bench feed --bench writes --bench streams --bench replay --bench enforcement --bench access
+	cargo bench --workspace --bench feed --bench writes --bench streams --bench replay --bench enforcement --bench access --bench telemetry
 
 deny: ## Look at licences, sources and advisories of what Rollcall is built from, by cargo-deny (docs/supply-chain.md)
 	sh scripts/deny.sh

@@ -18,7 +18,7 @@ mod traces;
 pub use self::{
     identity::{IdentityArgs, IdentityConfig, IdentityProblem, IdentityWay},
     migrate::MigrateArgs,
-    traces::{TracesArgs, TracesConfig},
+    traces::{TracesArgs, TracesConfig, TracesProblem},
 };
 
 /// Where the service listens where nothing is said. Loopback: there nothing has to be said of who may call.
@@ -270,6 +270,7 @@ struct File {
     invitation_url: Option<String>,
     otlp_endpoint: Option<String>,
     otlp_ratio: Option<f64>,
+    otlp_metrics_interval_seconds: Option<u64>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -441,6 +442,9 @@ pub enum ConfigError {
     /// It is not said, or not in one way, who may call.
     #[error(transparent)]
     Identity(#[from] IdentityProblem),
+    /// What is to be sent to a collector cannot be.
+    #[error(transparent)]
+    Traces(#[from] TracesProblem),
 }
 
 impl LogArgs {
@@ -468,7 +472,11 @@ impl ServeArgs {
             tls_key: file.tls_key,
             tls_client_ca: file.tls_client_ca,
         };
-        let traces = TracesArgs { otlp_endpoint: file.otlp_endpoint, otlp_ratio: file.otlp_ratio };
+        let traces = TracesArgs {
+            otlp_endpoint: file.otlp_endpoint,
+            otlp_ratio: file.otlp_ratio,
+            otlp_metrics_interval_seconds: file.otlp_metrics_interval_seconds,
+        };
         Ok(ServeConfig {
             listen,
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
@@ -488,7 +496,7 @@ impl ServeArgs {
             limits,
             heads,
             mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
-            traces: self.traces.resolve(traces),
+            traces: self.traces.resolve(traces)?,
             log: LogConfig {
                 filter: self.log.log.or(file.log),
                 format: self.log.log_format.or(file.log_format).unwrap_or_default(),

@@ -1,9 +1,9 @@
-//! The log, structured lines on stderr, and the spans of the same work as traces over OTLP. Field names are dotted, numbers
-//! carry their unit; neither carries personal data.
+//! The log, structured lines on stderr, and over OTLP the spans of the same work as traces, and what is counted. Field names
+//! are dotted, numbers carry their unit; none of it carries personal data.
 
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
@@ -17,12 +17,17 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::config::{LogConfig, LogFormat, TracesConfig};
+use uuid::Uuid;
+
+use crate::{
+    config::{LogConfig, LogFormat, TracesConfig},
+    exporter::Exporter,
+};
 
 mod json;
 mod otlp;
 
-/// How long an end waits for the last spans: what is left then was not taken for a while.
+/// How long an end waits until the last spans and the last metrics are sent: what is left then was not taken for a while.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why it does not start.
@@ -35,7 +40,7 @@ pub enum TelemetryError {
     #[error("--otlp-endpoint must be http://HOST:PORT or https://HOST:PORT")]
     Endpoint,
     /// There is no thread to send from.
-    #[error("traces cannot be sent: {0}")]
+    #[error("traces and metrics cannot be sent: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -45,19 +50,21 @@ pub enum TelemetryError {
 pub struct Telemetry(Option<SdkTracerProvider>);
 
 impl Telemetry {
-    /// Sends the last spans, for a bounded time. Blocks.
+    /// Sends the last spans, and what is counted once more, for a bounded time. Blocks.
     pub fn end(self) {
         if let Some(Err(error)) = self.0.map(|provider| provider.shutdown_with_timeout(FLUSH)) {
-            tracing::debug!(%error, "the last spans were not sent");
+            tracing::debug!(%error, "the last spans and metrics were not sent");
         }
     }
 }
 
-/// Starts logging for this process, under this name in traces.
+/// Starts logging for this process, under this name in traces and metrics. Of the latter there are only those that this
+/// exporter has.
 pub fn start(
     config: &LogConfig,
     traces: &TracesConfig,
     service: &'static str,
+    exporter: Option<Exporter>,
 ) -> Result<Telemetry, TelemetryError> {
     let parsed = config.filter.as_deref().map(EnvFilter::try_new).transpose();
     let filter = parsed.map_err(|_| TelemetryError::Filter)?.unwrap_or_else(|| EnvFilter::new("info"));
@@ -74,8 +81,9 @@ pub fn start(
     let provider = match &traces.endpoint {
         Some(address) => {
             let endpoint = otlp::endpoint(address).ok_or(TelemetryError::Endpoint)?;
-            let resource = Resource::builder().with_service_name(service).build();
-            let queue = otlp::Queue::start(endpoint, &resource)?;
+            let resource = resource(service);
+            let measured = exporter.zip(traces.metrics_every);
+            let queue = otlp::Queue::start(endpoint, &resource, measured)?;
             Some(provider(Sampler::TraceIdRatioBased(traces.ratio), resource, Some(queue)))
         }
         // Spans that nobody is sent give the lines of the log the trace that a caller says.
@@ -98,6 +106,18 @@ pub fn start(
     // An error means that logging was started before: a second start in one process keeps the first.
     let _ = tracing_subscriber::registry().with(layers).try_init();
     Ok(Telemetry(provider))
+}
+
+/// Which process it is. Two of one service that are not told apart would write into each other's numbers, so where
+/// `OTEL_RESOURCE_ATTRIBUTES` does not tell them apart, chance does.
+fn resource(service: &'static str) -> Resource {
+    let by_chance = KeyValue::new("service.instance.id", Uuid::new_v4().to_string());
+    let said = Resource::builder().build();
+    Resource::builder_empty()
+        .with_attribute(by_chance)
+        .with_attributes(said.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
+        .with_service_name(service)
+        .build()
 }
 
 /// What a caller says of its own trace counts; of all others a share is recorded.

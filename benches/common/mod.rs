@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod capture;
+pub(crate) mod checks;
 pub(crate) mod child;
 pub(crate) mod pgbench;
 pub(crate) mod place;

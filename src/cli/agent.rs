@@ -10,7 +10,7 @@ use rollcall_client::{ConnectError, ReplicaOptions};
 use super::{EndpointArgs, run};
 use crate::{
     agent::{Agent, AgentError, Options},
-    config::{LogArgs, TracesArgs},
+    config::{LogArgs, TracesArgs, TracesProblem},
     exporter::{Exporter, Process},
     rules::ids::{AppName, InstanceName, OrganizationId},
     telemetry::{self, Telemetry, TelemetryError},
@@ -94,6 +94,8 @@ enum Unfit {
     #[error(transparent)]
     Endpoint(#[from] ConnectError),
     #[error(transparent)]
+    Traces(#[from] TracesProblem),
+    #[error(transparent)]
     Telemetry(#[from] TelemetryError),
 }
 
@@ -148,10 +150,10 @@ impl AgentArgs {
             None => hostname().ok_or(Unfit::NoInstance)?,
         };
         // Before anything is counted.
-        Exporter::install(Process::Agent);
+        let exporter = Exporter::install(Process::Agent);
         let client = endpoint.connect()?;
-        let traces = traces.resolve(TracesArgs::default());
-        let telemetry = telemetry::start(&log.resolve(), &traces, "rollcall-agent")?;
+        let traces = traces.resolve(TracesArgs::default())?;
+        let telemetry = telemetry::start(&log.resolve(), &traces, "rollcall-agent", Some(exporter))?;
         let options = Options {
             client,
             replica: ReplicaOptions {

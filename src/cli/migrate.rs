@@ -3,16 +3,15 @@
 use std::{process::ExitCode, time::Duration};
 
 use crate::{
-    config::{MigrateArgs, TracesArgs},
+    config::{MigrateArgs, TracesConfig},
     storage::{WAIT, migrate_within},
     telemetry,
 };
 
 /// Migrates and says what it ran.
 pub(super) fn run(args: &MigrateArgs) -> ExitCode {
-    // It is over before anybody would look at a trace of it.
-    let traces = TracesArgs::default().resolve(TracesArgs::default());
-    if let Err(error) = telemetry::start(&args.log.resolve(), &traces, "rollcall-migrate") {
+    if let Err(error) = telemetry::start(&args.log.resolve(), &TracesConfig::none(), "rollcall-migrate", None)
+    {
         eprintln!("rollcall migrate: {error}");
         return ExitCode::from(2);
     }

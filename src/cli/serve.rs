@@ -42,7 +42,9 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let telemetry = match telemetry::start(&config.log, &config.traces, "rollcall") {
+    // Before anything is counted.
+    let exporter = config.traces.metrics_every.map(|_| Exporter::install(Process::Service));
+    let telemetry = match telemetry::start(&config.log, &config.traces, "rollcall", exporter) {
         Ok(telemetry) => telemetry,
         Err(error) => {
             eprintln!("rollcall serve: {error}");

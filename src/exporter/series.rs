@@ -1,8 +1,10 @@
-//! The numbers behind the macros. A name has a bounded number of series: what comes beyond is not counted.
+//! The numbers behind the macros. A name has a bounded number of series: what comes beyond is not counted. However it is
+//! told, as a scrape or over OTLP, it is read here, so both say the same.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::SystemTime,
 };
 
 use metrics::{
@@ -16,7 +18,11 @@ use super::known::{KNOWN, Kind, Known, Process};
 const SERIES: usize = 2_000;
 
 /// Everything that is counted.
-pub(super) struct Registry(HashMap<&'static str, Family>);
+pub(super) struct Registry {
+    families: HashMap<&'static str, Family>,
+    /// Since when.
+    pub(super) since: SystemTime,
+}
 
 /// The series of one name.
 pub(super) struct Family {
@@ -24,9 +30,36 @@ pub(super) struct Family {
     series: Mutex<HashMap<Key, Value>>,
 }
 
+/// One series of a name, as it was when it was read.
+#[derive(Debug)]
+pub struct Series {
+    /// Its labels with what they say.
+    pub labels: Vec<(String, String)>,
+    /// What it was at.
+    pub reading: Reading,
+}
+
+/// What a series was at.
+#[derive(Debug)]
+pub enum Reading {
+    /// How often, or how many.
+    Counter(u64),
+    /// What it was.
+    Gauge(f64),
+    /// How often it was how much.
+    Histogram {
+        /// The bounds, in order.
+        bounds: &'static [f64],
+        /// How often it was at most each bound and above the one before; at the end, above them all.
+        counts: Vec<u64>,
+        /// All of it together.
+        sum: f64,
+    },
+}
+
 /// What one series is at.
 #[derive(Clone)]
-pub(super) enum Value {
+enum Value {
     Counter(Arc<AtomicU64>),
     /// The bits of a float.
     Gauge(Arc<AtomicU64>),
@@ -34,8 +67,8 @@ pub(super) enum Value {
 }
 
 /// How often a value was at most each bound, and more than the last.
-pub(super) struct Buckets {
-    pub(super) bounds: &'static [f64],
+struct Buckets {
+    bounds: &'static [f64],
     counts: Vec<AtomicU64>,
     /// The bits of a float.
     sum: AtomicU64,
@@ -51,18 +84,18 @@ impl Registry {
             }
             (known.name, family)
         });
-        Self(families.collect())
+        Self { families: families.collect(), since: SystemTime::now() }
     }
 
     /// All names, in order.
     pub(super) fn families(&self) -> Vec<&Family> {
-        let mut families: Vec<&Family> = self.0.values().collect();
+        let mut families: Vec<&Family> = self.families.values().collect();
         families.sort_unstable_by_key(|family| family.known.name);
         families
     }
 
     fn value(&self, key: &Key) -> Option<Value> {
-        self.0.get(key.name())?.value(key)
+        self.families.get(key.name())?.value(key)
     }
 }
 
@@ -90,16 +123,30 @@ impl Family {
         Some(value)
     }
 
-    /// Each series with its labels, in their order.
-    pub(super) fn series(&self) -> Vec<(Vec<(String, String)>, Value)> {
+    /// Each series, by its labels in order.
+    pub(super) fn series(&self) -> Vec<Series> {
         let labels = |key: &Key| {
             let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned()));
             labels.collect::<Vec<_>>()
         };
-        let mut series: Vec<_> =
-            self.lock().iter().map(|(key, value)| (labels(key), value.clone())).collect();
-        series.sort_by(|one, other| one.0.cmp(&other.0));
+        let read = |(key, value): (&Key, &Value)| Series { labels: labels(key), reading: value.read() };
+        let mut series: Vec<Series> = self.lock().iter().map(read).collect();
+        series.sort_by(|one, other| one.labels.cmp(&other.labels));
         series
+    }
+}
+
+impl Value {
+    fn read(&self) -> Reading {
+        match self {
+            Self::Counter(value) => Reading::Counter(value.load(Ordering::Acquire)),
+            Self::Gauge(value) => Reading::Gauge(f64::from_bits(value.load(Ordering::Acquire))),
+            Self::Histogram(buckets) => Reading::Histogram {
+                bounds: buckets.bounds,
+                counts: buckets.counts.iter().map(|count| count.load(Ordering::Acquire)).collect(),
+                sum: f64::from_bits(buckets.sum.load(Ordering::Acquire)),
+            },
+        }
     }
 }
 
@@ -107,20 +154,6 @@ impl Buckets {
     fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, counts, sum: AtomicU64::new(0) }
-    }
-
-    /// How many were at most each bound, and how many there are. One reading: the last is never less than those before.
-    pub(super) fn cumulated(&self) -> Vec<u64> {
-        let mut so_far = 0;
-        let add = |count: &AtomicU64| {
-            so_far += count.load(Ordering::Acquire);
-            so_far
-        };
-        self.counts.iter().map(add).collect()
-    }
-
-    pub(super) fn sum(&self) -> f64 {
-        f64::from_bits(self.sum.load(Ordering::Acquire))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The text format of Prometheus, 0.0.4.
 
-use std::{fmt::Write as _, sync::atomic::Ordering};
+use std::fmt::Write as _;
 
 use super::{
     known::Kind,
-    series::{Registry, Value},
+    series::{Reading, Registry, Series},
 };
 
 /// Everything that was counted.
@@ -23,27 +23,24 @@ pub(super) fn text(registry: &Registry) -> String {
         let help = family.known.help;
         // Writing to a text does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in series {
+        for Series { labels, reading } in series {
             let labels = labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value)));
             let labels: Vec<String> = labels.collect();
-            match value {
-                Value::Counter(value) => {
-                    line(&mut text, name, &labels, &value.load(Ordering::Acquire).to_string());
-                }
-                Value::Gauge(value) => {
-                    line(&mut text, name, &labels, &number(f64::from_bits(value.load(Ordering::Acquire))));
-                }
-                Value::Histogram(buckets) => {
-                    let counts = buckets.cumulated();
-                    let bounds = buckets.bounds.iter().copied().chain([f64::INFINITY]);
-                    for (bound, count) in bounds.zip(&counts) {
+            match reading {
+                Reading::Counter(value) => line(&mut text, name, &labels, &value.to_string()),
+                Reading::Gauge(value) => line(&mut text, name, &labels, &number(value)),
+                Reading::Histogram { bounds, counts, sum } => {
+                    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+                    // Each is one of those before too.
+                    let mut so_far = 0;
+                    for (bound, count) in bounds.zip(counts) {
+                        so_far += count;
                         let bound = format!("le=\"{}\"", number(bound));
                         let labels = [labels.as_slice(), &[bound]].concat();
-                        line(&mut text, &format!("{name}_bucket"), &labels, &count.to_string());
+                        line(&mut text, &format!("{name}_bucket"), &labels, &so_far.to_string());
                     }
-                    let count = counts.last().copied().unwrap_or_default();
-                    line(&mut text, &format!("{name}_sum"), &labels, &number(buckets.sum()));
-                    line(&mut text, &format!("{name}_count"), &labels, &count.to_string());
+                    line(&mut text, &format!("{name}_sum"), &labels, &number(sum));
+                    line(&mut text, &format!("{name}_count"), &labels, &so_far.to_string());
                 }
             }
         }

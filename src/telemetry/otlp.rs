@@ -1,14 +1,19 @@
-//! Sends spans to a collector over OTLP, from a thread of its own: whatever the collector does, no call waits for it.
+//! Sends spans to a collector over OTLP, and what is counted where that is wanted, from a thread of its own: whatever the
+//! collector does, no call waits for it.
 //!
 //! - What waits to be sent is bounded; what comes beyond is dropped and counted.
-//! - An export that is not answered in time is given up, and what was in it is gone: traces are a help, not a record.
-//! - One warning says that nothing gets through. The next one comes only after it did, and not soon.
+//! - An export that is not answered in time is given up, and what was in it is gone: traces are a help, not a record. Of
+//!   metrics the next export says all that the lost one did.
+//! - One warning says that something is not taken, for both. The next one comes only after all was, and not soon.
 //! - Nothing that a collector says is logged or kept: it is another program's text.
+
+mod measured;
+mod warned;
 
 use std::{
     sync::{
         Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, sync_channel},
     },
     time::Duration,
 };
@@ -29,12 +34,14 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
 };
-use tonic::{
-    Code,
-    transport::{Channel, ClientTlsConfig, Endpoint},
-};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-use crate::spans;
+use self::{
+    measured::Measured,
+    warned::{Failure, Signal, Warned},
+};
+use crate::{exporter::Exporter, spans};
 
 /// So many spans wait at most: some 2 MiB, a second of a busy replica.
 const WAITING: usize = 2_048;
@@ -50,14 +57,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The largest answer that is read. An honest one has some bytes.
 const ANSWER: usize = 64 * 1024;
-/// The shortest time between two warnings.
-const QUIET: Duration = Duration::from_secs(600);
 
 /// The end at which spans come in.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: mpsc::Sender<Told>,
-    /// Told when the last span is sent, or lost.
+    /// Tells that what is counted is to be sent for the last time. Not in the queue: there it would come behind all spans.
+    ending: CancellationToken,
+    /// Told when the last of both is sent, or lost.
     ended: Mutex<Receiver<()>>,
 }
 
@@ -67,21 +74,38 @@ enum Told {
 }
 
 impl Queue {
-    /// Starts the thread that sends to this address.
-    pub(super) fn start(endpoint: Endpoint, resource: &Resource) -> std::io::Result<Self> {
+    /// Starts the thread that sends to this address, and what is counted as often as is said.
+    pub(super) fn start(
+        endpoint: Endpoint,
+        resource: &Resource,
+        measured: Option<(Exporter, Duration)>,
+    ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (waiting, coming) = mpsc::channel(WAITING);
         let (end, ended) = sync_channel(1);
+        let of_metrics = measured::resource(resource);
         let resource = ResourceAttributesWithSchema::from(resource);
+        let ending = CancellationToken::new();
+        let end_of_metrics = ending.clone();
         std::thread::Builder::new().name("otlp".to_owned()).spawn(move || {
             runtime.block_on(async {
                 // Connects with the first export, and again whenever that is needed.
-                let client =
-                    TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(ANSWER);
-                run(coming, &end, &mut Sender { client, resource, warned: Warned::default() }).await;
+                let channel = endpoint.connect_lazy();
+                let client = TraceServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER);
+                let warned = Warned::default();
+                let mut sender = Sender { client, resource, warned: &warned };
+                let metrics = async {
+                    if let Some((exporter, every)) = measured {
+                        let mut measured = Measured::new(channel, exporter, of_metrics, &warned);
+                        measured.run(every, &end_of_metrics).await;
+                    }
+                };
+                tokio::join!(run(coming, &mut sender), metrics);
+                // Nobody may wait for it any more.
+                let _ = end.try_send(());
             });
         })?;
-        Ok(Self { waiting, ended: Mutex::new(ended) })
+        Ok(Self { waiting, ending, ended: Mutex::new(ended) })
     }
 }
 
@@ -101,6 +125,7 @@ impl SpanProcessor for Queue {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         let _ = self.waiting.try_send(Told::End);
+        self.ending.cancel();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.recv_timeout(timeout).map_err(|_| OTelSdkError::Timeout(timeout))
     }
@@ -125,7 +150,7 @@ pub(super) fn endpoint(address: &str) -> Option<Endpoint> {
 }
 
 /// Gathers and sends until the end is told.
-async fn run(mut coming: mpsc::Receiver<Told>, end: &SyncSender<()>, sender: &mut Sender) {
+async fn run(mut coming: mpsc::Receiver<Told>, sender: &mut Sender<'_>) {
     let mut is_last = false;
     while !is_last {
         let mut batch = Vec::new();
@@ -151,7 +176,6 @@ async fn run(mut coming: mpsc::Receiver<Told>, end: &SyncSender<()>, sender: &mu
             sender.send(batch).await;
         }
     }
-    let _ = end.try_send(());
 }
 
 /// A call is called by its method, and is one that came from elsewhere.
@@ -163,13 +187,13 @@ fn named(mut span: SpanData) -> SpanData {
     span
 }
 
-struct Sender {
+struct Sender<'a> {
     client: TraceServiceClient<Channel>,
     resource: ResourceAttributesWithSchema,
-    warned: Warned,
+    warned: &'a Warned,
 }
 
-impl Sender {
+impl Sender<'_> {
     async fn send(&mut self, batch: Vec<SpanData>) {
         let number = batch.len() as u64;
         let request = ExportTraceServiceRequest {
@@ -184,47 +208,7 @@ impl Sender {
         };
         let failure = timeout(PATIENCE, sent).await.unwrap_or(Some(Failure::Silent));
         count(if failure.is_some() { "failed" } else { "sent" }, number);
-        self.warned.judge(failure, Instant::now());
-    }
-}
-
-/// Why an export is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// It was not answered in time.
-    Silent,
-    /// It was answered with an error, or not with gRPC.
-    Status(Code),
-    /// Some of it was not taken.
-    Rejected,
-}
-
-/// Whether it was said that nothing gets through.
-#[derive(Debug, Default)]
-struct Warned {
-    last: Option<Instant>,
-    is_open: bool,
-}
-
-impl Warned {
-    /// Notes how an export went. True: a warning was given.
-    fn judge(&mut self, failure: Option<Failure>, now: Instant) -> bool {
-        match failure {
-            Some(failure) if !self.is_open && self.last.is_none_or(|last| now >= last + QUIET) => {
-                *self = Self { last: Some(now), is_open: true };
-                tracing::warn!(
-                    ?failure,
-                    "traces are not taken by the collector; they are dropped until they are"
-                );
-                true
-            }
-            None if self.is_open => {
-                self.is_open = false;
-                tracing::info!("traces are taken by the collector again");
-                false
-            }
-            _ => false,
-        }
+        self.warned.judge(Signal::Traces, failure, Instant::now());
     }
 }
 
@@ -244,20 +228,5 @@ mod tests {
         for address in ["", "127.0.0.1:4317", "collector", "ftp://collector:4317", "http://", "grpc://x:1"] {
             assert!(endpoint(address).is_none(), "{address}");
         }
-    }
-
-    #[test]
-    fn one_warning_until_something_got_through_and_not_soon_again() {
-        let (mut warned, now) = (Warned::default(), Instant::now());
-        let away = Some(Failure::Status(Code::Unavailable));
-        assert!(!warned.judge(None, now));
-        assert!(warned.judge(away, now));
-        assert!(!warned.judge(away, now + 2 * QUIET), "it is said already");
-        assert!(!warned.judge(None, now + 2 * QUIET));
-        assert!(warned.judge(Some(Failure::Silent), now + 2 * QUIET), "it was well, and long ago");
-        assert!(!warned.judge(None, now + 2 * QUIET));
-        // One that lies every other second does not fill the log.
-        assert!(!warned.judge(Some(Failure::Rejected), now + 3 * QUIET - Duration::from_secs(1)));
-        assert!(warned.judge(Some(Failure::Rejected), now + 3 * QUIET));
     }
 }

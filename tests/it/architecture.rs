@@ -17,7 +17,7 @@ const MAY_NAME: [(&str, &[&str]); 24] = [
     ("embedded", &[]),
     // How spans hang together, for who makes them.
     ("spans", &[]),
-    ("telemetry", &["config", "spans"]),
+    ("telemetry", &["config", "exporter", "spans"]),
     ("exporter", &[]),
     ("seal", &["rules"]),
     ("storage", &["rules"]),

@@ -1,7 +1,8 @@
-//! Traces as a collector of other people's making receives them: `tests/python/otlp.py`, on the definitions that
+//! Traces and metrics as a collector of other people's making receives them: `tests/python/otlp.py`, on the definitions that
 //! OpenTelemetry publishes. Service and agent are processes, as whoever runs them has them.
 
 mod failing;
+mod metrics;
 mod privacy;
 
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
@@ -139,12 +140,12 @@ fn deactivating(small: &Small, member_id: &str) -> DeactivateMemberRequest {
     }
 }
 
-/// An agent of `chat` that answers, and where.
-async fn agent(service: &Service, endpoint: &str) -> Run {
+/// An agent of `chat` that answers, with what else it is told.
+async fn agent(service: &Service, endpoint: &str, told: &[&str]) -> Run {
     let follow = format!("http://{}", service.address());
     let arguments = ["agent", "--app", "chat", "--instance", "chat-traced", "--listen", "127.0.0.1:0"];
     let more = ["--endpoint", &follow, "--otlp-endpoint", endpoint, "--otlp-ratio", "0"];
-    let run = Run::new(&[&arguments[..], &more].concat(), &[]);
+    let run = Run::new(&[&arguments[..], &more, told].concat(), &[]);
     let mut address = None;
     until("an agent that answers", async || {
         let said = run.stdout();
@@ -170,7 +171,7 @@ async fn a_departure_is_one_trace_from_the_call_to_the_instance() {
     let small = Small::make(channel.clone(), "ada@example.com").await;
     let bob = member(&channel, &small, &account(&channel, "bob@example.com").await).await;
     put_in(&channel, &small, &bob).await;
-    let agent = agent(&service, &endpoint).await;
+    let agent = agent(&service, &endpoint, &[]).await;
 
     let mut members = MemberServiceClient::new(channel.clone());
     let request = traced(deactivating(&small, &bob), trace, "01");

@@ -126,6 +126,11 @@ REFUSED = [
         {"autoscaling.enabled": True, "autoscaling.cpuPercent": None},
         ["at '/autoscaling': missing property 'memoryPercent'"],
     ),
+    ({"traces.metricsIntervalSeconds": 3601}, ["at '/traces/metricsIntervalSeconds': maximum: got 3,601, want 3,600"]),
+    (
+        {"traces.metricsIntervalSeconds": 60},
+        ["traces.metricsIntervalSeconds needs traces.endpoint: it says how often that collector is sent metrics"],
+    ),
     (
         {"settings.retention.logDays": 40, "settings.retention.logMaxDays": 30},
         [

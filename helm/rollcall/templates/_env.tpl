@@ -87,6 +87,7 @@
   "ROLLCALL_HISTORY_RETENTION_DAYS" $settings.retention.historyDays
   "ROLLCALL_AUDIT_RETENTION_DAYS" $settings.retention.auditDays
   "ROLLCALL_AUDIT_HEADS_INTERVAL_SECONDS" .Values.auditHeads.intervalSeconds
+  "ROLLCALL_OTLP_METRICS_INTERVAL_SECONDS" .Values.traces.metricsIntervalSeconds
 }}
 {{- range $name, $value := $given }}
 {{- /* Not `with`: 0 and false are something said. */}}

@@ -165,6 +165,9 @@ priorityClassName: {{ . }}
 {{- if and .autoscaling.enabled (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) -}}
 {{- fail (printf "autoscaling.minReplicas is %d: it must be at most autoscaling.maxReplicas, which is %d" (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) -}}
 {{- end -}}
+{{- if and (gt (int .traces.metricsIntervalSeconds) 0) (not .traces.endpoint) -}}
+{{- fail "traces.metricsIntervalSeconds needs traces.endpoint: it says how often that collector is sent metrics" -}}
+{{- end -}}
 {{- $days := .settings.retention.logDays -}}
 {{- $max := .settings.retention.logMaxDays -}}
 {{- if and (not (kindIs "invalid" $days)) (not (kindIs "invalid" $max)) -}}

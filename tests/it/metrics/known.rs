@@ -75,6 +75,8 @@ fn the_page_lists_what_is_known_and_nothing_else() {
     for [name, _, _, unit, meaning] in &rows {
         assert!(!unit.is_empty() && meaning.len() > 10, "{name}: unit and meaning");
         assert_eq!(name.contains("_seconds"), unit == "seconds", "{name} is in {unit}");
+        let known = KNOWN.iter().find(|known| known.name == name).expect("compared above");
+        assert_eq!(unit, known.unit, "{name}");
     }
 }
 
@@ -82,6 +84,10 @@ fn the_page_lists_what_is_known_and_nothing_else() {
 fn names_are_as_prometheus_wants_them() {
     for Known { name, kind, help, .. } in KNOWN {
         assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        // By such a word whatever translates names would end them once more, or elsewhere.
+        let words = |word: &str| name.split('_').filter(|part| *part == word).count();
+        assert!(words("total") <= 1 && words("seconds") <= 1 && words("ratio") == 0, "{name}");
+        assert!(words("seconds") == 0 || name.ends_with("_seconds"), "{name}");
         assert!(help.ends_with('.') && !help.contains(['\n', '\\']), "{name}: {help}");
         if let Kind::Histogram(bounds) = kind {
             assert!(bounds.is_sorted() && !bounds.is_empty(), "{name}");

@@ -1,4 +1,5 @@
-//! A collector that is away, slow, or lies: calls are answered as ever, what waits is bounded, and it is said once.
+//! A collector that is away, slow, or lies: calls are answered as ever, what waits is bounded, and it is said once, for traces
+//! and metrics together.
 
 use std::net::SocketAddr;
 
@@ -14,7 +15,8 @@ use crate::{
     server::soon,
 };
 
-const WARNING: &str = "traces are not taken by the collector";
+/// Of whichever is sent first.
+const WARNING: &str = "are not taken by the collector";
 /// More than may wait and be under way together.
 const MANY: usize = 3_000;
 
@@ -37,10 +39,11 @@ async fn lying(says: Option<&'static [u8]>) -> (SocketAddr, JoinHandle<()>) {
     (address, task)
 }
 
-/// A service that records every call, with a port for what is counted.
+/// A service that records every call and says every second what it counts, with a port for that too.
 async fn recording(endpoint: &str) -> (Service, String, Small) {
     let database = create_database().await;
-    let more = ["--otlp-ratio", "1", "--metrics-listen", "127.0.0.1:0"];
+    let sent = ["--otlp-ratio", "1", "--otlp-metrics-interval-seconds", "1"];
+    let more = [&sent[..], &["--metrics-listen", "127.0.0.1:0"]].concat();
     let service = service(&database.url, endpoint, &more).await;
     let said = service.run.stdout();
     let metrics = said.lines().find_map(|line| line.strip_prefix("metrics on ")).expect("its address");
@@ -50,6 +53,11 @@ async fn recording(endpoint: &str) -> (Service, String, Small) {
 
 async fn spans(metrics: &str, outcome: &str) -> f64 {
     let series = format!("rollcall_otlp_spans_total{{outcome=\"{outcome}\"}}");
+    value(&scrape(metrics).await, &series).unwrap_or_default()
+}
+
+async fn exports(metrics: &str, outcome: &str) -> f64 {
+    let series = format!("rollcall_otlp_metrics_exports_total{{outcome=\"{outcome}\"}}");
     value(&scrape(metrics).await, &series).unwrap_or_default()
 }
 
@@ -70,16 +78,20 @@ async fn call(service: &Service, small: &Small, times: usize) {
     }
 }
 
-/// Calls go on while export after export fails, and it is said once.
-async fn said_once(endpoint: &str) -> Service {
+/// Calls go on while export after export fails, and it is said once. What becomes of those of metrics is counted like this.
+async fn said_once(endpoint: &str, outcome: &str) -> Service {
     let (service, metrics, small) = recording(endpoint).await;
     until("the warning", async || service.run.stderr().contains(WARNING)).await;
     for _ in 0..2 {
-        let failed = spans(&metrics, "failed").await;
+        let (failed, lost) = (spans(&metrics, "failed").await, exports(&metrics, outcome).await);
         call(&service, &small, 100).await;
         until("another export that failed", async || spans(&metrics, "failed").await > failed).await;
+        until("another one of metrics", async || exports(&metrics, outcome).await > lost).await;
     }
     assert_eq!(spans(&metrics, "sent").await, 0.0);
+    for other in ["sent", "failed", "rejected"].into_iter().filter(|other| *other != outcome) {
+        assert_eq!(exports(&metrics, other).await, 0.0, "{other}");
+    }
     let said = service.run.stderr();
     assert_eq!(said.matches(WARNING).count(), 1, "{said}");
     assert!(!said.contains("no room") && !said.contains("of any use"), "a collector's words: {said}");
@@ -90,12 +102,13 @@ async fn said_once(endpoint: &str) -> Service {
 async fn one_that_is_away_is_said_once_and_found_when_it_comes() {
     // A port that is free now, and that nobody else is given soon.
     let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("it").port();
-    let service = said_once(&format!("http://127.0.0.1:{port}")).await;
+    let service = said_once(&format!("http://127.0.0.1:{port}"), "failed").await;
     if let Some(mut collector) = Collector::start(port, "take").await {
         // A call in between, so that there is something to send.
         let channel = service.channel();
         Small::make(channel, "eve@example.com").await;
         collector.span("span", |span| span["name"] == "command").await;
+        collector.span("export of metrics", |line| line["metrics"].is_array()).await;
         until("that it is back", async || service.run.stderr().contains("by the collector again")).await;
     }
     service.terminate().await;
@@ -109,8 +122,9 @@ async fn one_that_never_answers_costs_no_call_and_no_memory() {
     call(&service, &small, MANY).await;
     until("what is too much is dropped", async || spans(&metrics, "dropped").await > 0.0).await;
     until("the warning", async || service.run.stderr().contains(WARNING)).await;
-    let failed = spans(&metrics, "failed").await;
+    let (failed, lost) = (spans(&metrics, "failed").await, exports(&metrics, "failed").await);
     until("another export that failed", async || spans(&metrics, "failed").await > failed).await;
+    until("another one of metrics", async || exports(&metrics, "failed").await > lost).await;
     assert_eq!(service.run.stderr().matches(WARNING).count(), 1);
     // Also when it ends: `terminate` waits no longer than a drain may take.
     service.terminate().await;
@@ -120,15 +134,15 @@ async fn one_that_never_answers_costs_no_call_and_no_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_speaks_no_http_is_said_once() {
     let (address, task) = lying(Some(b"GET / traces? never heard of them\r\n\r\n")).await;
-    said_once(&format!("http://{address}")).await.terminate().await;
+    said_once(&format!("http://{address}"), "failed").await.terminate().await;
     task.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_refuses_or_takes_nothing_is_said_once() {
-    for mode in ["refuse", "reject"] {
+    for (mode, outcome) in [("refuse", "failed"), ("reject", "rejected")] {
         let Some(collector) = Collector::start(0, mode).await else { return };
-        said_once(&collector.endpoint()).await.terminate().await;
+        said_once(&collector.endpoint(), outcome).await.terminate().await;
     }
 }
 
@@ -145,4 +159,31 @@ async fn an_address_that_is_none_is_refused_with_a_sentence() {
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(sentence), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_share_that_is_none_is_refused_wherever_it_stands() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("rollcall.toml");
+    let serve = ["serve", "--database-url", "postgresql://127.0.0.1:1/none"];
+    let in_file = [&serve[..], &["--config", file.to_str().expect("UTF-8")]].concat();
+    for share in ["1.1", "-0.1", "nan"] {
+        std::fs::write(&file, format!("otlp_ratio = {share}\n")).expect("written");
+        let flag = format!("--otlp-ratio={share}");
+        let flag = flag.as_str();
+        for (arguments, variables) in [
+            (in_file.clone(), &[][..]),
+            ([&serve[..], &[flag]].concat(), &[]),
+            (vec!["agent", "--app", "chat", flag], &[]),
+            (serve.to_vec(), &[("ROLLCALL_OTLP_RATIO", share)]),
+        ] {
+            let (code, said) = crate::process::binary::ended(&arguments, variables).await;
+            assert_eq!(code, Some(2), "{arguments:?} {variables:?}: {said}");
+            assert!(said.contains("--otlp-ratio must be a number from 0 to 1"), "{arguments:?}: {said}");
+        }
+    }
+    // A flag goes before the file, whatever stands there: it gets as far as to the database.
+    let (code, said) =
+        crate::process::binary::ended(&[&in_file[..], &["--otlp-ratio", "1"]].concat(), &[]).await;
+    assert_eq!(code, Some(1), "{said}");
 }
