@@ -20,6 +20,8 @@ use crate::{
 
 /// How far apart the receipts of a write are looked at.
 const RECEIPTS: Duration = Duration::from_millis(50);
+/// How often what was told is told again where nothing changes: proxies cut streams that say nothing, some after 15 s.
+const REPEAT: Duration = Duration::from_secs(5);
 /// How long the first reading may take, and waiting for a turn to read more.
 const FIRST: Duration = Duration::from_secs(3);
 
@@ -121,7 +123,8 @@ impl Enforcement {
         self.marks.known_since(position).unwrap_or_else(Instant::now)
     }
 
-    /// Tells how far a write is, at once and whenever that changes, until the wait is over or nobody listens any more.
+    /// Tells how far a write is, at once, whenever that changes and from time to time where it does not, until the wait is
+    /// over or nobody listens any more.
     pub fn follow(&self, wait: Wait) -> mpsc::Receiver<Result<Progress, Stopped>> {
         let (sender, receiver) = mpsc::channel(1);
         let mut waiter = Waiter::new(self, wait);
@@ -173,6 +176,7 @@ struct Waiter {
     receipts: Vec<ReceiptRow>,
     looked: Option<Instant>,
     told: Option<Report>,
+    told_at: Instant,
     _interest: Interest,
 }
 
@@ -189,6 +193,7 @@ impl Waiter {
             receipts: Vec::new(),
             looked: None,
             told: None,
+            told_at: Instant::now(),
             _interest: readings.interest(),
             readings,
         }
@@ -247,10 +252,11 @@ impl Waiter {
             Goal::Ended => report.is_ended(),
         };
         let changed = self.told.as_ref().is_none_or(|told| told.shape() != report.shape());
-        if !(reached || timed_out || changed) {
+        if !(reached || timed_out || changed || self.told_at.elapsed() >= REPEAT) {
             return Ok(None);
         }
         self.told = Some(report.clone());
+        self.told_at = Instant::now();
         Ok(Some(Progress { report, done: reached || timed_out, timed_out: timed_out && !reached }))
     }
 

@@ -189,8 +189,39 @@ async fn a_wait_says_who_is_late_when_its_time_is_up() {
     drop(chat);
 }
 
+/// The next message that tells of so many instances of `chat` that have applied it, or of the end.
+async fn told(
+    stream: &mut tonic::Streaming<AwaitEnforcementResponse>,
+    applied: i32,
+) -> AwaitEnforcementResponse {
+    loop {
+        let message = stream.message().await.expect("open").expect("a message");
+        let report = message.enforcement.as_ref().expect("a report");
+        if message.done || of(report, "chat").applied_instances >= applied {
+            return message;
+        }
+    }
+}
+
 #[tokio::test]
-async fn progress_comes_when_something_changed_and_only_then() {
+async fn a_wait_in_which_nothing_changes_says_so_again_and_again() {
+    let world = World::start().await;
+    let (org, bob) = scene(&world).await;
+    let chat = Instance::open(&world, "chat", "chat-1").await;
+    let token = out(&world, &org, &bob).await;
+    let mut stream = world.feed().await_enforcement(awaiting(&token)).await.expect("a wait").into_inner();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let message = stream.message().await.expect("open").expect("a message");
+        assert!(!message.done && !message.timed_out);
+        told.push(of(&message.enforcement.expect("a report"), "chat").applied_instances);
+    }
+    assert_eq!(told, [0, 0]);
+    drop(chat);
+}
+
+#[tokio::test]
+async fn progress_comes_when_something_changed() {
     let world = World::start().await;
     let (org, bob) = scene(&world).await;
     let (mut one, mut two) =
@@ -199,14 +230,14 @@ async fn progress_comes_when_something_changed_and_only_then() {
     let position = enforcement(&world, &token).await.position;
     let mut stream = world.feed().await_enforcement(awaiting(&token)).await.expect("a wait").into_inner();
     let mut applied = Vec::new();
-    for instance in [&mut one, &mut two] {
-        let message = stream.message().await.expect("open").expect("a message");
+    for (number, instance) in [&mut one, &mut two].into_iter().enumerate() {
+        let message = told(&mut stream, i32::try_from(number).expect("a number")).await;
         assert!(!message.done);
         applied.push(of(&message.enforcement.expect("a report"), "chat").applied_instances);
         instance.reach(position).await;
         instance.applied(&world).await;
     }
-    let last = stream.message().await.expect("open").expect("a message");
+    let last = told(&mut stream, 2).await;
     applied.push(of(&last.enforcement.expect("a report"), "chat").applied_instances);
     assert_eq!((applied, last.done), (vec![0, 1, 2], true));
     assert!(stream.message().await.expect("an end").is_none());

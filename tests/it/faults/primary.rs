@@ -74,7 +74,7 @@ impl Standby {
     fn is_behind(self, loss: usize) -> bool {
         match self {
             Self::Synchronous => false,
-            Self::Asynchronous => loss % 2 == 0,
+            Self::Asynchronous => loss.is_multiple_of(2),
             Self::Claimed => true,
         }
     }
