@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Deserialize;
 
 mod identity;
+mod mail;
 mod migrate;
 mod traces;
 
@@ -495,7 +496,7 @@ impl ServeArgs {
             retention,
             limits,
             heads,
-            mail: mail(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
+            mail: mail::resolve(self.mail, file.smtp_url, file.smtp_from, file.invitation_url),
             traces: self.traces.resolve(traces)?,
             log: LogConfig {
                 filter: self.log.log.or(file.log),
@@ -577,21 +578,6 @@ fn limits(args: &LimitsArgs, file: &File) -> LimitsConfig {
         openings: args.limit_openings.or(file.limit_openings),
         streams: args.limit_streams.or(file.limit_streams),
         connections: args.limit_connections.or(file.limit_connections),
-    }
-}
-
-/// An empty text is none: so a variable can take back what the file says.
-fn mail(
-    args: MailArgs,
-    smtp_url: Option<String>,
-    smtp_from: Option<String>,
-    invitation_url: Option<String>,
-) -> MailConfig {
-    let over = |given: Option<String>, file: Option<String>| given.or(file).filter(|text| !text.is_empty());
-    MailConfig {
-        smtp_url: over(args.smtp_url, smtp_url),
-        smtp_from: over(args.smtp_from, smtp_from),
-        invitation_url: over(args.invitation_url, invitation_url),
     }
 }
 

@@ -16,7 +16,6 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
-
 use uuid::Uuid;
 
 use crate::{

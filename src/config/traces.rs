@@ -53,15 +53,18 @@ pub enum TracesProblem {
 }
 
 impl TracesArgs {
-    /// The settings over those of a file. An empty address is none: so a variable can take back what the file says.
+    /// The settings over those of a file. An empty address is none, and metrics go nowhere then: so one variable can take back
+    /// what the file says of both.
     pub fn resolve(self, of_file: Self) -> Result<TracesConfig, TracesProblem> {
         let Self { otlp_endpoint, otlp_ratio, otlp_metrics_interval_seconds } = self;
+        let taken_back = otlp_endpoint.as_deref() == Some("");
         let endpoint = otlp_endpoint.or(of_file.otlp_endpoint).filter(|address| !address.is_empty());
         let ratio = otlp_ratio.or(of_file.otlp_ratio).unwrap_or(RATIO);
         if !(0.0..=1.0).contains(&ratio) {
             return Err(TracesProblem::Ratio);
         }
-        let interval = otlp_metrics_interval_seconds.or(of_file.otlp_metrics_interval_seconds).unwrap_or(0);
+        let of_file = of_file.otlp_metrics_interval_seconds.filter(|_| !taken_back);
+        let interval = otlp_metrics_interval_seconds.or(of_file).unwrap_or(0);
         if interval > LONGEST {
             return Err(TracesProblem::Interval);
         }

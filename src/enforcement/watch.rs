@@ -47,6 +47,8 @@ const OFTEN: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(1);
 /// How long a statement may take.
 const CALL: Duration = Duration::from_secs(10);
+/// How long a replica that shuts down may go on recording.
+const LAST: Duration = Duration::from_secs(2);
 /// How long to leave a failing database alone.
 const BACKOFF: Duration = Duration::from_millis(250);
 /// Positions before the first that the tail reads, in which commands are looked for that nobody has recorded.
@@ -55,6 +57,8 @@ const LOOK_BACK: i64 = 20_000;
 const PENDING: usize = 50_000;
 /// Rows that one statement records.
 const ROWS: usize = 1_000;
+/// Verdicts that may stay for the next reading. With more of them, whoever waits for that one waits for them too.
+const UNRECORDED: usize = 20 * ROWS;
 
 /// The readings, for everyone in this replica who waits for one.
 #[derive(Clone)]
@@ -100,6 +104,7 @@ impl Readings {
             pending: VecDeque::new(),
             overflowing: false,
             unrecorded: Vec::new(),
+            interest: Arc::clone(&interest),
             look_back: None,
             latest: sender,
         };
@@ -151,6 +156,7 @@ struct Watcher {
     /// Whether it was said that there are too many of them.
     overflowing: bool,
     unrecorded: Vec<EnforcementWrite>,
+    interest: Arc<Waiting>,
     /// Up to where commands are to be looked up that were read before this replica listened.
     look_back: Option<i64>,
     latest: watch::Sender<Option<Arc<Standing>>>,
@@ -286,13 +292,16 @@ impl Watcher {
         self.overflowing &= self.pending.len() > PENDING / 2;
     }
 
-    /// Records some. The others have to wait for the next reading, and nobody who waits for that one has to wait for them:
-    /// when a large organization has gone there are a hundred thousand.
+    /// Records what was found: where somebody waits for the next reading only some of it, until it is much. When a large
+    /// organization has gone there are a hundred thousand verdicts.
     async fn record(&mut self) -> Result<(), StorageError> {
-        let some = self.unrecorded.len().min(ROWS);
-        if some > 0 {
+        while !self.unrecorded.is_empty() {
+            let some = self.unrecorded.len().min(ROWS);
             self.enforcer.record_enforcements(&self.unrecorded[..some]).await?;
             self.unrecorded.drain(..some);
+            if self.interest.count.load(Ordering::Acquire) > 0 && self.unrecorded.len() < UNRECORDED {
+                break;
+            }
         }
         Ok(())
     }
@@ -338,6 +347,22 @@ async fn run(
     mut watcher: Watcher,
     interest: Arc<Waiting>,
     stored: Arc<Notify>,
+    revocations: mpsc::UnboundedReceiver<Revocation>,
+    shutdown: CancellationToken,
+) {
+    read_on(&mut watcher, &interest, &stored, revocations, shutdown).await;
+    // The next process looks back at the last commands only: what was found of others is recorded now or never.
+    let recording = async { while !watcher.unrecorded.is_empty() && watcher.record().await.is_ok() {} };
+    if timeout(LAST, recording).await.is_err() || !watcher.unrecorded.is_empty() {
+        tracing::warn!(verdicts = watcher.unrecorded.len(), "verdicts were not recorded before the end");
+    }
+}
+
+/// Reads until the replica shuts down.
+async fn read_on(
+    watcher: &mut Watcher,
+    interest: &Waiting,
+    stored: &Notify,
     mut revocations: mpsc::UnboundedReceiver<Revocation>,
     shutdown: CancellationToken,
 ) {

@@ -17,7 +17,10 @@ use diesel_async::{
 };
 use futures_util::join;
 use rustls::{ClientConfig, RootCertStore};
-use tokio_postgres::{CancelToken, Config, NoTls, config::SslMode};
+use tokio_postgres::{
+    CancelToken, Config, NoTls,
+    config::{Host, SslMode},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{error::StorageError, hosts::Hosts, transaction::commit};
@@ -70,7 +73,8 @@ impl Target {
         // The error is dropped on purpose: it may quote the password.
         let mut config: Config =
             url.parse().map_err(|_| StorageError::Unfit("the database URL cannot be parsed".to_owned()))?;
-        config.connect_timeout(CONNECT);
+        // Of each address of a name: two of them are tried in time.
+        config.connect_timeout(CONNECT / 2);
         // A server that vanished without a word is noticed in 15 s, not after the kernel's two hours.
         config
             .keepalives_idle(SILENCE)
@@ -80,8 +84,8 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("rollcall");
         }
-        let local =
-            config.get_hosts().iter().all(|host| matches!(host, tokio_postgres::config::Host::Unix(_)));
+        let is_local = |host: &Host| matches!(host, Host::Unix(_));
+        let local = !config.get_hosts().is_empty() && config.get_hosts().iter().all(is_local);
         let tls = (!local && config.get_ssl_mode() != SslMode::Disable).then(tls);
         let user = config.get_user().map(str::to_owned);
         Ok(Self { user, hosts: Hosts::of(&config), tls, pooled: false })

@@ -1,8 +1,10 @@
 //! The hosts of a database URL, of which one is the primary. The driver asks them one after the other and waits for each:
 //! where the first is a machine that is gone without a word, whoever gives up within seconds never gets to the second. Here
-//! the host that answered last is asked first, and the next as soon as that takes longer than an answer usually does.
+//! the host that answered last is asked first (with `load_balance_hosts=random` any), and the next as soon as that takes
+//! longer than an answer usually does.
 
 use std::{
+    fmt::Display,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -33,9 +35,13 @@ pub(super) struct Hosts {
 
 impl Hosts {
     pub(super) fn of(config: &Config) -> Self {
-        let count = config.get_hosts().len().max(config.get_hostaddrs().len());
+        let (names, addresses, ports) =
+            (config.get_hosts().len(), config.get_hostaddrs().len(), config.get_ports().len());
+        let count = names.max(addresses);
+        let fits = |number: usize, least: usize| number <= least || number == count;
         let configs: Arc<[Config]> = match count {
-            // The driver says what is wrong with one that has none.
+            // The driver says what is wrong with one that has none, or not of each as many.
+            _ if !(fits(names, 0) && fits(addresses, 0) && fits(ports, 1)) => Arc::from([config.clone()]),
             0 | 1 => Arc::from([config.clone()]),
             count => (0..count).map(|host| alone(config, host)).collect(),
         };
@@ -43,9 +49,11 @@ impl Hosts {
         Self { configs, last: Arc::default(), random }
     }
 
-    /// What the first of them gives that gives anything; of those that fail, the error of the last.
+    /// What the first of them gives that gives anything. Where all fail, the first error that says more than that a server is
+    /// a standby.
     pub(super) async fn first<T, E, F>(&self, connect: impl Fn(Config) -> F) -> Result<T, E>
     where
+        E: Display,
         F: Future<Output = Result<T, E>>,
     {
         let count = self.configs.len();
@@ -59,6 +67,7 @@ impl Hosts {
         };
         let mut order = (0..count).map(|host| (begin + host) % count);
         let mut asked: FuturesUnordered<_> = order.next().map(ask).into_iter().collect();
+        let mut failed: Option<E> = None;
         loop {
             tokio::select! {
                 Some((host, answer)) = asked.next() => match answer {
@@ -66,16 +75,25 @@ impl Hosts {
                         self.last.store(host, Ordering::Relaxed);
                         return Ok(answer);
                     }
-                    Err(error) => match order.next() {
-                        Some(next) => asked.push(ask(next)),
-                        None if asked.is_empty() => return Err(error),
-                        None => {}
-                    },
+                    Err(error) => {
+                        let error = failed.take().filter(|known| !is_of_standby(known)).unwrap_or(error);
+                        match order.next() {
+                            Some(next) => asked.push(ask(next)),
+                            None if asked.is_empty() => return Err(error),
+                            None => {}
+                        }
+                        failed = Some(error);
+                    }
                 },
                 () = sleep(HEAD_START), if order.len() > 0 => asked.extend(order.next().map(ask)),
             }
         }
     }
+}
+
+/// Whether the driver found a server on which nothing can be written.
+fn is_of_standby(error: &impl Display) -> bool {
+    error.to_string().contains("does not allow writes")
 }
 
 /// The settings of one host. The driver's settings can take a host and not lose one, so they are made again.
@@ -178,7 +196,7 @@ mod tests {
         let connect = |config: Config| async move {
             match port(&config) {
                 5001 => pending().await,
-                port => Ok::<_, ()>(port),
+                port => Ok::<_, String>(port),
             }
         };
         let answer = timeout(2 * HEAD_START, hosts.first(connect)).await;
@@ -203,6 +221,28 @@ mod tests {
         assert_eq!(*asked.lock().expect("no panic"), [5001, 5002, 5002, 5002, 5001]);
         assert_eq!(begun.elapsed(), Duration::ZERO);
         let none = hosts.first(|config| ready(Err::<(), _>(port(&config)))).await;
-        assert_eq!(none, Err(5002), "each was asked, beginning with the one that answered last");
+        assert_eq!(none, Err(5001), "the one that was asked first, which is the one that answered last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wrong_with_the_primary_is_told_and_not_that_the_other_is_a_standby() {
+        let hosts = hosts(URL);
+        let standby = "error connecting to server: database does not allow writes";
+        let refused = async |of: u16, error: &'static str| {
+            let none =
+                hosts.first(|config| ready(Err::<(), _>(if port(&config) == of { error } else { standby })));
+            none.await
+        };
+        assert_eq!(refused(5001, "password").await, Err("password"));
+        assert_eq!(refused(5002, "password").await, Err("password"));
+        assert_eq!(refused(0, "").await, Err(standby));
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_each_other_are_left_to_the_driver() {
+        for wrong in ["host=a,b,c port=1,2", "host=a,b hostaddr=10.0.0.1"] {
+            let config: Config = format!("{wrong} user=u").parse().expect("settings");
+            assert_eq!(*Hosts::of(&config).configs, [config], "{wrong}");
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Warned {
                 (state.last, state.is_open) = (Some(now), true);
                 tracing::warn!(
                     ?failure,
-                    "{signal} are not taken by the collector; what it does not take is dropped until it does"
+                    "{signal} are not taken by the collector; nothing waits for it, and spans that it misses are gone"
                 );
                 true
             }

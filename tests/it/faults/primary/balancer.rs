@@ -1,14 +1,14 @@
 //! What stands before two replicas: a real Envoy, which sends each call to one of them and repeats what met a connection that
 //! broke. Where there is none, callers know both replicas.
 
-use std::{net::TcpListener, path::Path, process::Stdio};
+use std::{path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::super::scene::until;
-use crate::support::{Replica, envoy};
+use crate::support::{Replica, envoy, free_address};
 
 /// As many calls, streams and repetitions at once as anything here makes.
 const AT_ONCE: u32 = 10_000;
@@ -33,8 +33,8 @@ impl Balancer {
 }
 
 async fn start(program: &Path, directory: &TempDir, endpoints: &[String]) -> (u16, Child) {
-    // Free now; whoever takes it in between makes the test fail, not pass.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    // Free now, and not one that the system gives to connections; whoever takes it in between makes the test fail, not pass.
+    let port = free_address().port();
     let path = directory.path().join("envoy.json");
     std::fs::write(&path, config(port, endpoints).to_string()).expect("written");
     let process = Command::new(program)
@@ -69,6 +69,8 @@ fn config(port: u16, replicas: &[String]) -> Value {
     let listener = json!({
         "name": "rollcall",
         "address": socket(port),
+        // Or another Envoy may share a port that both took for free.
+        "enable_reuse_port": false,
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "rollcall",

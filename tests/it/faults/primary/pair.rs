@@ -33,8 +33,8 @@ impl Machine {
 /// How a machine is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// Its server is killed, and connections are refused.
-    Refuses,
+    /// Its server is killed, and who connects to the machine afterwards is hung up on at once.
+    HangsUp,
     /// Its server is killed, and who connects to the machine afterwards is never answered.
     SaysNothing,
 }

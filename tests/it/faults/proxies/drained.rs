@@ -112,6 +112,8 @@ async fn drained(asks: bool) -> Option<Drained> {
             })
             .await;
             noticed.push(begun.elapsed());
+            // One thread of Envoy has noticed; the one that sends is told a moment later.
+            load.more(8).await;
         } else {
             load.more(20).await;
         }

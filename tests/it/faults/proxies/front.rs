@@ -13,8 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     process::{Child, Command},
+    time::timeout,
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -77,6 +78,14 @@ pub(super) struct Plan<'a> {
     pub(super) directory: &'a Path,
 }
 
+/// Whether nobody listens there. Bound only: one that listens, however briefly, would take connections of who comes back.
+fn is_free(address: SocketAddr) -> bool {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // What is left of old connections is in nobody's way.
+    socket.set_reuseaddr(true).expect("a socket");
+    socket.bind(address).is_ok()
+}
+
 /// One proxy. Killed when dropped.
 pub(super) struct Front {
     kind: Kind,
@@ -87,6 +96,8 @@ pub(super) struct Front {
     settings: Settings,
     directory: TempDir,
     child: Option<Child>,
+    /// How much there was in its log before this life.
+    said: usize,
 }
 
 impl Front {
@@ -102,12 +113,12 @@ impl Front {
             settings,
             directory: TempDir::new().expect("a directory"),
             child: None,
+            said: 0,
         };
         // Whoever else took one of the ports meanwhile keeps it.
-        while !front.try_start().await {
+        while !(front.try_start().await && front.passes().await) {
             (front.listen, front.admin) = (free_address(), free_address());
         }
-        front.passes().await;
         Some(front)
     }
 
@@ -137,29 +148,39 @@ impl Front {
         command
     }
 
-    /// One attempt. False: it ended at once, because somebody else has its port.
+    /// One attempt. False: somebody else has its port.
     async fn try_start(&mut self) -> bool {
+        // Who listens there already would be taken for the proxy until that has found out that it cannot.
+        if !is_free(self.listen) {
+            return false;
+        }
         let path = self.directory.path().join("log");
         let log = fs::OpenOptions::new().create(true).append(true).open(path).expect("its log");
-        let before = self.log().len();
+        self.said = self.log().len();
         let mut command = self.command();
         programs::with_libraries(&mut command, &self.program);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("its log")).stderr(log).kill_on_drop(true);
-        let mut child = command.spawn().expect("the proxy runs");
+        self.child = Some(command.spawn().expect("the proxy runs"));
         let address = self.listen;
         let mut ended = false;
         until("the proxy to listen", async || {
-            ended = child.try_wait().expect("its state").is_some();
+            ended = self.has_ended();
             ended || TcpStream::connect(address).await.is_ok()
         })
         .await;
+        // Once more: who took the port since answers at once, and the proxy ends a little later.
+        !ended && !self.has_ended()
+    }
+
+    /// Whether it has ended by itself, because somebody else has its port.
+    fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut();
+        let ended = child.is_some_and(|child| child.try_wait().expect("its state").is_some());
         if ended {
-            let log = self.log().split_off(before);
+            let log = self.log().split_off(self.said);
             assert!(log.contains("in use") || log.contains("cannot bind"), "the proxy ended: {log}");
-            return false;
         }
-        self.child = Some(child);
-        true
+        ended
     }
 
     /// All that it has said, in all of its lives.
@@ -182,12 +203,17 @@ impl Front {
         self.client().channel().into()
     }
 
-    async fn passes(&self) {
-        let mut health = HealthClient::new(self.channel());
+    /// Waits until calls get through it. False: it ended meanwhile, because somebody else has its port.
+    async fn passes(&mut self) -> bool {
+        let (mut health, mut ended) = (HealthClient::new(self.channel()), false);
         until("a call through the proxy", async || {
-            health.check(HealthCheckRequest { service: String::new() }).await.is_ok()
+            ended = self.has_ended();
+            let call = health.check(HealthCheckRequest { service: String::new() });
+            // Somebody else may never answer.
+            ended || timeout(Duration::from_secs(5), call).await.is_ok_and(|answer| answer.is_ok())
         })
         .await;
+        !ended && !self.has_ended()
     }
 
     /// Ends it by this signal; returns when it is gone.
