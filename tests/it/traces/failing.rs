@@ -120,8 +120,14 @@ async fn one_that_never_answers_costs_no_call_and_no_memory() {
     let (address, task) = lying(None).await;
     let endpoint = format!("http://{address}");
     let (service, metrics, small) = recording(&endpoint).await;
-    call(&service, &small, MANY).await;
-    until("what is too much is dropped", async || spans(&metrics, "dropped").await > 0.0).await;
+    // Again and again: a busy machine may answer no more calls than spans are given up meanwhile.
+    for _ in 0..20 {
+        call(&service, &small, MANY).await;
+        if spans(&metrics, "dropped").await > 0.0 {
+            break;
+        }
+    }
+    assert!(spans(&metrics, "dropped").await > 0.0, "what is too much is dropped");
     until("the warning", async || service.run.stderr().contains(WARNING)).await;
     let (failed, lost) = (spans(&metrics, "failed").await, exports(&metrics, "failed").await);
     until("another export that failed", async || spans(&metrics, "failed").await > failed).await;
