@@ -6,7 +6,9 @@ use futures_util::StreamExt as _;
 use rollcall_client::v1::*;
 use tonic::Code;
 
-use super::{Instance, acknowledge, awaiting, close, counted, enforcement, out, receipt, revokes, scene};
+use super::{
+    Instance, acknowledge, awaiting, close, counted, enforcement, out, receipt, revokes, scene, set,
+};
 use crate::fixtures::{World, invalid, made_up_id, refused, unknown};
 
 /// Cursors that are forged.
@@ -21,6 +23,8 @@ async fn stored(world: &World) -> (i64, i64) {
 #[tokio::test]
 async fn forged_cursors_grant_nothing() {
     let world = World::start().await;
+    // Longer than ten thousand refusals take on a busy machine: it must not be given up meanwhile.
+    set(&world, "chat", "lease_ttl_ms", "300000").await;
     let chat = Instance::open(&world, "chat", "chat-1").await;
     chat.applied(&world).await;
     let before = stored(&world).await;
